@@ -1,0 +1,82 @@
+//! How a request body is sent a second time.
+//!
+//! A [`Rewind`] splits a request body into the one that the first attempt sends and what is
+//! [`Saved`] of it for later attempts. Three are built in: [`CloneBody`], [`Replay`] and
+//! [`Reopen`].
+
+use std::fmt;
+
+use http::request::Parts;
+
+/// Why a body cannot be sent (again).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NotReplayable {
+    /// The body was longer than the replay buffer's limit: `sent` bytes had been read from it
+    /// when the attempt failed, `limit` could have been kept.
+    OverLimit {
+        /// Bytes read from the body so far.
+        sent: u64,
+        /// The replay buffer's limit in bytes.
+        limit: u64,
+    },
+    /// The body itself failed while it was read.
+    Failed,
+    /// Nothing was kept of the body.
+    NotKept,
+    /// The factory could not open the body anew.
+    Reopen(crate::BoxError),
+}
+
+impl fmt::Display for NotReplayable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverLimit { sent, limit } => write!(
+                f,
+                "the body is over the replay limit of {limit} bytes ({sent} bytes were read)"
+            ),
+            Self::Failed => f.write_str("the body itself failed"),
+            Self::NotKept => f.write_str("nothing was kept of the body"),
+            Self::Reopen(error) => write!(f, "the body could not be opened again: {error}"),
+        }
+    }
+}
+
+/// Turns a request body into one that can be sent more than once.
+#[diagnostic::on_unimplemented(
+    message = "a request body of type `{B}` cannot be sent a second time by `{Self}`",
+    label = "this layer cannot repeat a `{B}`",
+    note = "bodies that are not `Clone` are buffered while they are sent: `RetryLayer::new(policy).replay_bodies(limit)`",
+    note = "bodies that are not `Unpin` must be boxed first: `request.map(Box::pin)`"
+)]
+pub trait Rewind<B> {
+    /// The body that the inner service gets.
+    type Body;
+    /// What is kept while an attempt runs.
+    type Saved: Saved<Self::Body>;
+
+    /// Splits `body` into the one to send first and what later attempts need.
+    fn prepare(&self, body: B) -> (Self::Body, Self::Saved);
+
+    /// The body of a request that will be sent at most once: nothing is kept.
+    fn pass(&self, body: B) -> Self::Body;
+}
+
+/// What was kept of a request body.
+pub trait Saved<B> {
+    /// Whether [`next`](Saved::next) can succeed at this moment. Asked before each wait, so that
+    /// nothing is waited for, and no response given up, in vain.
+    ///
+    /// # Errors
+    ///
+    /// Says why the body cannot be sent again.
+    fn check(&self) -> Result<(), NotReplayable>;
+
+    /// The body for the next attempt. `head` is that attempt's request head; `last` promises
+    /// that no further attempt will be made, so nothing has to be kept.
+    ///
+    /// # Errors
+    ///
+    /// Says why the body cannot be sent again.
+    fn next(&mut self, head: &Parts, last: bool) -> Result<B, NotReplayable>;
+}

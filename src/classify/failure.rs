@@ -1,0 +1,301 @@
+//! What a failed attempt is called: its kind (which limit it is charged to) and its cause.
+
+use std::fmt;
+
+/// Which of urllib3's limits a failure is charged to.
+///
+/// The names are urllib3's: a `connect` failure happened before anything was sent, a `read`
+/// failure after the request may have reached the server, a `status` failure is an answer, and
+/// everything else is `other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The connection could not be made, or the request was refused unprocessed. Safe to repeat
+    /// for every method.
+    Connect,
+    /// The request was, or may have been, sent and no usable response came back.
+    Read,
+    /// A response whose status says failure.
+    Status,
+    /// Anything else: TLS that can never work, a request that is wrong in itself, an error of an
+    /// unknown type.
+    Other,
+}
+
+impl FailureKind {
+    /// The name of the limit, as urllib3 spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Read => "read",
+            Self::Status => "status",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What certainly happened to the request of a failed attempt, as far as the client can know.
+///
+/// RFC 9110, section 9.2.2, lets a client repeat a request that is not idempotent only when it
+/// knows that the first one was never applied; this is that knowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Sent {
+    /// Nothing of the request left the client.
+    Never,
+    /// The server said that it did not process the request (RFC 9113, section 8.7).
+    Unprocessed,
+    /// The request may or may not have been applied.
+    Unknown,
+    /// The server answered, so it has seen the request.
+    Answered,
+}
+
+impl Sent {
+    /// Whether the server certainly did not apply the request.
+    pub const fn is_safe_to_repeat(self) -> bool {
+        matches!(self, Self::Never | Self::Unprocessed)
+    }
+}
+
+/// Why an attempt failed.
+///
+/// Found by walking the error's chain; see [`classify`](crate::classify).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Cause {
+    // --- nothing was sent ---
+    /// Nobody listens on the port.
+    ConnectionRefused,
+    /// The name could not be resolved.
+    Dns,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// The peer closed or reset the connection while it was being made.
+    ConnectReset,
+    /// The TLS handshake was cut off: a transient fault, unlike [`Cause::Certificate`].
+    TlsHandshake,
+    /// Another fault while connecting, for instance an unreachable network.
+    ConnectOther,
+    /// A layer below refused to send the request because it has too much to do
+    /// (tower's `LoadShed`).
+    Overloaded,
+
+    // --- certainly not processed: sent again outside of the counts (RFC 9113, section 8.7) ---
+    /// The pooled connection closed before the request was written to it.
+    Canceled,
+    /// HTTP/2 `RST_STREAM` with `REFUSED_STREAM`.
+    RefusedStream,
+    /// HTTP/2 `GOAWAY` with `NO_ERROR` and a last stream below this request's.
+    GoAway,
+
+    // --- may have been processed ---
+    /// The connection closed before a whole response head arrived.
+    IncompleteMessage,
+    /// The connection was reset.
+    ConnectionReset,
+    /// The connection was closed while it was written to.
+    BrokenPipe,
+    /// The connection ended in the middle of something.
+    UnexpectedEof,
+    /// A timeout below this layer fired.
+    Timeout,
+    /// This layer's own attempt timeout fired.
+    AttemptTimeout,
+    /// The server sent something that is not HTTP.
+    InvalidResponse,
+    /// An HTTP/2 error with this code (RFC 9113, section 7).
+    Http2(u32),
+    /// HTTP/2 `ENHANCE_YOUR_CALM`: the server throttles.
+    EnhanceYourCalm,
+    /// The client's connection task is gone, for instance because its runtime shut down.
+    DispatchGone,
+    /// Another I/O error after the connection was made.
+    Io,
+
+    // --- can never work by repeating ---
+    /// The server's certificate is not acceptable.
+    Certificate,
+    /// The peer does not speak TLS, or not a version or cipher in common.
+    TlsProtocol,
+    /// The connector cannot do this URI's scheme.
+    UnsupportedScheme,
+    /// The URI cannot be sent, for instance because it is not absolute.
+    InvalidUri,
+    /// The request's HTTP version cannot be sent on this connection.
+    UnsupportedVersion,
+    /// The request's own body failed.
+    RequestBody,
+    /// Another mistake in the request itself.
+    InvalidRequest,
+
+    /// A response whose status says failure.
+    Status,
+    /// An error that none of the classifiers knows.
+    Unknown,
+}
+
+impl Cause {
+    /// The failure's kind.
+    pub const fn kind(self) -> FailureKind {
+        match self {
+            Self::ConnectionRefused
+            | Self::Dns
+            | Self::ConnectTimeout
+            | Self::ConnectReset
+            | Self::TlsHandshake
+            | Self::ConnectOther
+            | Self::Overloaded
+            | Self::Canceled
+            | Self::RefusedStream
+            | Self::GoAway => FailureKind::Connect,
+            Self::IncompleteMessage
+            | Self::ConnectionReset
+            | Self::BrokenPipe
+            | Self::UnexpectedEof
+            | Self::Timeout
+            | Self::AttemptTimeout
+            | Self::InvalidResponse
+            | Self::Http2(_)
+            | Self::EnhanceYourCalm
+            | Self::DispatchGone
+            | Self::Io => FailureKind::Read,
+            Self::Certificate
+            | Self::TlsProtocol
+            | Self::UnsupportedScheme
+            | Self::InvalidUri
+            | Self::UnsupportedVersion
+            | Self::RequestBody
+            | Self::InvalidRequest
+            | Self::Unknown => FailureKind::Other,
+            Self::Status => FailureKind::Status,
+        }
+    }
+
+    /// What certainly happened to the request.
+    pub const fn sent(self) -> Sent {
+        match self {
+            Self::ConnectionRefused
+            | Self::Dns
+            | Self::ConnectTimeout
+            | Self::ConnectReset
+            | Self::TlsHandshake
+            | Self::ConnectOther
+            | Self::Overloaded
+            | Self::Canceled
+            | Self::Certificate
+            | Self::TlsProtocol
+            | Self::UnsupportedScheme
+            | Self::InvalidUri
+            | Self::UnsupportedVersion => Sent::Never,
+            Self::RefusedStream | Self::GoAway => Sent::Unprocessed,
+            Self::InvalidResponse | Self::Status => Sent::Answered,
+            _ => Sent::Unknown,
+        }
+    }
+
+    /// Whether the request certainly never reached the application although the connection was
+    /// there, so that it is sent again for any method, outside of counts and budget.
+    pub const fn is_unprocessed(self) -> bool {
+        matches!(self, Self::Canceled | Self::RefusedStream | Self::GoAway)
+    }
+
+    /// Whether repeating the request unchanged can never succeed.
+    pub const fn is_permanent(self) -> bool {
+        matches!(self, Self::Certificate | Self::TlsProtocol) || self.is_user_error()
+    }
+
+    /// Whether the caller's request is at fault.
+    ///
+    /// No preset repeats such a request: urllib3, too, raises these without asking its `Retry`.
+    pub const fn is_user_error(self) -> bool {
+        matches!(
+            self,
+            Self::UnsupportedScheme
+                | Self::InvalidUri
+                | Self::UnsupportedVersion
+                | Self::RequestBody
+                | Self::InvalidRequest
+        )
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectionRefused => "connection refused",
+            Self::Dns => "name not resolved",
+            Self::ConnectTimeout => "connect timed out",
+            Self::ConnectReset => "connection reset while connecting",
+            Self::TlsHandshake => "TLS handshake cut off",
+            Self::ConnectOther => "could not connect",
+            Self::Overloaded => "refused locally: overloaded",
+            Self::Canceled => "pooled connection closed before the request was sent",
+            Self::RefusedStream => "refused unprocessed (REFUSED_STREAM)",
+            Self::GoAway => "refused unprocessed (GOAWAY)",
+            Self::IncompleteMessage => "connection closed before the response",
+            Self::ConnectionReset => "connection reset",
+            Self::BrokenPipe => "broken pipe",
+            Self::UnexpectedEof => "unexpected end of the stream",
+            Self::Timeout => "timed out",
+            Self::AttemptTimeout => "attempt timed out",
+            Self::InvalidResponse => "response is not HTTP",
+            Self::Http2(code) => return write!(f, "HTTP/2 error {code:#x}"),
+            Self::EnhanceYourCalm => "throttled (ENHANCE_YOUR_CALM)",
+            Self::DispatchGone => "connection task gone",
+            Self::Io => "I/O error",
+            Self::Certificate => "certificate not acceptable",
+            Self::TlsProtocol => "peer does not speak compatible TLS",
+            Self::UnsupportedScheme => "URI scheme not supported by the connector",
+            Self::InvalidUri => "URI cannot be requested",
+            Self::UnsupportedVersion => "HTTP version not supported",
+            Self::RequestBody => "the request's own body failed",
+            Self::InvalidRequest => "invalid request",
+            Self::Status => "status",
+            Self::Unknown => "unknown error",
+        })
+    }
+}
+
+/// A failed attempt: what it is charged to and why it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The limit it is charged to.
+    pub kind: FailureKind,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+impl Failure {
+    /// A failure of the kind that `cause` usually has.
+    pub const fn new(cause: Cause) -> Self {
+        Self {
+            kind: cause.kind(),
+            cause,
+        }
+    }
+
+    /// A failure charged to another limit than its cause usually is.
+    pub const fn with_kind(kind: FailureKind, cause: Cause) -> Self {
+        Self { kind, cause }
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self::new(cause)
+    }
+}

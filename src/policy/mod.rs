@@ -1,0 +1,1 @@
+//! When a request is sent again: pure decisions, without clock, I/O or runtime.
