@@ -45,7 +45,10 @@ pub use self::{
     limit::{CountKind, Limit, Methods, Seconds},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
-    retry_after::{Hint, HintHeader, InvalidRetryAfter, parse_retry_after, retry_after},
+    retry_after::{
+        Hint, HintHeader, InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after,
+        standard_retry_after,
+    },
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
     session::RetrySession,

@@ -11,7 +11,7 @@ use super::{
     Attempt, CountKind, Decision, Idempotent, Limit, Note, Preset, RequestHead, RetryAfterMode,
     RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
     limit::PerKind,
-    retry_after::{Hint, HintHeader},
+    retry_after::Hint,
     retry_policy::Settings,
 };
 

@@ -45,12 +45,17 @@ impl RetrySession {
         let judged_retry = matches!(attempt.judgement(), Judgement::Retry { .. });
         let listed = settings.statuses.contains(status.as_u16()) || judged_retry;
         let total = self.left(CountKind::Total);
+        let hint = if settings.respect_retry_after {
+            standard_retry_after(status, headers, attempt.wall_clock(), settings.retry_after_max)
+        } else {
+            Hint::Absent
+        };
         // `bool(self.total and …)`: neither 0 nor None, which means unlimited, counts as yes.
         let asked = settings.respect_retry_after
             && settings.limits.get(CountKind::Total) != Limit::Never
             && total.is_some_and(|left| left != 0)
             && retry_after_alone(status)
-            && is_present(headers);
+            && hint.is_present();
 
         let mut gates = Gates::default();
         let transient = listed || asked;
@@ -79,11 +84,6 @@ impl RetrySession {
         }
 
         let raise = settings.raise_on_status;
-        let hint = if settings.respect_retry_after {
-            standard_retry_after(headers, attempt.wall_clock(), settings.retry_after_max)
-        } else {
-            Hint::Absent
-        };
         let kind = if is_redirect(status, headers) {
             CountKind::Redirect
         } else {
