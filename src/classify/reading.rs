@@ -1,4 +1,8 @@
 //! What a single link of an error's chain can say.
+#![cfg_attr(
+    not(any(feature = "hyper", feature = "reqwest")),
+    allow(dead_code, reason = "only client errors name a stage")
+)]
 
 use super::Cause;
 

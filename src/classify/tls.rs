@@ -5,8 +5,6 @@
 //! passes on, are known by message only, and only the usual ones: another is a
 //! [`Cause::ConnectOther`] and costs the connect limit before it is given up.
 
-use std::error::Error;
-
 use super::{
     Cause,
     reading::{Reading, Stage},
@@ -43,7 +41,7 @@ impl Fault {
 
 /// Reads an error of rustls by its type.
 #[cfg(feature = "rustls")]
-pub(super) fn read(error: &(dyn Error + 'static), stage: Stage) -> Option<Reading> {
+pub(super) fn read(error: &(dyn std::error::Error + 'static), stage: Stage) -> Option<Reading> {
     use rustls::{AlertDescription as Alert, Error as Tls};
 
     let fault = match error.downcast_ref::<Tls>()? {
