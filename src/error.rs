@@ -150,7 +150,11 @@ impl fmt::Display for RetryError {
 
 impl Error for RetryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let error = self.inner.source.as_ref().or(self.inner.readiness.as_ref())?;
+        let error = self
+            .inner
+            .source
+            .as_ref()
+            .or(self.inner.readiness.as_ref())?;
         Some(&**error)
     }
 }

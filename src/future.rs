@@ -23,9 +23,7 @@ use crate::{
     classify::{self, Cause, Failure, Outcome},
     error::{AttemptTimedOut, RetryError, RetryErrorKind},
     observe,
-    policy::{
-        AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason,
-    },
+    policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     settings::{AttemptInfo, Settings},
     snapshot::Snapshot,
@@ -278,7 +276,10 @@ where
                 let error: &(dyn std::error::Error + 'static) = &**error;
                 let failure = classify::classify(error);
                 let error = Some(error);
-                (Outcome::Error { failure, error }, Some(SystemTime::UNIX_EPOCH))
+                (
+                    Outcome::Error { failure, error },
+                    Some(SystemTime::UNIX_EPOCH),
+                )
             }
             Ended::TimedOut(_) => (
                 Outcome::Error {
@@ -360,7 +361,7 @@ where
                 ) {
                     Ok(()) => {
                         record.gates = retry.gates;
-                        record.note = retry.note;
+                        record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
                             why: retry.why,
@@ -403,11 +404,9 @@ where
                 response.extensions_mut().insert(report);
                 Ok(response)
             }
-            Ended::Error(error) => Err(RetryError::new(
-                RetryErrorKind::Failed,
-                report,
-                Some(error),
-            )),
+            Ended::Error(error) => {
+                Err(RetryError::new(RetryErrorKind::Failed, report, Some(error)))
+            }
             Ended::TimedOut(after) => Err(RetryError::new(
                 RetryErrorKind::AttemptTimeout,
                 report,
@@ -431,7 +430,8 @@ where
             this.state.set(State::Draining { body, left });
             let deadline = this.clock.deadline(this.settings);
             let until = Instant::now().checked_add(drain.time);
-            this.clock.set_timer(until.into_iter().chain(deadline).min());
+            this.clock
+                .set_timer(until.into_iter().chain(deadline).min());
         } else {
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting);
@@ -635,7 +635,13 @@ impl Progress {
         }
     }
 
-    fn retrying(&mut self, record: AttemptRecord, settings: &Settings, retry: &Retry, now: Instant) {
+    fn retrying(
+        &mut self,
+        record: AttemptRecord,
+        settings: &Settings,
+        retry: &Retry,
+        now: Instant,
+    ) {
         observe::retry(settings, &self.report.method, &self.report.url, &record);
         self.report.attempts.push(record);
         self.last = retry.last;

@@ -9,6 +9,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::{
+    BoxError,
     body::{CloneBody, Reopen, Replay},
     classify::Classify,
     observe::RetryEvent,
@@ -60,7 +61,11 @@ impl<P, R> RetryLayer<P, R> {
 
     /// Makes the body of each further attempt with `factory`, from that attempt's head: for
     /// uploads that are too large to be kept.
-    pub fn reopen_bodies<F>(self, factory: F) -> RetryLayer<P, Reopen<F>> {
+    pub fn reopen_bodies<F, B, E>(self, factory: F) -> RetryLayer<P, Reopen<F>>
+    where
+        F: Fn(&Parts) -> Result<B, E>,
+        E: Into<BoxError>,
+    {
         self.rewind(Reopen::new(factory))
     }
 

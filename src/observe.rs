@@ -68,7 +68,10 @@ pub(crate) fn finished(settings: &Settings, report: &RetryReport) {
     } else {
         let reason = report.stop.name();
         let stop = &report.stop;
-        let last = report.attempts.last().map(|attempt| tracing::field::display(&attempt.outcome));
+        let last = report
+            .attempts
+            .last()
+            .map(|attempt| tracing::field::display(&attempt.outcome));
         if is_plain_answer(report) {
             tracing::debug!(
                 target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, last, "not retried"

@@ -59,13 +59,19 @@ pub struct AttemptRecord {
     /// How it ended.
     pub outcome: AttemptOutcome,
     /// The wait that followed, if another attempt was to be made.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
     pub wait: Option<WaitRecord>,
     /// What each gate said of a retry.
     #[cfg_attr(feature = "serde", serde(default))]
     pub gates: Gates,
     /// Something that the caller should know.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
     pub note: Option<Note>,
 }
 
@@ -100,7 +106,10 @@ pub struct WaitRecord {
     /// Where the wait comes from.
     pub why: WaitReason,
     /// The limit that the retry was charged to; `None` for a request that was never processed.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
     pub charged: Option<CountKind>,
 }
 
@@ -177,7 +186,9 @@ pub(crate) fn sanitized(uri: &Uri) -> String {
     }
     if let Some(authority) = uri.authority() {
         let authority = authority.as_str();
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
         url.push_str(host);
     }
     url.push_str(uri.path());

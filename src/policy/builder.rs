@@ -122,7 +122,10 @@ impl RetryPolicyBuilder {
     pub fn backoff_jitter(mut self, jitter: impl Into<Seconds>) -> Self {
         let jitter = jitter.into().0;
         if let Some(jitter) = self.seconds("backoff_jitter", jitter) {
-            self.settings.backoff = self.settings.backoff.jitter(super::Jitter::Additive(jitter));
+            self.settings.backoff = self
+                .settings
+                .backoff
+                .jitter(super::Jitter::Additive(jitter));
         }
         self
     }

@@ -34,6 +34,7 @@ mod retry_policy;
 mod rng;
 mod session;
 
+pub(crate) use self::overrides::{AnySession, select};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
@@ -53,7 +54,6 @@ pub use self::{
     rng::Rng,
     session::RetrySession,
 };
-pub(crate) use self::overrides::{AnySession, select};
 
 use std::time::Instant;
 

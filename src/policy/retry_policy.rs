@@ -260,7 +260,9 @@ impl RetryPolicy {
         let seed = self.inner.settings.seed?;
         // Each session its own sequence, or all clients of a seeded run would move in step.
         let session = self.inner.sessions.fetch_add(1, Ordering::Relaxed);
-        Some(Rng::with_seed(seed ^ session.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        Some(Rng::with_seed(
+            seed ^ session.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        ))
     }
 }
 

@@ -81,7 +81,12 @@ impl RetrySession {
         let settings = self.settings();
         let listed = settings.statuses.contains(status.as_u16());
         let hint = if settings.respect_retry_after && (listed || retry_after_alone(status)) {
-            retry_after(status, headers, attempt.wall_clock(), settings.retry_after_max)
+            retry_after(
+                status,
+                headers,
+                attempt.wall_clock(),
+                settings.retry_after_max,
+            )
         } else {
             Hint::Absent
         };

@@ -9,9 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{
     Attempt, CountKind, Decision, Idempotent, Limit, Note, Preset, RequestHead, RetryAfterMode,
-    RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
-    limit::PerKind,
-    retry_after::Hint,
+    RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind, retry_after::Hint,
     retry_policy::Settings,
 };
 
@@ -34,8 +32,8 @@ pub struct RetrySession {
 impl RetrySession {
     pub(super) fn new(policy: RetryPolicy, request: &RequestHead<'_>) -> Self {
         let settings = &policy.inner.settings;
-        let marked = !request.extensions().is_empty()
-            && request.extensions().get::<Idempotent>().is_some();
+        let marked =
+            !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
         let (method_allowed, idempotent) = match settings.preset {
             Preset::Urllib3 => (settings.methods.contains_upper(request.method()), marked),
             Preset::Default => {
@@ -94,7 +92,12 @@ impl RetrySession {
     /// The backoff before the next attempt.
     fn backoff(&mut self) -> (Duration, WaitReason) {
         let rng = self.rng.get_or_insert_with(Rng::new);
-        let wait = self.policy.inner.settings.backoff.wait(self.run, self.previous, rng);
+        let wait = self
+            .policy
+            .inner
+            .settings
+            .backoff
+            .wait(self.run, self.previous, rng);
         self.previous = wait;
         let why = if wait.is_zero() {
             WaitReason::Immediate
@@ -160,7 +163,9 @@ impl Session for RetrySession {
             });
         }
         let after_send = self.may_repeat()
-            && (allows(CountKind::Read) || allows(CountKind::Status) || allows(CountKind::Other)
+            && (allows(CountKind::Read)
+                || allows(CountKind::Status)
+                || allows(CountKind::Other)
                 || allows(CountKind::Redirect));
         let other_any = settings.preset == Preset::Urllib3 && allows(CountKind::Other);
         if allows(CountKind::Connect) || settings.unprocessed > 0 || after_send || other_any {

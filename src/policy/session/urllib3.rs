@@ -46,7 +46,12 @@ impl RetrySession {
         let listed = settings.statuses.contains(status.as_u16()) || judged_retry;
         let total = self.left(CountKind::Total);
         let hint = if settings.respect_retry_after {
-            standard_retry_after(status, headers, attempt.wall_clock(), settings.retry_after_max)
+            standard_retry_after(
+                status,
+                headers,
+                attempt.wall_clock(),
+                settings.retry_after_max,
+            )
         } else {
             Hint::Absent
         };
