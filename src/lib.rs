@@ -4,6 +4,9 @@
 pub mod body;
 pub mod classify;
 pub mod policy;
+// Until the future uses it.
+#[allow(dead_code)]
+mod snapshot;
 
 /// A boxed error of any type, as Tower services use them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
