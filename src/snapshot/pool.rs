@@ -71,10 +71,10 @@ impl Drop for Buffers {
         self.heads.clear();
         self.text.clear();
         let _ = POOL.try_with(|pool| {
-            if let Ok(mut pool) = pool.try_borrow_mut()
-                && pool.len() < MAX_BUFFERS
-            {
-                pool.push(mem::take(self));
+            if let Ok(mut pool) = pool.try_borrow_mut() {
+                if pool.len() < MAX_BUFFERS {
+                    pool.push(mem::take(self));
+                }
             }
         });
     }
