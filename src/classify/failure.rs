@@ -114,8 +114,10 @@ pub enum Cause {
     Timeout,
     /// This layer's own attempt timeout fired.
     AttemptTimeout,
-    /// The server sent something that is not HTTP.
+    /// The server sent something that is not HTTP, or content that cannot be decoded.
     InvalidResponse,
+    /// The response's head arrived and its body broke off.
+    ResponseBody,
     /// An HTTP/2 error with this code (RFC 9113, section 7).
     Http2(u32),
     /// HTTP/2 `ENHANCE_YOUR_CALM`: the server throttles.
@@ -128,6 +130,10 @@ pub enum Cause {
     // --- can never work by repeating ---
     /// The server's certificate is not acceptable.
     Certificate,
+    /// The server does not accept the client's certificate, or the lack of one.
+    ///
+    /// With TLS 1.3 it may say so only after the request was written (RFC 8446, section 4.4.2.4).
+    ClientCertificate,
     /// The peer does not speak TLS, or not a version or cipher in common.
     TlsProtocol,
     /// The connector cannot do this URI's scheme.
@@ -140,6 +146,9 @@ pub enum Cause {
     RequestBody,
     /// Another mistake in the request itself.
     InvalidRequest,
+    /// A client below this layer followed redirects and gave up: too many, or one that its policy
+    /// refuses.
+    Redirect,
 
     /// A response whose status says failure.
     Status,
@@ -168,17 +177,20 @@ impl Cause {
             | Self::Timeout
             | Self::AttemptTimeout
             | Self::InvalidResponse
+            | Self::ResponseBody
             | Self::Http2(_)
             | Self::EnhanceYourCalm
             | Self::DispatchGone
             | Self::Io => FailureKind::Read,
             Self::Certificate
+            | Self::ClientCertificate
             | Self::TlsProtocol
             | Self::UnsupportedScheme
             | Self::InvalidUri
             | Self::UnsupportedVersion
             | Self::RequestBody
             | Self::InvalidRequest
+            | Self::Redirect
             | Self::Unknown => FailureKind::Other,
             Self::Status => FailureKind::Status,
         }
@@ -201,8 +213,23 @@ impl Cause {
             | Self::InvalidUri
             | Self::UnsupportedVersion => Sent::Never,
             Self::RefusedStream | Self::GoAway => Sent::Unprocessed,
-            Self::InvalidResponse | Self::Status => Sent::Answered,
-            _ => Sent::Unknown,
+            Self::InvalidResponse | Self::ResponseBody | Self::Redirect | Self::Status => {
+                Sent::Answered
+            }
+            Self::IncompleteMessage
+            | Self::ConnectionReset
+            | Self::BrokenPipe
+            | Self::UnexpectedEof
+            | Self::Timeout
+            | Self::AttemptTimeout
+            | Self::Http2(_)
+            | Self::EnhanceYourCalm
+            | Self::DispatchGone
+            | Self::Io
+            | Self::ClientCertificate
+            | Self::RequestBody
+            | Self::InvalidRequest
+            | Self::Unknown => Sent::Unknown,
         }
     }
 
@@ -214,7 +241,10 @@ impl Cause {
 
     /// Whether repeating the request unchanged can never succeed.
     pub const fn is_permanent(self) -> bool {
-        matches!(self, Self::Certificate | Self::TlsProtocol) || self.is_user_error()
+        matches!(
+            self,
+            Self::Certificate | Self::ClientCertificate | Self::TlsProtocol | Self::Redirect
+        ) || self.is_user_error()
     }
 
     /// Whether the caller's request is at fault.
@@ -252,17 +282,20 @@ impl fmt::Display for Cause {
             Self::Timeout => "timed out",
             Self::AttemptTimeout => "attempt timed out",
             Self::InvalidResponse => "response is not HTTP",
+            Self::ResponseBody => "response body cut off",
             Self::Http2(code) => return write!(f, "HTTP/2 error {code:#x}"),
             Self::EnhanceYourCalm => "throttled (ENHANCE_YOUR_CALM)",
             Self::DispatchGone => "connection task gone",
             Self::Io => "I/O error",
             Self::Certificate => "certificate not acceptable",
+            Self::ClientCertificate => "client certificate not accepted by the server",
             Self::TlsProtocol => "peer does not speak compatible TLS",
             Self::UnsupportedScheme => "URI scheme not supported by the connector",
             Self::InvalidUri => "URI cannot be requested",
             Self::UnsupportedVersion => "HTTP version not supported",
             Self::RequestBody => "the request's own body failed",
             Self::InvalidRequest => "invalid request",
+            Self::Redirect => "redirects not followed to an end",
             Self::Status => "status",
             Self::Unknown => "unknown error",
         })

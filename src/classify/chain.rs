@@ -1,0 +1,318 @@
+//! An error and its causes as one line of text.
+
+use std::{error::Error, fmt::Write};
+
+use super::{
+    messages::{Message, floor_char_boundary},
+    walk::Chain,
+};
+
+/// How long the text may be, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// How much of a single message is looked at, in bytes: more than fits, so that a URL at the end
+/// of the text is seen whole.
+const MAX_MESSAGE: usize = 2048;
+
+/// What stands where the text was cut.
+const CUT: &str = "…";
+
+/// Writes an error and its causes into one line, outermost first, separated by `: `.
+///
+/// The causes are those that [`classify`](super::classify()) sees. A message that the one above
+/// it ends with already is left out, control characters become spaces, and the text is cut after
+/// 512 bytes. What looks like the userinfo, query or fragment of a URL is removed: clients put the
+/// URL into their messages, and secrets live there.
+///
+/// ```
+/// use std::io;
+/// use tower_http_retry::classify::chain;
+///
+/// let inner = io::Error::new(io::ErrorKind::InvalidData, "https://joe:pw@example.com/?key=1 fails");
+/// assert_eq!(chain(&io::Error::other(inner)), "https://example.com/ fails");
+/// ```
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for link in Chain::new(error) {
+        let message = line(link);
+        if message.is_empty() || ends_with_part(&text, &message) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&message);
+        if text.len() > MAX_TEXT {
+            text.truncate(floor_char_boundary(&text, MAX_TEXT - CUT.len()));
+            text.push_str(CUT);
+            break;
+        }
+    }
+    text
+}
+
+/// Whether the last parts of `text` are `message`.
+fn ends_with_part(text: &str, message: &str) -> bool {
+    text.strip_suffix(message)
+        .is_some_and(|before| before.is_empty() || before.ends_with(": "))
+}
+
+/// The message of a single error, in one line and without secrets.
+fn line(error: &(dyn Error + 'static)) -> String {
+    let mut message = Message::new(MAX_MESSAGE);
+    // Ends with an error where there is more.
+    let _ = write!(message, "{error}");
+    let is_cut = message.is_cut();
+    let mut line = redact(message.trim(), is_cut);
+    if is_cut {
+        line.push_str(CUT);
+    }
+    line
+}
+
+/// Removes from `text` what looks like the userinfo, query or fragment of a URL, and control
+/// characters.
+///
+/// `is_cut` says that the text goes on: its last word, if it may be the beginning of a URL, is
+/// left out, because a password whose `@` is missing looks like a port.
+fn redact(text: &str, is_cut: bool) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(is_boundary).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        if !(is_cut && after.is_empty() && word.contains(['/', '@', '?', ':'])) {
+            redact_word(word, &mut redacted);
+        }
+        let mut after = after.chars();
+        if let Some(boundary) = after.next() {
+            redacted.push(if boundary.is_control() { ' ' } else { boundary });
+        }
+        rest = after.as_str();
+    }
+    redacted
+}
+
+/// What no URL contains (RFC 3986, section 2).
+fn is_boundary(char: char) -> bool {
+    char.is_whitespace() || char.is_control() || matches!(char, '"' | '<' | '>' | '`')
+}
+
+/// Removes userinfo, query and fragment from a word that may be, or contain, a URL.
+fn redact_word(word: &str, redacted: &mut String) {
+    let mut rest = word;
+    let mut in_url = false;
+    while let Some(colon) = rest.find("://") {
+        let (before, after) = rest.split_at(colon);
+        if before.contains(['?', '#']) && (in_url || before.contains('/')) {
+            // A URL in a query goes with it.
+            in_url = true;
+            break;
+        }
+        redacted.push_str(before);
+        redacted.push_str("://");
+        rest = without_userinfo(&after["://".len()..]);
+        in_url = true;
+    }
+    if !in_url {
+        // An authority on its own, as a request to a proxy has it.
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some(at) = rest[..end].rfind('@') {
+            if rest[..at].contains(':') {
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    let is_query = |start: usize| {
+        let (path, query) = rest.split_at(start);
+        in_url || (path.contains('/') && query.contains('='))
+    };
+    match rest.find(['?', '#']).filter(|&start| is_query(start)) {
+        Some(start) => {
+            let (path, query) = rest.split_at(start);
+            redacted.push_str(path);
+            redacted.push_str(closing(query));
+        }
+        None => redacted.push_str(rest),
+    }
+}
+
+/// The rest of a URL, from its authority on, without userinfo.
+fn without_userinfo(rest: &str) -> &str {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    if let Some(at) = authority.rfind('@') {
+        return &rest[at + 1..];
+    }
+    // A password with a slash of its own ends the authority too early; what follows the colon is
+    // then no port.
+    let is_port = |port: &str| {
+        port.trim_end_matches(is_closing)
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+    };
+    match authority.split_once(':') {
+        Some((_, port)) if !authority.starts_with('[') && !is_port(port) => {
+            rest.rfind('@').map_or("", |at| &rest[at + 1..])
+        }
+        _ => rest,
+    }
+}
+
+/// The punctuation that a sentence puts after a URL.
+fn closing(text: &str) -> &str {
+    &text[text.trim_end_matches(is_closing).len()..]
+}
+
+fn is_closing(char: char) -> bool {
+    matches!(char, ')' | ']' | '}' | '\'' | ',' | ';' | ':' | '.' | '!')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt, io};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Say(String, Option<Box<Say>>);
+
+    impl Say {
+        fn all(messages: &[&str]) -> Self {
+            let (first, rest) = messages.split_first().unwrap();
+            let source = (!rest.is_empty()).then(|| Box::new(Self::all(rest)));
+            Self((*first).to_owned(), source)
+        }
+    }
+
+    impl fmt::Display for Say {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
+
+    impl Error for Say {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|source| source as _)
+        }
+    }
+
+    fn redacted(text: &str) -> String {
+        redact(text, false)
+    }
+
+    #[test]
+    fn joins_the_messages() {
+        let error = Say::all(&["client error (Connect)", "tcp connect error", "refused"]);
+        assert_eq!(
+            chain(&error),
+            "client error (Connect): tcp connect error: refused"
+        );
+    }
+
+    #[test]
+    fn leaves_out_what_was_said() {
+        // An `io::Error` says what its content says, and some errors say what their source says.
+        let io = io::Error::other(Say::all(&["failed: a: b", "a: b", "", "b", "c"]));
+        assert_eq!(chain(&io), "failed: a: b: c");
+        // Half a word is not a repetition.
+        assert_eq!(chain(&Say::all(&["unable", "able"])), "unable: able");
+    }
+
+    #[test]
+    fn is_bounded_in_length_and_depth() {
+        let long = "é".repeat(100_000);
+        let text = chain(&Say::all(&["a", &long]));
+        assert!(text.len() <= MAX_TEXT && text.starts_with("a: é") && text.ends_with("é…"));
+
+        let many: Vec<_> = (0..100).map(|i| i.to_string()).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert!(chain(&Say::all(&many)).ends_with(": 16"));
+    }
+
+    #[test]
+    fn stays_in_one_line() {
+        assert_eq!(
+            chain(&Say::all(&["a\r\nb\u{1b}[2J", " c\n"])),
+            "a  b [2J: c"
+        );
+    }
+
+    #[test]
+    fn removes_userinfo_query_and_fragment() {
+        for (text, expected) in [
+            (
+                "error sending request for url (https://joe:pw@example.com:8443/a/b?key=s3cr3t#top)",
+                "error sending request for url (https://example.com:8443/a/b)",
+            ),
+            (
+                "see http://[::1]:80/x?y, or not",
+                "see http://[::1]:80/x, or not",
+            ),
+            ("http://token@h", "http://h"),
+            ("http://h?key", "http://h"),
+            ("\"http://h/?a=<b>\"", "\"http://h/<b>\""),
+            ("http://a/http://joe:pw@b/?x", "http://a/http://b/"),
+            ("http://a/?x=s://joe:pw@b", "http://a/"),
+            ("http://joe:p/w@h/x", "http://h/x"),
+            ("http://joe:p#w?q", "http://"),
+            ("url=ftp://joe:pw@h", "url=ftp://h"),
+            ("invalid target /search?q=s3cr3t", "invalid target /search"),
+            ("joe:pw@proxy:3128", "proxy:3128"),
+        ] {
+            assert_eq!(redacted(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn leaves_other_text_alone() {
+        for text in [
+            "what happened? nothing/everything",
+            "Connection refused (os error 111)",
+            "https://registry.example/@scope/package",
+            "user@example.com, really?yes",
+            "http://example.com:8080).",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_cut_is_left_out() {
+        let error = Say::all(&[&format!(
+            "{} http://joe:{}@h/",
+            "x".repeat(400),
+            "s".repeat(2000)
+        )]);
+        let text = chain(&error);
+        assert!(text.ends_with(&format!("x {CUT}")), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_keeps_its_bounds(messages in prop::collection::vec(".{0,700}", 1..20)) {
+            let messages: Vec<_> = messages.iter().map(String::as_str).collect();
+            let text = chain(&Say::all(&messages));
+            prop_assert!(text.len() <= MAX_TEXT);
+            prop_assert!(!text.contains(char::is_control));
+        }
+
+        #[test]
+        fn never_shows_a_secret(
+            before in "[ (='\"/?]{0,3}",
+            scheme in "[a-z]{1,5}",
+            name in "[a-z]{0,5}",
+            host in "[a-z]{1,5}(:[0-9]{1,4})?",
+            path in "(/[a-z:@]{0,5}){0,3}",
+            query in "[a-z:/?@&=]{0,5}",
+            after in "[ )\"',.:]{0,3}",
+        ) {
+            let text = format!(
+                "{before}{scheme}://{name}:S3CR3T@{host}{path}?{query}S3CR3T{query}#{query}S3CR3T{after}"
+            );
+            prop_assert!(!redacted(&text).contains("S3CR3T"), "{}", redacted(&text));
+        }
+    }
+}

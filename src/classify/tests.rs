@@ -1,0 +1,323 @@
+use std::{fmt, sync::Arc};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::BoxError;
+
+/// An error that says nothing itself.
+#[derive(Debug)]
+struct Opaque(BoxError);
+
+impl fmt::Display for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("something failed")
+    }
+}
+
+impl Error for Opaque {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// An error whose source is itself.
+#[derive(Debug)]
+struct Ouroboros;
+
+impl fmt::Display for Ouroboros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ouroboros")
+    }
+}
+
+impl Error for Ouroboros {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self)
+    }
+}
+
+fn cause_of(error: impl Into<BoxError>) -> Cause {
+    classify(&*error.into()).cause
+}
+
+fn io(kind: std::io::ErrorKind) -> std::io::Error {
+    kind.into()
+}
+
+#[test]
+fn io_errors_are_known_by_their_kind() {
+    use std::io::ErrorKind::*;
+
+    for (kind, cause) in [
+        (ConnectionRefused, Cause::ConnectionRefused),
+        (ConnectionReset, Cause::ConnectionReset),
+        (ConnectionAborted, Cause::ConnectionReset),
+        (BrokenPipe, Cause::BrokenPipe),
+        (UnexpectedEof, Cause::UnexpectedEof),
+        (TimedOut, Cause::Timeout),
+        (HostUnreachable, Cause::Io),
+        (PermissionDenied, Cause::Io),
+        (InvalidData, Cause::Io),
+        (Other, Cause::Io),
+    ] {
+        assert_eq!(cause_of(io(kind)), cause, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_io_error_of_a_vague_kind_is_looked_into() {
+    let inner = io(std::io::ErrorKind::ConnectionReset);
+    let error = std::io::Error::other(std::io::Error::other(Opaque(inner.into())));
+    assert_eq!(cause_of(error), Cause::ConnectionReset);
+}
+
+#[test]
+fn wrappers_that_say_nothing_are_looked_through() {
+    let refused: Arc<dyn Error + Send + Sync> = Arc::new(io(std::io::ErrorKind::ConnectionRefused));
+    let error = Opaque(Box::new(Opaque(Box::new(refused))));
+    assert_eq!(cause_of(error), Cause::ConnectionRefused);
+}
+
+#[test]
+fn an_error_that_nobody_knows_is_unknown() {
+    assert_eq!(
+        classify(&Opaque("why".into())),
+        Failure::new(Cause::Unknown)
+    );
+    assert_eq!(cause_of("operation failed"), Cause::Unknown);
+}
+
+#[test]
+fn an_endless_chain_is_unknown() {
+    assert_eq!(cause_of(Ouroboros), Cause::Unknown);
+
+    let mut error: BoxError = io(std::io::ErrorKind::ConnectionRefused).into();
+    for _ in 0..10_000 {
+        error = Opaque(error).into();
+    }
+    assert_eq!(cause_of(error), Cause::Unknown);
+}
+
+#[test]
+fn an_invalid_uri_is_known_inside_the_error_of_http() {
+    let uri = http::Uri::try_from("http:// /").unwrap_err();
+    assert_eq!(cause_of(http::Error::from(uri)), Cause::InvalidUri);
+    let name = http::HeaderName::try_from(" ").unwrap_err();
+    assert_eq!(cause_of(http::Error::from(name)), Cause::InvalidRequest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_of_tokio_is_a_timeout() {
+    let never = std::future::pending::<()>();
+    let error = tokio::time::timeout(std::time::Duration::from_secs(1), never)
+        .await
+        .unwrap_err();
+    assert_eq!(cause_of(error), Cause::Timeout);
+}
+
+#[test]
+fn timeouts_are_known_by_message_where_their_type_is_not() {
+    for message in [
+        "operation timed out",
+        "request timed out",
+        "deadline has elapsed",
+        "data was not received within the designated timeout",
+    ] {
+        assert_eq!(cause_of(Opaque(message.into())), Cause::Timeout);
+    }
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn errors_of_tower_are_known_by_type() {
+    assert_eq!(
+        cause_of(Opaque(::tower::timeout::error::Elapsed::new().into())),
+        Cause::Timeout
+    );
+    assert_eq!(
+        cause_of(::tower::load_shed::error::Overloaded::new()),
+        Cause::Overloaded
+    );
+}
+
+#[cfg(feature = "h2")]
+mod h2_errors {
+    use super::*;
+    use ::h2::{Error as H2, Reason};
+
+    #[test]
+    fn only_the_peer_can_say_that_it_refused() {
+        let error = H2::from(Reason::REFUSED_STREAM);
+        assert_eq!(cause_of(error), Cause::Http2(Reason::REFUSED_STREAM.into()));
+    }
+}
+
+/// What is found while connecting, or after the head of the response.
+#[test]
+fn the_stage_names_what_an_ambiguous_cause_means() {
+    for (cause, connecting, body) in [
+        (Cause::Timeout, Cause::ConnectTimeout, Cause::ResponseBody),
+        (
+            Cause::ConnectionReset,
+            Cause::ConnectReset,
+            Cause::ResponseBody,
+        ),
+        (
+            Cause::UnexpectedEof,
+            Cause::TlsHandshake,
+            Cause::ResponseBody,
+        ),
+        (Cause::Unknown, Cause::ConnectOther, Cause::ResponseBody),
+        (Cause::Io, Cause::ConnectOther, Cause::ResponseBody),
+        (
+            Cause::InvalidResponse,
+            Cause::ConnectOther,
+            Cause::InvalidResponse,
+        ),
+        (
+            Cause::RefusedStream,
+            Cause::RefusedStream,
+            Cause::ResponseBody,
+        ),
+        (Cause::RequestBody, Cause::RequestBody, Cause::RequestBody),
+        (Cause::Certificate, Cause::Certificate, Cause::Certificate),
+    ] {
+        assert_eq!(Stage::Exchange.settle(cause), cause);
+        assert_eq!(Stage::Connecting.settle(cause), connecting);
+        assert_eq!(Stage::Body.settle(cause), body);
+    }
+}
+
+/// The messages of a connector, and of TLS stacks, as they stand below an error that says that
+/// the client was connecting.
+#[test]
+fn connectors_are_known_by_message_only_while_connecting() {
+    for (message, cause) in [
+        ("dns error", Cause::Dns),
+        (
+            "failed to lookup address information: Name or service not known",
+            Cause::Dns,
+        ),
+        ("invalid URL, scheme is not http", Cause::UnsupportedScheme),
+        ("unsupported scheme ftp", Cause::UnsupportedScheme),
+        ("invalid URL, host is missing", Cause::InvalidUri),
+        (
+            "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify \
+             failed:ssl/statem/statem_clnt.c:1889: (self-signed certificate)",
+            Cause::Certificate,
+        ),
+        (
+            "error:0A00010B:SSL routines:ssl3_get_record:wrong version number:ssl/record/x.c:354:",
+            Cause::TlsProtocol,
+        ),
+        ("unexpected EOF", Cause::TlsHandshake),
+        ("The certificate was not trusted.", Cause::Certificate),
+        (
+            "A certificate chain processed, but terminated in a root certificate which is not \
+             trusted by the trust provider. (os error -2146762487)",
+            Cause::Certificate,
+        ),
+    ] {
+        let error = BoxError::from(message);
+        assert_eq!(
+            messages::read(&*error, Stage::Connecting),
+            Some(Reading::Settled(cause)),
+            "{message}"
+        );
+        assert_eq!(messages::read(&*error, Stage::Exchange), None, "{message}");
+    }
+}
+
+#[test]
+fn rustls_is_known_by_message() {
+    for (message, connecting, exchange) in [
+        (
+            "invalid peer certificate: UnknownIssuer",
+            Cause::Certificate,
+            Cause::Certificate,
+        ),
+        (
+            "received corrupt message of type InvalidContentType",
+            Cause::TlsProtocol,
+            Cause::Io,
+        ),
+        (
+            "received fatal alert: HandshakeFailure",
+            Cause::TlsProtocol,
+            Cause::Io,
+        ),
+        (
+            "received fatal alert: InternalError",
+            Cause::TlsHandshake,
+            Cause::Io,
+        ),
+        (
+            "received fatal alert: CertificateRequired",
+            Cause::ClientCertificate,
+            Cause::ClientCertificate,
+        ),
+    ] {
+        let error = BoxError::from(message);
+        for (stage, cause) in [(Stage::Connecting, connecting), (Stage::Exchange, exchange)] {
+            assert_eq!(
+                messages::read(&*error, stage),
+                Some(Reading::Settled(cause)),
+                "{message}"
+            );
+        }
+    }
+}
+
+/// The type and the message must not disagree: which one is asked depends on a feature.
+#[cfg(feature = "rustls")]
+#[test]
+fn rustls_by_type_and_by_message_agree() {
+    use ::rustls::{AlertDescription, CertificateError, Error as Tls, InvalidMessage};
+
+    let alerts = (0..=u8::MAX)
+        .map(AlertDescription::from)
+        .map(Tls::AlertReceived);
+    let errors = [
+        Tls::InvalidCertificate(CertificateError::Expired),
+        Tls::NoCertificatesPresented,
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType),
+        Tls::PeerIncompatible(::rustls::PeerIncompatible::NoCipherSuitesInCommon),
+        Tls::PeerMisbehaved(::rustls::PeerMisbehaved::TooMuchEarlyDataReceived),
+        Tls::NoApplicationProtocol,
+        Tls::PeerSentOversizedRecord,
+        Tls::DecryptError,
+        Tls::UnsupportedNameType,
+    ];
+    for error in errors.into_iter().chain(alerts) {
+        for stage in [Stage::Connecting, Stage::Exchange] {
+            let by_type = tls::read(&error, stage);
+            assert!(by_type.is_some(), "{error}");
+            let message = BoxError::from(error.to_string());
+            assert_eq!(messages::read(&*message, stage), by_type, "{error}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn never_panics(
+        kinds in prop::collection::vec(0_usize..6, 0..40),
+        message in ".{0,600}",
+    ) {
+        let mut error = BoxError::from(message);
+        for kind in kinds {
+            error = match kind {
+                0 => Opaque(error).into(),
+                1 => std::io::Error::other(error).into(),
+                2 => std::io::Error::new(std::io::ErrorKind::InvalidData, error).into(),
+                3 => Arc::new(std::io::Error::other(error)).into(),
+                4 => Arc::<dyn Error + Send + Sync>::from(error).into(),
+                _ => format!("{error}: again").into(),
+            };
+        }
+        let failure = classify(&*error);
+        prop_assert_eq!(failure.kind, failure.cause.kind());
+        prop_assert!(chain(&*error).len() <= 512);
+    }
+}

@@ -1,0 +1,164 @@
+//! Errors of TLS stacks.
+//!
+//! rustls's are known by their type with the feature `rustls`, and by their message without it or
+//! in another major version. Those of OpenSSL, Secure Transport and SChannel, which native-tls
+//! passes on, are known by message only, and only the usual ones: another is a
+//! [`Cause::ConnectOther`] and costs the connect limit before it is given up.
+
+use super::{
+    Cause,
+    reading::{Reading, Stage},
+};
+
+/// What is wrong with a TLS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The server's certificate.
+    Certificate,
+    /// The client's certificate, in the server's opinion.
+    ClientCertificate,
+    /// What is spoken: no TLS, or no version, cipher or name in common.
+    Protocol,
+    /// Nothing that must happen again.
+    Transient,
+}
+
+impl Fault {
+    /// What the fault means at a stage.
+    ///
+    /// Once the handshake is done, a broken record is a broken connection: a fault of the path
+    /// that says nothing of the peer's abilities.
+    const fn read(self, stage: Stage) -> Reading {
+        Reading::Settled(match (self, stage) {
+            (Self::Certificate, _) => Cause::Certificate,
+            (Self::ClientCertificate, _) => Cause::ClientCertificate,
+            (Self::Protocol, Stage::Connecting) => Cause::TlsProtocol,
+            (Self::Transient, Stage::Connecting) => Cause::TlsHandshake,
+            (Self::Protocol | Self::Transient, Stage::Exchange | Stage::Body) => Cause::Io,
+        })
+    }
+}
+
+/// Reads an error of rustls by its type.
+#[cfg(feature = "rustls")]
+pub(super) fn read(error: &(dyn std::error::Error + 'static), stage: Stage) -> Option<Reading> {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+
+    let fault = match error.downcast_ref::<Tls>()? {
+        Tls::InvalidCertificate(_)
+        | Tls::InvalidCertRevocationList(_)
+        | Tls::NoCertificatesPresented
+        | Tls::UnsupportedNameType => Fault::Certificate,
+        Tls::AlertReceived(alert) => match alert {
+            Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired => Fault::ClientCertificate,
+            Alert::CloseNotify
+            | Alert::BadRecordMac
+            | Alert::InternalError
+            | Alert::UserCanceled => Fault::Transient,
+            _ => Fault::Protocol,
+        },
+        Tls::InvalidMessage(_)
+        | Tls::InappropriateMessage { .. }
+        | Tls::InappropriateHandshakeMessage { .. }
+        | Tls::PeerIncompatible(_)
+        | Tls::PeerMisbehaved(_)
+        | Tls::PeerSentOversizedRecord
+        | Tls::NoApplicationProtocol
+        | Tls::InvalidEncryptedClientHello(_)
+        | Tls::DecryptError => Fault::Protocol,
+        // Of the general ones, and of those to come, no more is known than the message.
+        _ => return None,
+    };
+    Some(fault.read(stage))
+}
+
+/// How rustls begins its messages.
+const RUSTLS: &[(&str, Fault)] = &[
+    ("invalid peer certificate", Fault::Certificate),
+    ("invalid certificate revocation list", Fault::Certificate),
+    ("peer sent no certificates", Fault::Certificate),
+    ("presented server name type", Fault::Certificate),
+    ("received corrupt message of type", Fault::Protocol),
+    ("received unexpected message", Fault::Protocol),
+    ("received unexpected handshake message", Fault::Protocol),
+    ("peer is incompatible", Fault::Protocol),
+    ("peer misbehaved", Fault::Protocol),
+    ("peer sent excess record size", Fault::Protocol),
+    ("encrypted client hello failure", Fault::Protocol),
+    ("cannot decrypt peer's message", Fault::Protocol),
+    ("peer doesn't support any known protocol", Fault::Protocol),
+    // The names of the alerts; each prefix of another comes after it.
+    (
+        "received fatal alert: NoCertificate",
+        Fault::ClientCertificate,
+    ),
+    (
+        "received fatal alert: BadCertificateStatusResponse",
+        Fault::Protocol,
+    ),
+    (
+        "received fatal alert: BadCertificateHashValue",
+        Fault::Protocol,
+    ),
+    (
+        "received fatal alert: BadCertificate",
+        Fault::ClientCertificate,
+    ),
+    (
+        "received fatal alert: UnsupportedCertificate",
+        Fault::ClientCertificate,
+    ),
+    (
+        "received fatal alert: CertificateUnobtainable",
+        Fault::Protocol,
+    ),
+    (
+        "received fatal alert: Certificate",
+        Fault::ClientCertificate,
+    ),
+    ("received fatal alert: UnknownCA", Fault::ClientCertificate),
+    (
+        "received fatal alert: AccessDenied",
+        Fault::ClientCertificate,
+    ),
+    ("received fatal alert: CloseNotify", Fault::Transient),
+    ("received fatal alert: BadRecordMac", Fault::Transient),
+    ("received fatal alert: InternalError", Fault::Transient),
+    ("received fatal alert: UserCanceled", Fault::Transient),
+    ("received fatal alert", Fault::Protocol),
+];
+
+/// What the messages of other stacks contain; looked for only while connecting.
+const OTHERS: &[(&str, Fault)] = &[
+    // OpenSSL
+    ("certificate verify failed", Fault::Certificate),
+    ("wrong version number", Fault::Protocol),
+    ("unsupported protocol", Fault::Protocol),
+    ("no protocols available", Fault::Protocol),
+    ("handshake failure", Fault::Protocol),
+    ("unexpected EOF", Fault::Transient),
+    // Secure Transport
+    ("certificate was not trusted", Fault::Certificate),
+    // SChannel
+    ("root certificate which is not trusted", Fault::Certificate),
+];
+
+/// Reads the message of a TLS error whose type cannot be named.
+pub(super) fn read_message(message: &str, stage: Stage) -> Option<Reading> {
+    let rustls = RUSTLS.iter().find(|(start, _)| message.starts_with(start));
+    let others = || {
+        (stage == Stage::Connecting)
+            .then(|| OTHERS.iter().find(|(part, _)| message.contains(part)))
+            .flatten()
+    };
+    let (_, fault) = rustls.or_else(others)?;
+    Some(fault.read(stage))
+}
