@@ -82,9 +82,6 @@
 pub mod body;
 pub mod classify;
 pub mod policy;
-// Until the future uses it.
-#[allow(dead_code)]
-mod snapshot;
 
 mod error;
 mod future;

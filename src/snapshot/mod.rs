@@ -60,14 +60,6 @@ impl Snapshot {
         &self.uri
     }
 
-    pub(crate) fn version(&self) -> Version {
-        self.version
-    }
-
-    pub(crate) fn extensions(&self) -> &Extensions {
-        &self.extensions
-    }
-
     /// Gives memory back that is not needed for what is kept; for a request that has to wait.
     pub(crate) fn settle(&mut self) {
         if let Headers::Packed(buffers) = &mut self.headers {
