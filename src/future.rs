@@ -418,6 +418,9 @@ where
     /// Lets go of the failed response and everything else, and waits.
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
+        if let Kept::All(tools) = this.kept {
+            tools.body.retire();
+        }
         let drain = this.settings.drain;
         if let Some(body) = body
             && !body.is_end_stream()
