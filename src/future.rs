@@ -395,6 +395,9 @@ where
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
+        if !stop.reason.is_success() {
+            this.session.session.failed(now.into_std());
+        }
         let report = progress.finish(stop.reason, elapsed, settings);
         Next::Return(match ended {
             Ended::Response(_) if stop.raise => {
@@ -420,6 +423,7 @@ where
         let mut this = self.project();
         if let Kept::All(tools) = this.kept {
             tools.body.retire();
+            tools.head.settle();
         }
         let drain = this.settings.drain;
         if let Some(body) = body
@@ -556,8 +560,11 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     }
     answer?;
     match session.session.commit(now.into_std()) {
-        Ok(()) => {
+        Ok(asked) => {
             session.committed = true;
+            if asked {
+                retry.gates.set(Gate::Budget, true);
+            }
             Ok(())
         }
         Err(reason) => {
