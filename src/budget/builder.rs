@@ -157,11 +157,7 @@ impl RetryBudgetBuilder {
     pub fn build(self) -> Result<RetryBudget, InvalidPolicy> {
         let rules = self.rules()?;
         if !(1..=MAX_SLOTS).contains(&self.slots) {
-            return Err(InvalidPolicy {
-                field: "slots",
-                value: self.slots.to_string(),
-                allowed: "from 1 to 1048576",
-            });
+            return Err(InvalidPolicy::new("slots", self.slots, "from 1 to 1048576"));
         }
         Ok(self.finish(rules))
     }
@@ -183,11 +179,11 @@ impl RetryBudgetBuilder {
         let deposit = units("ratio", self.ratio, 1000 * UNITS_PER_TOKEN, RATIO)?;
         let rate = units("min_per_second", self.min_per_second, MAX_UNITS, AMOUNT)?;
         if deposit == 0 && rate == 0 {
-            return Err(InvalidPolicy {
-                field: "ratio",
-                value: self.ratio.to_string(),
-                allowed: "above 0 unless min_per_second is: nothing would ever be earned",
-            });
+            return Err(InvalidPolicy::new(
+                "ratio",
+                self.ratio,
+                "above 0 unless min_per_second is: nothing would ever be earned",
+            ));
         }
         let cost = |field, tokens| units(field, tokens, MAX_UNITS, AMOUNT);
         let costs = Costs {
@@ -255,11 +251,7 @@ fn index(kind: FailureKind) -> usize {
 }
 
 fn invalid(field: &'static str, value: f64, allowed: &'static str) -> InvalidPolicy {
-    InvalidPolicy {
-        field,
-        value: value.to_string(),
-        allowed,
-    }
+    InvalidPolicy::new(field, value, allowed)
 }
 
 /// `tokens` in units, rounded to the nearest; an error if it is no number, out of range, or

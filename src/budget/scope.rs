@@ -73,7 +73,9 @@ impl Scope {
 
 /// The function of a [`Scope::Key`]; made by [`Scope::key`].
 #[derive(Clone)]
-pub struct KeyFn(Arc<dyn Fn(&Uri, &mut KeyHasher) + Send + Sync>);
+pub struct KeyFn(Arc<WriteKey>);
+
+type WriteKey = dyn Fn(&Uri, &mut KeyHasher) + Send + Sync;
 
 /// Functions cannot be compared: two keys are equal if they are clones of one.
 impl PartialEq for KeyFn {
