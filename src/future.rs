@@ -25,7 +25,7 @@ use crate::{
     observe,
     policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
-    settings::{AttemptInfo, Settings},
+    settings::{AttemptInfo, PreviousOutcome, RequestDeadline, Settings},
     snapshot::Snapshot,
 };
 
@@ -140,11 +140,9 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         session: AnySession<E>,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
+        deadline: Option<RequestDeadline>,
     ) -> Self {
-        let mut clock = Clock::default();
-        if settings.has_time_limits() {
-            clock.start_attempt(Instant::now());
-        }
+        let clock = Clock::start(settings, deadline);
         Self {
             state: State::Called { future },
             kept,
@@ -216,7 +214,7 @@ where
                 }
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
-                    this.clock.set_timer(this.clock.deadline(this.settings));
+                    this.clock.set_timer(this.clock.deadline());
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
@@ -230,11 +228,10 @@ where
                             return Poll::Ready(Err(self.not_ready(error.into())));
                         }
                         Poll::Pending => {
-                            if this.settings.deadline.is_none() {
+                            let Some(deadline) = this.clock.limit else {
                                 return Poll::Pending;
-                            }
+                            };
                             ready!(this.clock.poll_timer(cx));
-                            let deadline = this.settings.deadline.unwrap_or_default();
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
                         }
@@ -351,7 +348,7 @@ where
             Decision::Accept => Stop::because(StopReason::Succeeded),
             Decision::Stop(stop) => stop,
             Decision::Retry(mut retry) => {
-                let left = this.clock.left(settings, now);
+                let left = this.clock.left(now);
                 match last_gates(
                     &mut retry,
                     this.kept,
@@ -435,7 +432,7 @@ where
             let body = Box::pin(body);
             let left = drain.bytes;
             this.state.set(State::Draining { body, left });
-            let deadline = this.clock.deadline(this.settings);
+            let deadline = this.clock.deadline();
             let until = Instant::now().checked_add(drain.time);
             this.clock
                 .set_timer(until.into_iter().chain(deadline).min());
@@ -461,7 +458,9 @@ where
         progress.number = progress.number.saturating_add(1);
         let info = AttemptInfo {
             number: progress.number,
+            previous: progress.previous,
             elapsed: this.clock.elapsed(now),
+            left: this.clock.left(now),
         };
         let mut parts = tools.head.restore(progress.last);
         parts.extensions.insert(info);
@@ -630,6 +629,8 @@ struct Progress {
     wake_at: Option<Instant>,
     /// Whether the next attempt is certainly the last one.
     last: bool,
+    /// How the last attempt ended.
+    previous: PreviousOutcome,
     /// The error of the last attempt, if it failed without a response.
     last_error: Option<BoxError>,
     /// The shortest time that an attempt took.
@@ -643,6 +644,7 @@ impl Progress {
             number: 1,
             wake_at: None,
             last: false,
+            previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
             last_error: None,
             quickest: Duration::MAX,
         }
@@ -656,6 +658,12 @@ impl Progress {
         now: Instant,
     ) {
         observe::retry(settings, &self.report.method, &self.report.url, &record);
+        self.previous = match &record.outcome {
+            AttemptOutcome::Response(status) => PreviousOutcome::Response(*status),
+            AttemptOutcome::Failed { kind, cause, .. } => {
+                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
+            }
+        };
         self.report.attempts.push(record);
         self.last = retry.last;
         self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
@@ -678,10 +686,11 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 ///
 /// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
 /// that succeeds at its first poll reads no clock.
-#[derive(Default)]
 struct Clock {
     started: Option<Instant>,
     attempt: Option<Instant>,
+    /// The deadline, counted from the start.
+    limit: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
@@ -693,6 +702,24 @@ enum Limit {
 }
 
 impl Clock {
+    fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
+        let mut clock = Self {
+            started: None,
+            attempt: None,
+            limit: settings.deadline,
+            timer: None,
+            armed: false,
+        };
+        if clock.limit.is_some() || settings.attempt_timeout.is_some() || deadline.is_some() {
+            let now = Instant::now();
+            clock.start_attempt(now);
+            if let Some(deadline) = deadline {
+                clock.limit = Some(deadline.from_now(now));
+            }
+        }
+        clock
+    }
+
     fn start_attempt(&mut self, now: Instant) {
         self.started.get_or_insert(now);
         self.attempt = Some(now);
@@ -716,12 +743,12 @@ impl Clock {
             .map_or(Duration::ZERO, |started| now.duration_since(started))
     }
 
-    fn deadline(&self, settings: &Settings) -> Option<Instant> {
-        self.started?.checked_add(settings.deadline?)
+    fn deadline(&self) -> Option<Instant> {
+        self.started?.checked_add(self.limit?)
     }
 
-    fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
-        Some(self.deadline(settings)?.duration_since(now))
+    fn left(&self, now: Instant) -> Option<Duration> {
+        Some(self.deadline()?.duration_since(now))
     }
 
     /// Sets the timer; `None` is a time that has come.
@@ -756,13 +783,10 @@ impl Clock {
                 now
             }
         };
-        if !settings.has_time_limits() {
-            return Poll::Pending;
-        }
         let own = settings
             .attempt_timeout
             .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
-        let all = self.deadline(settings).zip(settings.deadline);
+        let all = self.deadline().zip(self.limit);
         let (at, limit) = match (own, all) {
             (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
             (Some(own), _) => own,
