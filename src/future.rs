@@ -714,7 +714,7 @@ impl Clock {
             let now = Instant::now();
             clock.start_attempt(now);
             if let Some(deadline) = deadline {
-                clock.limit = Some(deadline.from_now(now));
+                clock.limit = Some(deadline.remaining(now));
             }
         }
         clock

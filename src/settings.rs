@@ -111,7 +111,7 @@ impl RequestDeadline {
     }
 
     /// The time from `now` until the deadline.
-    pub(crate) fn from_now(self, now: Instant) -> Duration {
+    pub(crate) fn remaining(self, now: Instant) -> Duration {
         match self.0 {
             DeadlineForm::After(duration) => duration,
             DeadlineForm::At(instant) => instant.saturating_duration_since(now),
