@@ -4,7 +4,18 @@
 //! [`Saved`] of it for later attempts. Three are built in: [`CloneBody`], [`Replay`] and
 //! [`Reopen`].
 
-use std::fmt;
+mod clone;
+mod reopen;
+mod replay;
+mod sync;
+
+pub use self::{
+    clone::{CloneBody, ClonedBody},
+    reopen::{Reopen, ReopenHandle},
+    replay::{Replay, ReplayBody, ReplayError, ReplayHandle},
+};
+
+use std::{error::Error, fmt};
 
 use http::request::Parts;
 
@@ -37,7 +48,16 @@ impl fmt::Display for NotReplayable {
             ),
             Self::Failed => f.write_str("the body itself failed"),
             Self::NotKept => f.write_str("nothing was kept of the body"),
-            Self::Reopen(error) => write!(f, "the body could not be opened again: {error}"),
+            Self::Reopen(_) => f.write_str("the body could not be opened again"),
+        }
+    }
+}
+
+impl Error for NotReplayable {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Reopen(error) => Some(&**error),
+            _ => None,
         }
     }
 }
@@ -71,6 +91,14 @@ pub trait Saved<B> {
     ///
     /// Says why the body cannot be sent again.
     fn check(&self) -> Result<(), NotReplayable>;
+
+    /// The attempt that runs is given up: whatever is left of its body reads no further.
+    ///
+    /// To be called as soon as another attempt is certain, before the wait: an attempt whose
+    /// request is still being sent while its response is already there could otherwise use up,
+    /// during the wait, what [`check`](Saved::check) has promised. Does nothing where attempts
+    /// share nothing.
+    fn retire(&mut self) {}
 
     /// The body for the next attempt. `head` is that attempt's request head; `last` promises
     /// that no further attempt will be made, so nothing has to be kept.

@@ -1,0 +1,181 @@
+//! [`RetryError`]: the service's only error type.
+
+use std::{error::Error, fmt, time::Duration};
+
+use crate::{BoxError, policy::StopReason, report::RetryReport};
+
+/// A request that failed for good, with the report of everything that was tried.
+///
+/// `source()` is the inner service's error, untouched; [`downcast_inner`](Self::downcast_inner)
+/// gives it in its own type, and [`into_inner`](Self::into_inner) gives it away.
+pub struct RetryError {
+    // Boxed: the happy path should not carry its size.
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: RetryErrorKind,
+    report: RetryReport,
+    source: Option<BoxError>,
+    readiness: Option<BoxError>,
+}
+
+/// What kind of failure a [`RetryError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RetryErrorKind {
+    /// The last attempt failed without a response, and was not followed by another.
+    Failed,
+    /// The last response's status says failure, and the policy has `raise_on_status`.
+    Status,
+    /// The last attempt took longer than the attempt timeout.
+    AttemptTimeout,
+    /// The deadline passed during an attempt or a wait.
+    DeadlineExceeded,
+    /// The request body could not be made again for the next attempt.
+    Body,
+    /// The inner service failed to become ready. Before a retry, the failure that the retry was
+    /// for is still the error's [`source`](Error::source), and
+    /// [`readiness_error`](RetryError::readiness_error) is the new one.
+    NotReady,
+}
+
+impl RetryError {
+    pub(crate) fn new(kind: RetryErrorKind, report: RetryReport, source: Option<BoxError>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind,
+                report,
+                source,
+                readiness: None,
+            }),
+        }
+    }
+
+    /// The inner service was not ready for the next attempt; `last` is the failure before.
+    pub(crate) fn not_ready_again(
+        report: RetryReport,
+        last: Option<BoxError>,
+        readiness: BoxError,
+    ) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind: RetryErrorKind::NotReady,
+                report,
+                source: last,
+                readiness: Some(readiness),
+            }),
+        }
+    }
+
+    /// The inner service was not ready for the first attempt.
+    pub(crate) fn not_ready(readiness: BoxError) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind: RetryErrorKind::NotReady,
+                report: RetryReport::without_request(),
+                source: None,
+                readiness: Some(readiness),
+            }),
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> RetryErrorKind {
+        self.inner.kind
+    }
+
+    /// What was tried. Its URL is empty if the service failed to become ready before there was
+    /// a request.
+    pub fn report(&self) -> &RetryReport {
+        &self.inner.report
+    }
+
+    /// Why no further attempt was made.
+    pub fn stop_reason(&self) -> &StopReason {
+        &self.inner.report.stop
+    }
+
+    /// The error with which the inner service failed to become ready.
+    pub fn readiness_error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.inner.readiness.as_deref()
+    }
+
+    /// The inner error, if it is an `E`: first of the last attempt, then of the readiness check.
+    pub fn downcast_inner<E: Error + 'static>(&self) -> Option<&E> {
+        [&self.inner.source, &self.inner.readiness]
+            .into_iter()
+            .flatten()
+            .find_map(|error| error.downcast_ref::<E>())
+    }
+
+    /// The inner error: that of the last attempt, else that of the readiness check. `None` when
+    /// the last attempt ended with a response or this layer's own timeout.
+    pub fn into_inner(self) -> Option<BoxError> {
+        let inner = *self.inner;
+        inner.source.or(inner.readiness)
+    }
+}
+
+impl fmt::Debug for RetryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryError")
+            .field("kind", &self.inner.kind)
+            .field("report", &self.inner.report)
+            .field("source", &self.inner.source)
+            .field("readiness", &self.inner.readiness)
+            .finish()
+    }
+}
+
+impl fmt::Display for RetryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = &self.inner.report;
+        let count = report.attempts.len();
+        if count > 0 {
+            let plural = if count == 1 { "attempt" } else { "attempts" };
+            let (method, url) = (&report.method, &report.url);
+            write!(f, "{method} {url} failed after {count} {plural}: ")?;
+        }
+        write!(f, "{}", report.stop)?;
+        if let Some(readiness) = &self.inner.readiness {
+            write!(f, ": {readiness}")?;
+        }
+        if let Some(last) = report.attempts.last() {
+            write!(f, "; last attempt: {}", last.outcome.short())?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for RetryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let error = self
+            .inner
+            .source
+            .as_ref()
+            .or(self.inner.readiness.as_ref())?;
+        Some(&**error)
+    }
+}
+
+/// The source of a [`RetryError`] whose last attempt took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptTimedOut {
+    pub(crate) after: Duration,
+}
+
+impl AttemptTimedOut {
+    /// The time after which the attempt was given up.
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for AttemptTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no response within {:.1?}", self.after)
+    }
+}
+
+impl Error for AttemptTimedOut {}

@@ -1,0 +1,789 @@
+//! [`ResponseFuture`]: the attempt loop, and the only place that sleeps, reads a clock or drops
+//! a response.
+
+use std::{
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Buf;
+use http::{Method, Request, Response, Uri, request::Parts};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+use crate::{
+    BoxError,
+    body::{NotReplayable, Saved},
+    classify::{self, Cause, Failure, Outcome},
+    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    observe,
+    policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
+    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    settings::{AttemptInfo, Settings},
+    snapshot::Snapshot,
+};
+
+pin_project! {
+    /// The future of a [`Retry`](crate::Retry) service: all attempts at one request.
+    ///
+    /// Dropping it at any point sends nothing more, and gives back what an unsent retry took from
+    /// a budget.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, F, E, B, V, D>
+    where
+        E: Session,
+    {
+        #[pin]
+        state: State<F, D>,
+        kept: Kept<S, V>,
+        session: CommitGuard<E>,
+        settings: Arc<Settings>,
+        clock: Clock,
+        // Boxed, since most requests never need it.
+        progress: Option<Box<Progress>>,
+        body: PhantomData<fn() -> B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, D> {
+        /// Polling the response of the attempt in flight.
+        Called { #[pin] future: F },
+        /// Reading a failed response to its end, so that its connection can be used again.
+        Draining { body: Pin<Box<D>>, left: u64 },
+        /// Waiting for the next attempt's time. Nothing is held.
+        Waiting,
+        /// Polling the inner service until it is ready for the next attempt.
+        Readying,
+        /// Finished.
+        Done,
+    }
+}
+
+/// What is kept of the request while its first attempt runs.
+pub(crate) enum Kept<S, V> {
+    /// It will never be sent again, for this reason: only what the report needs.
+    Line {
+        method: Method,
+        uri: Uri,
+        reason: StopReason,
+    },
+    /// All that another attempt needs.
+    All(Tools<S, V>),
+}
+
+/// What another attempt needs.
+pub(crate) struct Tools<S, V> {
+    service: S,
+    head: Snapshot,
+    body: V,
+}
+
+/// An attempt's end.
+enum Ended<D> {
+    Response(Response<D>),
+    Error(BoxError),
+    TimedOut(Duration),
+}
+
+/// What to do after an attempt.
+enum Next<D> {
+    Return(Result<Response<D>, RetryError>),
+    /// Wait; the response that failed is still to be drained.
+    Wait(Option<D>),
+}
+
+impl<S, V> Tools<S, V> {
+    pub(crate) fn new(service: S, head: Snapshot, body: V) -> Self {
+        Self {
+            service,
+            head,
+            body,
+        }
+    }
+}
+
+impl<S, V> Kept<S, V> {
+    pub(crate) fn line(parts: &Parts, reason: StopReason) -> Self {
+        Self::Line {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            reason,
+        }
+    }
+
+    fn method(&self) -> &Method {
+        match self {
+            Self::Line { method, .. } => method,
+            Self::All(tools) => tools.head.method(),
+        }
+    }
+
+    fn uri(&self) -> &Uri {
+        match self {
+            Self::Line { uri, .. } => uri,
+            Self::All(tools) => tools.head.uri(),
+        }
+    }
+}
+
+impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+    pub(crate) fn new(
+        future: F,
+        session: AnySession<E>,
+        kept: Kept<S, V>,
+        settings: &Arc<Settings>,
+    ) -> Self {
+        let mut clock = Clock::default();
+        if settings.has_time_limits() {
+            clock.start_attempt(Instant::now());
+        }
+        Self {
+            state: State::Called { future },
+            kept,
+            session: CommitGuard {
+                session,
+                committed: false,
+            },
+            settings: Arc::clone(settings),
+            clock,
+            progress: None,
+            body: PhantomData,
+        }
+    }
+}
+
+impl<S, F, E, B, V, D, SE> Future for ResponseFuture<S, F, E, B, V, D>
+where
+    S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
+    F: Future<Output = Result<Response<D>, SE>>,
+    SE: Into<BoxError>,
+    E: Session,
+    V: Saved<B>,
+    D: Body,
+{
+    type Output = Result<Response<D>, RetryError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut this = self.as_mut().project();
+            match this.state.as_mut().project() {
+                StateProj::Called { future } => {
+                    let ended = match future.poll(cx) {
+                        Poll::Ready(Ok(response)) => {
+                            let session = &mut this.session.session;
+                            if this.progress.is_none()
+                                && this.settings.classifiers.is_empty()
+                                && session.is_final(response.status(), response.headers())
+                            {
+                                session.succeeded();
+                                this.state.set(State::Done);
+                                return Poll::Ready(Ok(response));
+                            }
+                            Ended::Response(response)
+                        }
+                        Poll::Ready(Err(error)) => Ended::Error(error.into()),
+                        Poll::Pending => match ready!(this.clock.poll_attempt(this.settings, cx)) {
+                            Limit::Attempt(after) => Ended::TimedOut(after),
+                            Limit::Deadline(deadline) => {
+                                this.state.set(State::Done);
+                                return Poll::Ready(Err(self.deadline_exceeded(deadline, true)));
+                            }
+                        },
+                    };
+                    match self.as_mut().ended(ended) {
+                        Next::Return(result) => {
+                            self.project().state.set(State::Done);
+                            return Poll::Ready(result);
+                        }
+                        Next::Wait(body) => self.as_mut().wait(body),
+                    }
+                }
+                StateProj::Draining { body, left } => {
+                    if !drained(body, left, cx) {
+                        ready!(this.clock.poll_timer(cx));
+                    }
+                    this.state.set(State::Waiting);
+                    let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
+                    this.clock.set_timer(wake_at);
+                }
+                StateProj::Waiting => {
+                    ready!(this.clock.poll_timer(cx));
+                    this.clock.set_timer(this.clock.deadline(this.settings));
+                    this.state.set(State::Readying);
+                }
+                StateProj::Readying => {
+                    let Kept::All(tools) = this.kept else {
+                        unreachable!("a request of which nothing was kept is never retried")
+                    };
+                    match tools.service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(self.not_ready(error.into())));
+                        }
+                        Poll::Pending => {
+                            if this.settings.deadline.is_none() {
+                                return Poll::Pending;
+                            }
+                            ready!(this.clock.poll_timer(cx));
+                            let deadline = this.settings.deadline.unwrap_or_default();
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
+                        }
+                    }
+                    if let Err(error) = self.as_mut().call() {
+                        self.project().state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                }
+                StateProj::Done => panic!("`ResponseFuture` polled after it finished"),
+            }
+        }
+    }
+}
+
+impl<S, F, E, B, V, D> ResponseFuture<S, F, E, B, V, D>
+where
+    E: Session,
+    V: Saved<B>,
+    D: Body,
+{
+    /// Decides what becomes of an attempt that has ended, and keeps record of it.
+    fn ended(self: Pin<&mut Self>, ended: Ended<D>) -> Next<D> {
+        let this = self.project();
+        let settings: &Settings = this.settings;
+        let now = Instant::now();
+        let (offset, took, elapsed) = this.clock.end_attempt(now);
+        let session = &mut this.session.session;
+        let number = this.progress.as_ref().map_or(1, |progress| progress.number);
+
+        // What happened, and what everybody makes of it.
+        let timed_out = Failure::new(Cause::AttemptTimeout);
+        let (outcome, wall_clock) = match &ended {
+            Ended::Response(response) => {
+                let (status, headers) = (response.status(), response.headers());
+                (Outcome::Response { status, headers }, None)
+            }
+            Ended::Error(error) => {
+                let error: &(dyn std::error::Error + 'static) = &**error;
+                let failure = classify::classify(error);
+                let error = Some(error);
+                (
+                    Outcome::Error { failure, error },
+                    Some(SystemTime::UNIX_EPOCH),
+                )
+            }
+            Ended::TimedOut(_) => (
+                Outcome::Error {
+                    failure: timed_out,
+                    error: None,
+                },
+                Some(SystemTime::UNIX_EPOCH),
+            ),
+        };
+        let judgement = settings.judge(&outcome);
+        let is_final = match &outcome {
+            Outcome::Response { status, headers } => {
+                judgement == Judgement::None && session.is_final(*status, headers)
+            }
+            Outcome::Error { .. } => false,
+        };
+        let mut decision = if is_final {
+            Decision::Accept
+        } else {
+            let attempt = Attempt::new(number, this.kept.method(), outcome)
+                .with_elapsed(elapsed)
+                // Only a response can carry a date.
+                .with_wall_clock(wall_clock.unwrap_or_else(|| settings.wall_clock()))
+                .with_judgement(judgement);
+            session.decide(&attempt)
+        };
+        if let (Decision::Accept, Outcome::Error { failure, .. }) = (&decision, &outcome) {
+            // An error cannot be handed out as a response.
+            decision = Decision::Stop(Stop::because(StopReason::NotTransient {
+                cause: failure.cause,
+            }));
+        }
+        if matches!(decision, Decision::Accept) {
+            session.succeeded();
+            if this.progress.is_none() {
+                return match ended {
+                    Ended::Response(response) => Next::Return(Ok(response)),
+                    Ended::Error(_) | Ended::TimedOut(_) => unreachable!("an error is a stop"),
+                };
+            }
+        }
+
+        let outcome = match outcome {
+            Outcome::Response { status, .. } => AttemptOutcome::Response(status),
+            Outcome::Error { failure, error } => AttemptOutcome::Failed {
+                kind: failure.kind,
+                cause: failure.cause,
+                error: match (&ended, error) {
+                    (Ended::TimedOut(after), _) => AttemptTimedOut { after: *after }.to_string(),
+                    (_, error) => error.map(classify::chain).unwrap_or_default(),
+                },
+            },
+        };
+        let mut record = AttemptRecord {
+            number,
+            started: offset,
+            took,
+            outcome,
+            wait: None,
+            gates: crate::policy::Gates::default(),
+            note: None,
+        };
+        let progress = this.progress.get_or_insert_with(|| {
+            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+        });
+        progress.quickest = progress.quickest.min(took);
+
+        let stop = match decision {
+            Decision::Accept => Stop::because(StopReason::Succeeded),
+            Decision::Stop(stop) => stop,
+            Decision::Retry(mut retry) => {
+                let left = this.clock.left(settings, now);
+                match last_gates(
+                    &mut retry,
+                    this.kept,
+                    this.session,
+                    (left, settings.min_attempt.max(progress.quickest)),
+                    now,
+                ) {
+                    Ok(()) => {
+                        record.gates = retry.gates;
+                        record.note = retry.note.take();
+                        record.wait = Some(WaitRecord {
+                            planned: retry.wait,
+                            why: retry.why,
+                            charged: retry.charged,
+                        });
+                        progress.retrying(record, settings, &retry, now);
+                        return Next::Wait(match ended {
+                            Ended::Response(response) => {
+                                progress.last_error = None;
+                                Some(response.into_body())
+                            }
+                            Ended::Error(error) => {
+                                progress.last_error = Some(error);
+                                None
+                            }
+                            Ended::TimedOut(after) => {
+                                progress.last_error = Some(Box::new(AttemptTimedOut { after }));
+                                None
+                            }
+                        });
+                    }
+                    Err(reason) => Stop {
+                        raise: retry.raise,
+                        gates: retry.gates,
+                        note: retry.note,
+                        ..Stop::because(reason)
+                    },
+                }
+            }
+        };
+        record.gates = stop.gates;
+        record.note = stop.note;
+        progress.report.attempts.push(record);
+        if !stop.reason.is_success() {
+            this.session.session.failed(now.into_std());
+        }
+        let report = progress.finish(stop.reason, elapsed, settings);
+        Next::Return(match ended {
+            Ended::Response(_) if stop.raise => {
+                Err(RetryError::new(RetryErrorKind::Status, report, None))
+            }
+            Ended::Response(mut response) => {
+                response.extensions_mut().insert(report);
+                Ok(response)
+            }
+            Ended::Error(error) => {
+                Err(RetryError::new(RetryErrorKind::Failed, report, Some(error)))
+            }
+            Ended::TimedOut(after) => Err(RetryError::new(
+                RetryErrorKind::AttemptTimeout,
+                report,
+                Some(Box::new(AttemptTimedOut { after })),
+            )),
+        })
+    }
+
+    /// Lets go of the failed response and everything else, and waits.
+    fn wait(self: Pin<&mut Self>, body: Option<D>) {
+        let mut this = self.project();
+        if let Kept::All(tools) = this.kept {
+            tools.body.retire();
+            tools.head.settle();
+        }
+        let drain = this.settings.drain;
+        if let Some(body) = body
+            && !body.is_end_stream()
+            // A body that is known to be too long would be read in vain.
+            && body.size_hint().lower() <= drain.bytes
+            && drain.bytes > 0
+        {
+            let body = Box::pin(body);
+            let left = drain.bytes;
+            this.state.set(State::Draining { body, left });
+            let deadline = this.clock.deadline(this.settings);
+            let until = Instant::now().checked_add(drain.time);
+            this.clock
+                .set_timer(until.into_iter().chain(deadline).min());
+        } else {
+            // Drops the inner future as well, and what it holds.
+            this.state.set(State::Waiting);
+            let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
+            this.clock.set_timer(wake_at);
+        }
+    }
+
+    /// Sends the next attempt; the inner service is ready.
+    fn call<SE>(self: Pin<&mut Self>) -> Result<(), RetryError>
+    where
+        S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
+    {
+        let mut this = self.project();
+        let (Kept::All(tools), Some(progress)) = (this.kept, this.progress.as_mut()) else {
+            unreachable!("a retry follows a failure of a request that was kept")
+        };
+        let now = Instant::now();
+        this.clock.start_attempt(now);
+        progress.number = progress.number.saturating_add(1);
+        let info = AttemptInfo {
+            number: progress.number,
+            elapsed: this.clock.elapsed(now),
+        };
+        let mut parts = tools.head.restore(progress.last);
+        parts.extensions.insert(info);
+        if let Some(before_retry) = &this.settings.before_retry {
+            before_retry(&mut parts, &info);
+        }
+        let body = match tools.body.next(&parts, progress.last) {
+            Ok(body) => body,
+            Err(error) => {
+                let last = progress.last_error.take();
+                let (reason, source) = refused(error);
+                let report = progress.finish(reason, info.elapsed, this.settings);
+                return Err(RetryError::new(
+                    RetryErrorKind::Body,
+                    report,
+                    source.or(last),
+                ));
+            }
+        };
+        // From here on the retry counts as sent.
+        this.session.committed = false;
+        let future = tools.service.call(Request::from_parts(parts, body));
+        this.state.set(State::Called { future });
+        Ok(())
+    }
+
+    fn deadline_exceeded(self: Pin<&mut Self>, deadline: Duration, in_attempt: bool) -> RetryError {
+        let this = self.project();
+        let (offset, took, elapsed) = this.clock.end_attempt(Instant::now());
+        let progress = this.progress.get_or_insert_with(|| {
+            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+        });
+        if in_attempt {
+            progress.report.attempts.push(AttemptRecord {
+                number: progress.number,
+                started: offset,
+                took,
+                outcome: AttemptOutcome::Failed {
+                    kind: Cause::AttemptTimeout.kind(),
+                    cause: Cause::AttemptTimeout,
+                    error: String::new(),
+                },
+                wait: None,
+                gates: {
+                    let mut gates = crate::policy::Gates::default();
+                    gates.set(Gate::Deadline, false);
+                    gates
+                },
+                note: None,
+            });
+        }
+        let last = progress.last_error.take();
+        let reason = StopReason::DeadlineExceeded { deadline };
+        let report = progress.finish(reason, elapsed, this.settings);
+        RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
+    }
+
+    fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
+        let this = self.project();
+        let elapsed = this.clock.elapsed(Instant::now());
+        let progress = this.progress.get_or_insert_with(|| {
+            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+        });
+        let last = progress.last_error.take();
+        let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
+        RetryError::not_ready_again(report, last, error)
+    }
+}
+
+/// Asks the gates that need more than the session: body, deadline and budget, the last of which
+/// is the only one with a side effect.
+fn last_gates<S, E: Session, B, V: Saved<B>>(
+    retry: &mut Retry,
+    kept: &Kept<S, V>,
+    session: &mut CommitGuard<E>,
+    (left, attempt): (Option<Duration>, Duration),
+    now: Instant,
+) -> Result<(), StopReason> {
+    let tools = match kept {
+        Kept::Line { reason, .. } => return Err(reason.clone()),
+        Kept::All(tools) => tools,
+    };
+    let mut answer = Ok(());
+    if let Err(error) = tools.body.check() {
+        retry.gates.set(Gate::Body, false);
+        answer = Err(refused(error).0);
+    } else {
+        retry.gates.set(Gate::Body, true);
+    }
+    if let Some(left) = left {
+        let needed = retry.wait.saturating_add(attempt);
+        retry.gates.set(Gate::Deadline, needed < left);
+        if needed >= left && answer.is_ok() {
+            answer = Err(StopReason::DeadlineTooClose { left, needed });
+        }
+    }
+    answer?;
+    match session.session.commit(now.into_std()) {
+        Ok(asked) => {
+            session.committed = true;
+            if asked {
+                retry.gates.set(Gate::Budget, true);
+            }
+            Ok(())
+        }
+        Err(reason) => {
+            retry.gates.set(Gate::Budget, false);
+            Err(reason)
+        }
+    }
+}
+
+/// A body that cannot be sent again, as a reason and, where there is one, an error.
+fn refused(error: NotReplayable) -> (StopReason, Option<BoxError>) {
+    match error {
+        NotReplayable::OverLimit { sent, limit } => {
+            (StopReason::BodyNotReplayable { sent, limit }, None)
+        }
+        NotReplayable::Failed => (StopReason::BodyFailed, None),
+        NotReplayable::NotKept => (StopReason::BodyNotKept, None),
+        NotReplayable::Reopen(error) => (StopReason::BodyNotReopened, Some(error)),
+    }
+}
+
+/// Reads up to `left` bytes of a body; `false` if it has to be waited for.
+fn drained<D: Body>(body: &mut Pin<Box<D>>, left: &mut u64, cx: &mut Context<'_>) -> bool {
+    loop {
+        match body.as_mut().poll_frame(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(None | Some(Err(_))) => return true,
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
+                // An endless row of empty frames must end as well.
+                match left.checked_sub(bytes.max(1)) {
+                    Some(rest) => *left = rest,
+                    None => return true,
+                }
+            }
+        }
+    }
+}
+
+/// The session, and whether it has given a retry that is not sent yet.
+struct CommitGuard<E: Session> {
+    session: AnySession<E>,
+    committed: bool,
+}
+
+impl<E: Session> Drop for CommitGuard<E> {
+    fn drop(&mut self) {
+        if self.committed {
+            self.session.cancel();
+        }
+    }
+}
+
+/// What is remembered of the attempts so far, for the report and the error.
+struct Progress {
+    report: RetryReport,
+    /// The number of the attempt in flight.
+    number: u32,
+    /// When the next attempt is due; `None` if it is due at once.
+    wake_at: Option<Instant>,
+    /// Whether the next attempt is certainly the last one.
+    last: bool,
+    /// The error of the last attempt, if it failed without a response.
+    last_error: Option<BoxError>,
+    /// The shortest time that an attempt took.
+    quickest: Duration,
+}
+
+impl Progress {
+    fn new(method: Method, uri: &Uri) -> Self {
+        Self {
+            report: RetryReport::new(method, uri),
+            number: 1,
+            wake_at: None,
+            last: false,
+            last_error: None,
+            quickest: Duration::MAX,
+        }
+    }
+
+    fn retrying(
+        &mut self,
+        record: AttemptRecord,
+        settings: &Settings,
+        retry: &Retry,
+        now: Instant,
+    ) {
+        observe::retry(settings, &self.report.method, &self.report.url, &record);
+        self.report.attempts.push(record);
+        self.last = retry.last;
+        self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
+    }
+
+    fn finish(&mut self, stop: StopReason, elapsed: Duration, settings: &Settings) -> RetryReport {
+        let empty = RetryReport::without_request();
+        let mut report = std::mem::replace(&mut self.report, empty);
+        report.stop = stop;
+        report.elapsed = elapsed;
+        observe::finished(settings, &report);
+        report
+    }
+}
+
+/// As good as never, and small enough to be added to any instant.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The request's clock and its one timer.
+///
+/// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
+/// that succeeds at its first poll reads no clock.
+#[derive(Default)]
+struct Clock {
+    started: Option<Instant>,
+    attempt: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+/// Which time limit an attempt ran into.
+enum Limit {
+    Attempt(Duration),
+    Deadline(Duration),
+}
+
+impl Clock {
+    fn start_attempt(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
+        self.attempt = Some(now);
+        self.armed = false;
+    }
+
+    /// The attempt's offset from the start, how long it took, and the time since the start.
+    fn end_attempt(&mut self, now: Instant) -> (Duration, Duration, Duration) {
+        let started = *self.started.get_or_insert(now);
+        let attempt = self.attempt.take().unwrap_or(now);
+        self.armed = false;
+        (
+            attempt.duration_since(started),
+            now.duration_since(attempt),
+            now.duration_since(started),
+        )
+    }
+
+    fn elapsed(&self, now: Instant) -> Duration {
+        self.started
+            .map_or(Duration::ZERO, |started| now.duration_since(started))
+    }
+
+    fn deadline(&self, settings: &Settings) -> Option<Instant> {
+        self.started?.checked_add(settings.deadline?)
+    }
+
+    fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
+        Some(self.deadline(settings)?.duration_since(now))
+    }
+
+    /// Sets the timer; `None` is a time that has come.
+    fn set_timer(&mut self, at: Option<Instant>) {
+        self.armed = at.is_some();
+        if let Some(at) = at {
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at),
+                None => self.timer = Some(Box::pin(sleep_until(at))),
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer {
+            Some(timer) if self.armed => {
+                ready!(timer.as_mut().poll(cx));
+                self.armed = false;
+                Poll::Ready(())
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// The attempt in flight is pending: waits for the first of its time limits.
+    fn poll_attempt(&mut self, settings: &Settings, cx: &mut Context<'_>) -> Poll<Limit> {
+        let attempt = match self.attempt {
+            Some(attempt) => attempt,
+            None => {
+                let now = Instant::now();
+                self.start_attempt(now);
+                now
+            }
+        };
+        if !settings.has_time_limits() {
+            return Poll::Pending;
+        }
+        let own = settings
+            .attempt_timeout
+            .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
+        let all = self.deadline(settings).zip(settings.deadline);
+        let (at, limit) = match (own, all) {
+            (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
+            (Some(own), _) => own,
+            (None, Some((all, after))) => (all, Limit::Deadline(after)),
+            (None, None) => return Poll::Pending,
+        };
+        if !self.armed {
+            self.set_timer(Some(at));
+        }
+        self.poll_timer(cx).map(|()| limit)
+    }
+}
+
+impl<S, F, E: Session, B, V, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Called { .. } => "called",
+            State::Draining { .. } => "draining",
+            State::Waiting => "waiting",
+            State::Readying => "readying",
+            State::Done => "done",
+        };
+        f.debug_struct("ResponseFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

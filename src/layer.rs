@@ -1,0 +1,209 @@
+//! [`RetryLayer`]: what a user writes in a `ServiceBuilder`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::request::Parts;
+use tower_layer::Layer;
+
+use crate::{
+    BoxError,
+    body::{CloneBody, Reopen, Replay},
+    classify::Classify,
+    observe::RetryEvent,
+    service::Retry,
+    settings::{AttemptInfo, DrainLimit, Settings},
+};
+
+/// Retries the requests of the service it wraps, by the rules of a
+/// [`Policy`](crate::policy::Policy).
+///
+/// `R` is how request bodies are sent a second time: [`CloneBody`] for every body that is `Clone`,
+/// [`Replay`] after [`replay_bodies`](Self::replay_bodies), [`Reopen`] after
+/// [`reopen_bodies`](Self::reopen_bodies).
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_http_retry::{RetryLayer, policy::RetryPolicy};
+///
+/// let layer = RetryLayer::new(RetryPolicy::default())
+///     .attempt_timeout(Duration::from_secs(5))
+///     .deadline(Duration::from_secs(20));
+/// # let _: RetryLayer<RetryPolicy> = layer;
+/// ```
+#[derive(Clone, Debug)]
+pub struct RetryLayer<P, R = CloneBody> {
+    policy: P,
+    rewind: R,
+    settings: Arc<Settings>,
+}
+
+impl<P> RetryLayer<P> {
+    /// Retries by the rules of `policy`, with bodies that are `Clone`, without time limits.
+    pub fn new(policy: P) -> Self {
+        Self {
+            policy,
+            rewind: CloneBody,
+            settings: Arc::default(),
+        }
+    }
+}
+
+impl<P, R> RetryLayer<P, R> {
+    /// Keeps up to `limit` bytes of each request body while it is sent, so that bodies of any
+    /// type can be sent again. A longer body is sent all the same; it is only not retried once
+    /// more than `limit` bytes of it were read.
+    pub fn replay_bodies(self, limit: u64) -> RetryLayer<P, Replay> {
+        self.rewind(Replay::new(limit))
+    }
+
+    /// Makes the body of each further attempt with `factory`, from that attempt's head: for
+    /// uploads that are too large to be kept.
+    pub fn reopen_bodies<F, B, E>(self, factory: F) -> RetryLayer<P, Reopen<F>>
+    where
+        F: Fn(&Parts) -> Result<B, E>,
+        E: Into<BoxError>,
+    {
+        self.rewind(Reopen::new(factory))
+    }
+
+    /// Sends bodies a second time in a way of the user's own.
+    pub fn rewind<R2>(self, rewind: R2) -> RetryLayer<P, R2> {
+        RetryLayer {
+            policy: self.policy,
+            rewind,
+            settings: self.settings,
+        }
+    }
+
+    /// Adds a classifier, which can take an outcome for transient or forbid a retry. The first
+    /// one with an opinion wins, in the order in which they were added.
+    ///
+    /// ```
+    /// use tower_http_retry::{
+    ///     RetryLayer,
+    ///     classify::{Opinion, Outcome},
+    ///     policy::RetryPolicy,
+    /// };
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default()).classify(|outcome: &Outcome<'_>| {
+    ///     match outcome {
+    ///         Outcome::Response { status, headers }
+    ///             if status.as_u16() == 409 && headers.contains_key("x-try-again") =>
+    ///         {
+    ///             Opinion::Retry("the row is locked".into())
+    ///         }
+    ///         _ => Opinion::NoOpinion,
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn classify<C>(mut self, classifier: C) -> Self
+    where
+        C: Classify + Send + Sync + 'static,
+    {
+        self.change().classifiers.push(Arc::new(classifier));
+        self
+    }
+
+    /// The longest that one attempt may take until the head of its response.
+    ///
+    /// Without it, or a timeout below, an attempt that hangs never reaches the retry logic. It is
+    /// charged to `read`: how far the request got is unknown.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.change().attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// The longest that all attempts and waits together may take until the head of the response.
+    ///
+    /// A wait that could not be followed by an attempt before the deadline is not begun: the
+    /// request stops at once with
+    /// [`DeadlineTooClose`](crate::policy::StopReason::DeadlineTooClose). A response whose head
+    /// arrived in time is never cut off.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.change().deadline = Some(deadline);
+        self
+    }
+
+    /// The least time that an attempt needs, for the comparison with the deadline before a wait.
+    /// Without it, the quickest attempt of the same request so far is the measure.
+    #[must_use]
+    pub fn min_attempt(mut self, time: Duration) -> Self {
+        self.change().min_attempt = time;
+        self
+    }
+
+    /// How much of a failed response is read before it is dropped, so that its connection can be
+    /// used again. It is read only when another attempt is certain.
+    #[must_use]
+    pub fn drain(mut self, limit: impl Into<DrainLimit>) -> Self {
+        self.change().drain = limit.into();
+        self
+    }
+
+    /// Calls `hook` on each retry and at the end of each request that did not simply succeed.
+    ///
+    /// The hook runs inside of the request's task, so it should be quick.
+    #[must_use]
+    pub fn on_event<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&RetryEvent<'_>) + Send + Sync + 'static,
+    {
+        self.change().on_event = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` on the head of each further attempt before it is sent: to sign it anew, to
+    /// refresh a token, or to count attempts in a header.
+    #[must_use]
+    pub fn before_retry<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&mut Parts, &AttemptInfo) + Send + Sync + 'static,
+    {
+        self.change().before_retry = Some(Arc::new(hook));
+        self
+    }
+
+    /// Reads the wall clock, which dates in `Retry-After` are compared with, from `clock` in
+    /// place of the system's; for tests.
+    #[must_use]
+    pub fn wall_clock<F>(mut self, clock: F) -> Self
+    where
+        F: Fn() -> SystemTime + Send + Sync + 'static,
+    {
+        self.change().wall_clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    fn change(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+impl<S, P, R> Layer<S> for RetryLayer<P, R>
+where
+    P: Clone,
+    R: Clone,
+{
+    type Service = Retry<S, P, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry::with_settings(
+            inner,
+            self.policy.clone(),
+            self.rewind.clone(),
+            Arc::clone(&self.settings),
+        )
+    }
+}

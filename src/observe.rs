@@ -1,0 +1,102 @@
+//! Tells the outside what happens: `tracing` events and the layer's own hook.
+//!
+//! Both get the same facts at the same moments. A retry is DEBUG, since it is what the layer is
+//! for; giving up is WARN. The target is `tower_http_retry`.
+
+use http::Method;
+
+use crate::{
+    policy::StopReason,
+    report::{AttemptOutcome, AttemptRecord, RetryReport},
+    settings::Settings,
+};
+
+/// The target of all `tracing` events of this crate.
+pub const TARGET: &str = "tower_http_retry";
+
+/// Something that happened to a request; see
+/// [`RetryLayer::on_event`](crate::RetryLayer::on_event).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum RetryEvent<'a> {
+    /// An attempt failed, and another will follow after its [`wait`](AttemptRecord::wait).
+    #[non_exhaustive]
+    Retry {
+        /// The request's method.
+        method: &'a Method,
+        /// The request's URL without userinfo and query.
+        url: &'a str,
+        /// The attempt that failed.
+        attempt: &'a AttemptRecord,
+    },
+    /// A request succeeded after at least one retry.
+    Recovered(&'a RetryReport),
+    /// A request failed and is not sent again.
+    GaveUp(&'a RetryReport),
+}
+
+pub(crate) fn retry(settings: &Settings, method: &Method, url: &str, attempt: &AttemptRecord) {
+    if let Some(wait) = &attempt.wait {
+        tracing::debug!(
+            target: TARGET,
+            %method,
+            url,
+            attempt = attempt.number,
+            outcome = %attempt.outcome,
+            wait_ms = u64::try_from(wait.planned.as_millis()).unwrap_or(u64::MAX),
+            why = %wait.why,
+            charged = wait.charged.map(|kind| kind.as_str()),
+            "retrying"
+        );
+    }
+    if let Some(on_event) = &settings.on_event {
+        on_event(&RetryEvent::Retry {
+            method,
+            url,
+            attempt,
+        });
+    }
+}
+
+pub(crate) fn finished(settings: &Settings, report: &RetryReport) {
+    let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
+    let attempts = report.attempts.len();
+    let (method, url) = (&report.method, report.url.as_str());
+    let event = if report.stop.is_success() {
+        tracing::debug!(target: TARGET, %method, url, attempts, elapsed_ms, "recovered");
+        RetryEvent::Recovered(report)
+    } else {
+        let reason = report.stop.name();
+        let stop = &report.stop;
+        let last = report
+            .attempts
+            .last()
+            .map(|attempt| tracing::field::display(&attempt.outcome));
+        if is_plain_answer(report) {
+            tracing::debug!(
+                target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, last, "not retried"
+            );
+        } else {
+            tracing::warn!(
+                target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, last, "gave up"
+            );
+        }
+        RetryEvent::GaveUp(report)
+    };
+    if let Some(on_event) = &settings.on_event {
+        on_event(&event);
+    }
+}
+
+/// Whether the request was answered by a 4xx that nobody asked to retry: the client's own affair,
+/// and no reason for a warning.
+fn is_plain_answer(report: &RetryReport) -> bool {
+    matches!(report.stop, StopReason::StatusNotListed { status } if status.is_client_error())
+        && matches!(
+            report.attempts.as_slice(),
+            [AttemptRecord {
+                outcome: AttemptOutcome::Response(_),
+                ..
+            }]
+        )
+}

@@ -1,0 +1,171 @@
+//! What a session is told: the request's head, and each attempt's outcome.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts};
+
+use crate::classify::Outcome;
+
+/// The head of a request: everything but its body.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    version: Version,
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The head of `request`.
+    pub fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+
+    /// The request's method.
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The request's URI.
+    pub fn uri(&self) -> &'a Uri {
+        self.uri
+    }
+
+    /// The request's HTTP version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The request's headers.
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The request's extensions.
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+}
+
+impl<'a> From<&'a Parts> for RequestHead<'a> {
+    fn from(parts: &'a Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        }
+    }
+}
+
+/// What the classifiers said of an outcome; see [`Opinion`](crate::classify::Opinion).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Judgement {
+    /// Nothing.
+    #[default]
+    None,
+    /// The outcome is a transient failure.
+    Retry {
+        /// The classifier's name.
+        by: Cow<'static, str>,
+        /// Its reason.
+        because: Cow<'static, str>,
+    },
+    /// The request must not be sent again.
+    Forbid {
+        /// The classifier's name.
+        by: Cow<'static, str>,
+        /// Its reason.
+        because: Cow<'static, str>,
+    },
+}
+
+/// One attempt and how it ended.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    number: u32,
+    method: &'a Method,
+    outcome: Outcome<'a>,
+    judgement: Judgement,
+    elapsed: Duration,
+    wall_clock: SystemTime,
+}
+
+impl<'a> Attempt<'a> {
+    /// Attempt `number` (1 is the first one) of a request with `method` ended with `outcome`.
+    ///
+    /// The time is zero and the wall clock stands at the Unix epoch until they are set.
+    pub fn new(number: u32, method: &'a Method, outcome: Outcome<'a>) -> Self {
+        Self {
+            number,
+            method,
+            outcome,
+            judgement: Judgement::None,
+            elapsed: Duration::ZERO,
+            wall_clock: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Sets the time since the request started.
+    #[must_use]
+    pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
+        self.elapsed = elapsed;
+        self
+    }
+
+    /// Sets the wall clock, which dates in `Retry-After` are compared with.
+    #[must_use]
+    pub fn with_wall_clock(mut self, now: SystemTime) -> Self {
+        self.wall_clock = now;
+        self
+    }
+
+    /// Sets what the classifiers said.
+    #[must_use]
+    pub fn with_judgement(mut self, judgement: Judgement) -> Self {
+        self.judgement = judgement;
+        self
+    }
+
+    /// The attempt's number; 1 is the first one.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The request's method.
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> &Outcome<'a> {
+        &self.outcome
+    }
+
+    /// What the classifiers said.
+    pub fn judgement(&self) -> &Judgement {
+        &self.judgement
+    }
+
+    /// The time since the request started.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// The wall clock when the attempt ended.
+    pub fn wall_clock(&self) -> SystemTime {
+        self.wall_clock
+    }
+}

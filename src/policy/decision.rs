@@ -1,0 +1,323 @@
+//! What a session answers: go on, stop, or accept, and why.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use http::{Method, StatusCode};
+
+use super::{CountKind, Gates, HintHeader, Limit};
+use crate::classify::Cause;
+
+/// What becomes of a request after an attempt.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The outcome is no failure: it is given to the caller as it is.
+    Accept,
+    /// The request is sent again.
+    Retry(Retry),
+    /// The outcome is a failure, and the request is not sent again.
+    Stop(Stop),
+}
+
+/// The request is sent again after a wait.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Retry {
+    /// How long to wait first. Zero never touches the timer.
+    pub wait: Duration,
+    /// Where the wait comes from.
+    pub why: WaitReason,
+    /// The limit that this retry was charged to; `None` for a request that was never processed.
+    pub charged: Option<CountKind>,
+    /// Whether a failure status becomes an error if a later gate (body, deadline, budget) refuses.
+    pub raise: bool,
+    /// Whether the coming attempt is certainly the last one, so that nothing needs to be kept.
+    pub last: bool,
+    /// What each gate said.
+    pub gates: Gates,
+    /// Something the caller should know, for instance a header that was ignored.
+    pub note: Option<Note>,
+}
+
+impl Retry {
+    /// A retry after `wait`, counted under `total`.
+    pub fn after(wait: Duration) -> Self {
+        Self {
+            wait,
+            why: if wait.is_zero() {
+                WaitReason::Immediate
+            } else {
+                WaitReason::Backoff
+            },
+            charged: Some(CountKind::Total),
+            raise: false,
+            last: false,
+            gates: Gates::default(),
+            note: None,
+        }
+    }
+}
+
+/// The request is not sent again.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stop {
+    /// Which knob decided.
+    pub reason: StopReason,
+    /// Whether a response becomes an error (`raise_on_status`).
+    pub raise: bool,
+    /// What each gate said.
+    pub gates: Gates,
+    /// Something the caller should know, for instance a header that was ignored.
+    pub note: Option<Note>,
+}
+
+impl Stop {
+    /// A stop for `reason` that leaves a response a response.
+    pub fn because(reason: StopReason) -> Self {
+        Self {
+            reason,
+            raise: false,
+            gates: Gates::default(),
+            note: None,
+        }
+    }
+}
+
+/// Where a wait comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// No wait: the policy's first retry is immediate, or its wait is zero.
+    Immediate,
+    /// The request was never processed, so it is sent again at once.
+    NeverProcessed,
+    /// The policy's backoff.
+    Backoff,
+    /// The server named the time in this header.
+    ServerHint(HintHeader),
+    /// The server named a longer time in this header, which was cut to the policy's cap.
+    ServerHintClamped(HintHeader),
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Immediate => f.write_str("immediate"),
+            Self::NeverProcessed => f.write_str("immediate, the request was never processed"),
+            Self::Backoff => f.write_str("backoff"),
+            Self::ServerHint(header) => write!(f, "{header}"),
+            Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
+        }
+    }
+}
+
+/// Something the caller should know about one decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Note {
+    /// The header could not be understood, so it was ignored.
+    HintIgnored(HintHeader),
+    /// A classifier took the outcome for transient.
+    Reclassified {
+        /// The classifier's name.
+        by: Cow<'static, str>,
+        /// Its reason.
+        because: Cow<'static, str>,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HintIgnored(header) => write!(f, "unreadable {header} ignored"),
+            Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
+        }
+    }
+}
+
+/// Why a request was not sent again: which knob decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The last attempt succeeded.
+    Succeeded,
+    /// The request may have been applied, and its method is not in `allowed_methods`.
+    MethodNotAllowed {
+        /// The request's method.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::method"))]
+        method: Method,
+    },
+    /// The status is not in `status_forcelist`.
+    StatusNotListed {
+        /// The response's status.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
+        status: StatusCode,
+    },
+    /// A limit is used up.
+    CountExhausted {
+        /// The limit that is used up.
+        kind: CountKind,
+        /// Its value: retries on top of the first attempt.
+        limit: i64,
+    },
+    /// The policy says never for this kind of failure (urllib3's `False`).
+    KindDisabled {
+        /// The limit that says never.
+        kind: CountKind,
+    },
+    /// The request body was longer than what is kept for a replay.
+    BodyNotReplayable {
+        /// Bytes read from the body so far.
+        sent: u64,
+        /// Bytes that could have been kept.
+        limit: u64,
+    },
+    /// The request's own body failed, so it cannot be sent again.
+    BodyFailed,
+    /// Nothing was kept of the request's body.
+    BodyNotKept,
+    /// The request's body could not be opened again.
+    BodyNotReopened,
+    /// The budget that all requests share has nothing left for this retry.
+    BudgetExhausted,
+    /// The next attempt could not have ended before the deadline.
+    DeadlineTooClose {
+        /// Time left until the deadline.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        left: Duration,
+        /// The wait plus the least that an attempt needs.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        needed: Duration,
+    },
+    /// The deadline passed during an attempt or a wait.
+    DeadlineExceeded {
+        /// The deadline, counted from the request's start.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        deadline: Duration,
+    },
+    /// The server asked to wait longer than the policy is willing to.
+    RetryAfterTooLong {
+        /// What the server asked for.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        asked: Duration,
+        /// `retry_after_max`.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        cap: Duration,
+    },
+    /// Repeating the request cannot help.
+    NotTransient {
+        /// Why the attempt failed.
+        cause: Cause,
+    },
+    /// A classifier forbade it.
+    Vetoed {
+        /// The classifier's name.
+        by: Cow<'static, str>,
+        /// Its reason.
+        because: Cow<'static, str>,
+    },
+    /// No mount matches the request's URL.
+    NoMount,
+    /// Retries are switched off for this request.
+    Disabled,
+    /// The inner service failed to become ready.
+    NotReady,
+    /// A policy of the user's own stopped, for this reason.
+    Custom(Cow<'static, str>),
+}
+
+impl StopReason {
+    /// A limit of `kind` is used up.
+    pub(crate) fn exhausted(kind: CountKind, limit: Limit) -> Self {
+        Self::CountExhausted {
+            kind,
+            limit: match limit {
+                Limit::AtMost(n) => n,
+                Limit::Never => 0,
+                Limit::Unlimited => i64::MAX,
+            },
+        }
+    }
+
+    /// Whether the request ended well.
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Succeeded)
+    }
+
+    /// A short, stable name for metrics and log fields.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::StatusNotListed { .. } => "status_not_listed",
+            Self::CountExhausted { .. } => "count_exhausted",
+            Self::KindDisabled { .. } => "kind_disabled",
+            Self::BodyNotReplayable { .. } => "body_not_replayable",
+            Self::BodyFailed => "body_failed",
+            Self::BodyNotKept => "body_not_kept",
+            Self::BodyNotReopened => "body_not_reopened",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::DeadlineTooClose { .. } => "deadline_too_close",
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+            Self::RetryAfterTooLong { .. } => "retry_after_too_long",
+            Self::NotTransient { .. } => "not_transient",
+            Self::Vetoed { .. } => "vetoed",
+            Self::NoMount => "no_mount",
+            Self::Disabled => "disabled",
+            Self::NotReady => "not_ready",
+            Self::Custom(_) => "custom",
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Succeeded => f.write_str("succeeded"),
+            Self::MethodNotAllowed { method } => write!(
+                f,
+                "{method} is not in `allowed_methods` and the request may have been applied"
+            ),
+            Self::StatusNotListed { status } => {
+                write!(f, "{} is not in `status_forcelist`", status.as_u16())
+            }
+            Self::CountExhausted { kind, limit } => {
+                let plural = if *limit == 1 { "retry" } else { "retries" };
+                write!(f, "`{kind}` is used up ({limit} {plural})")
+            }
+            Self::KindDisabled { kind } => write!(f, "`{kind}` is set to never"),
+            Self::BodyNotReplayable { sent, limit } => write!(
+                f,
+                "the request body cannot be sent again: {sent} bytes were read, {limit} could be kept"
+            ),
+            Self::BodyFailed => f.write_str("the request's own body failed"),
+            Self::BodyNotKept => f.write_str("nothing was kept of the request body"),
+            Self::BodyNotReopened => f.write_str("the request body could not be opened again"),
+            Self::BudgetExhausted => f.write_str("the shared retry budget is used up"),
+            Self::DeadlineTooClose { left, needed } => write!(
+                f,
+                "the deadline is too close: {left:.1?} left, {needed:.1?} needed"
+            ),
+            Self::DeadlineExceeded { deadline } => {
+                write!(f, "the deadline of {deadline:.1?} passed")
+            }
+            Self::RetryAfterTooLong { asked, cap } => write!(
+                f,
+                "the server asked to wait {asked:.1?}, `retry_after_max` is {cap:.1?}"
+            ),
+            Self::NotTransient { cause } => write!(f, "repeating cannot help: {cause}"),
+            Self::Vetoed { by, because } => write!(f, "{by} forbids it: {because}"),
+            Self::NoMount => f.write_str("no mount matches the URL"),
+            Self::Disabled => f.write_str("retries are switched off for this request"),
+            Self::NotReady => f.write_str("the inner service failed to become ready"),
+            Self::Custom(reason) => f.write_str(reason),
+        }
+    }
+}

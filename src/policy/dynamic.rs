@@ -1,0 +1,77 @@
+//! Policies behind a pointer, for stacks whose policy is chosen at run time.
+
+use std::{fmt, sync::Arc};
+
+use super::{Policy, RequestHead, Session};
+
+/// A [`Policy`] whose sessions are boxed, so that it can be a trait object.
+///
+/// Implemented for every policy with sendable sessions; `Box<dyn DynPolicy>` is a policy.
+pub trait DynPolicy: Send + Sync {
+    /// Starts a request.
+    fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send>;
+}
+
+impl<P> DynPolicy for P
+where
+    P: Policy + Send + Sync,
+    P::Session: Send + 'static,
+{
+    fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send> {
+        Box::new(self.session(request))
+    }
+}
+
+impl Policy for dyn DynPolicy + '_ {
+    type Session = Box<dyn Session + Send>;
+
+    fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        self.boxed_session(request)
+    }
+}
+
+impl Policy for Box<dyn DynPolicy + '_> {
+    type Session = Box<dyn Session + Send>;
+
+    fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        (**self).boxed_session(request)
+    }
+}
+
+/// Any policy, cheap to clone; also the form in which a policy of any type travels in a
+/// request's extensions and overrides the layer's for that request.
+///
+/// ```
+/// use tower_http_retry::policy::{RetryPolicy, SharedPolicy};
+///
+/// let mut request = http::Request::get("http://example.com/").body(())?;
+/// request.extensions_mut().insert(SharedPolicy::new(RetryPolicy::urllib3()));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct SharedPolicy(Arc<dyn DynPolicy>);
+
+impl SharedPolicy {
+    /// Shares `policy`.
+    pub fn new<P>(policy: P) -> Self
+    where
+        P: Policy + Send + Sync + 'static,
+        P::Session: Send + 'static,
+    {
+        Self(Arc::new(policy))
+    }
+}
+
+impl Policy for SharedPolicy {
+    type Session = Box<dyn Session + Send>;
+
+    fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        self.0.boxed_session(request)
+    }
+}
+
+impl fmt::Debug for SharedPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedPolicy").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,389 @@
+//! How often, for which methods and for which statuses: the three sets a policy is made of.
+
+use std::fmt;
+
+use http::Method;
+
+use super::InvalidPolicy;
+use crate::classify::FailureKind;
+
+/// How many retries of one kind are allowed, on top of the first attempt.
+///
+/// urllib3 spells these `None`, `False` and an integer.
+///
+/// ```
+/// use tower_http_retry::policy::Limit;
+///
+/// assert_eq!(Limit::from(3), Limit::AtMost(3));
+/// assert_eq!(Limit::from(None), Limit::Unlimited);
+/// assert_eq!(Limit::from(false), Limit::Never);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// No limit of its own (urllib3's `None`).
+    Unlimited,
+    /// At most this many retries. Only [`RetryPolicy::urllib3`](super::RetryPolicy::urllib3)
+    /// takes a negative number, with urllib3's meaning: used up from the start.
+    AtMost(i64),
+    /// Not at all: such a failure is returned as it came (urllib3's `False`).
+    Never,
+}
+
+impl Limit {
+    /// Whether a policy with this limit can ever retry.
+    pub const fn allows_any(self) -> bool {
+        match self {
+            Self::Unlimited => true,
+            Self::AtMost(n) => n > 0,
+            Self::Never => false,
+        }
+    }
+
+    /// What is left after `used` retries; `None` without a limit.
+    pub(crate) const fn left(self, used: u32) -> Option<i64> {
+        match self {
+            Self::Unlimited => None,
+            Self::AtMost(n) => Some(n.saturating_sub(used as i64)),
+            // urllib3 counts on from `False` as from 0.
+            Self::Never => Some(-(used as i64)),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str("unlimited"),
+            Self::AtMost(n) => n.fmt(f),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
+macro_rules! limit_from {
+    ($($int:ty),*) => {$(
+        impl From<$int> for Limit {
+            fn from(n: $int) -> Self {
+                Self::AtMost(i64::try_from(n).unwrap_or(i64::MAX))
+            }
+        }
+    )*};
+}
+
+limit_from!(i32, i64, u32, usize);
+
+// For one type only, so that `total(None)` is not ambiguous.
+impl From<Option<u32>> for Limit {
+    fn from(n: Option<u32>) -> Self {
+        n.map_or(Self::Unlimited, Self::from)
+    }
+}
+
+impl From<bool> for Limit {
+    /// `false` is [`Limit::Never`]; `true` is one retry, as `True` is 1 to urllib3.
+    fn from(on: bool) -> Self {
+        if on { Self::AtMost(1) } else { Self::Never }
+    }
+}
+
+/// Which of a policy's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum CountKind {
+    /// All retries together.
+    Total,
+    /// Retries after connect failures.
+    Connect,
+    /// Retries after read failures.
+    Read,
+    /// Retries of a redirect that was not followed below.
+    Redirect,
+    /// Retries because of a status.
+    Status,
+    /// Retries after other failures.
+    Other,
+}
+
+impl CountKind {
+    /// All of them, `total` first.
+    pub const ALL: [Self; 6] = [
+        Self::Total,
+        Self::Connect,
+        Self::Read,
+        Self::Redirect,
+        Self::Status,
+        Self::Other,
+    ];
+
+    /// The limit's name, as urllib3 spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Connect => "connect",
+            Self::Read => "read",
+            Self::Redirect => "redirect",
+            Self::Status => "status",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl From<FailureKind> for CountKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Connect => Self::Connect,
+            FailureKind::Read => Self::Read,
+            FailureKind::Status => Self::Status,
+            FailureKind::Other => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for CountKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One value for each [`CountKind`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PerKind<T>([T; 6]);
+
+impl<T: Copy> PerKind<T> {
+    pub(crate) const fn new(values: [T; 6]) -> Self {
+        Self(values)
+    }
+
+    pub(crate) const fn get(&self, kind: CountKind) -> T {
+        self.0[kind as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, kind: CountKind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
+}
+
+/// The methods that may be repeated after the request may have been sent.
+///
+/// An empty set means none, unlike urllib3's, where it means any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Methods {
+    any: bool,
+    set: Vec<Method>,
+    /// The first name that is not a method, for the error at `build()`.
+    invalid: Option<String>,
+}
+
+impl Methods {
+    /// Every method.
+    pub const fn any() -> Self {
+        Self {
+            any: true,
+            set: Vec::new(),
+            invalid: None,
+        }
+    }
+
+    /// No method.
+    pub const fn none() -> Self {
+        Self {
+            any: false,
+            set: Vec::new(),
+            invalid: None,
+        }
+    }
+
+    /// The idempotent methods of RFC 9110, section 9.2.2 (GET, HEAD, OPTIONS, TRACE, PUT and
+    /// DELETE), and QUERY, which its specification defines as safe and idempotent.
+    pub fn idempotent() -> Self {
+        let mut methods = Self::urllib3();
+        // `from_bytes` cannot fail on a token; a failure would only leave QUERY out.
+        methods.set.extend(Method::from_bytes(b"QUERY"));
+        methods
+    }
+
+    /// urllib3's `DEFAULT_ALLOWED_METHODS`.
+    pub fn urllib3() -> Self {
+        Self::from([
+            Method::HEAD,
+            Method::GET,
+            Method::PUT,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
+        ])
+    }
+
+    /// Whether `method` is in the set. Methods are case-sensitive (RFC 9110, section 9.1).
+    pub fn contains(&self, method: &Method) -> bool {
+        self.any || self.set.iter().any(|m| m == method)
+    }
+
+    /// Whether every method is allowed.
+    pub const fn is_any(&self) -> bool {
+        self.any
+    }
+
+    /// The methods in the set; empty for [`Methods::any`].
+    pub fn iter(&self) -> impl Iterator<Item = &Method> {
+        self.set.iter()
+    }
+
+    /// As urllib3 asks: the request's method is upper-cased, the entries are not.
+    pub(crate) fn contains_upper(&self, method: &Method) -> bool {
+        self.any
+            || self.contains(method) && !has_lower(method)
+            || has_lower(method)
+                && Method::from_bytes(method.as_str().to_ascii_uppercase().as_bytes())
+                    .is_ok_and(|upper| self.contains(&upper))
+    }
+
+    pub(super) fn validate(&self) -> Result<(), InvalidPolicy> {
+        match &self.invalid {
+            None => Ok(()),
+            Some(name) => Err(InvalidPolicy::new(
+                "allowed_methods",
+                format_args!("{name:?}"),
+                "a set of method names, each a token (RFC 9110, section 5.6.2), or any",
+            )),
+        }
+    }
+}
+
+fn has_lower(method: &Method) -> bool {
+    method.as_str().bytes().any(|b| b.is_ascii_lowercase())
+}
+
+impl fmt::Display for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.any {
+            return f.write_str("any");
+        }
+        if self.set.is_empty() {
+            return f.write_str("none");
+        }
+        for (i, method) in self.set.iter().enumerate() {
+            write!(f, "{}{method}", if i == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<Method> for Methods {
+    fn from_iter<I: IntoIterator<Item = Method>>(methods: I) -> Self {
+        let mut all = Self::none();
+        for method in methods {
+            if !all.set.contains(&method) {
+                all.set.push(method);
+            }
+        }
+        all
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Methods {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let mut invalid = None;
+        let mut all: Self = names
+            .into_iter()
+            .filter_map(|name| match Method::from_bytes(name.as_bytes()) {
+                Ok(method) => Some(method),
+                Err(_) => {
+                    invalid.get_or_insert_with(|| name.to_owned());
+                    None
+                }
+            })
+            .collect();
+        all.invalid = invalid;
+        all
+    }
+}
+
+impl<const N: usize> From<[Method; N]> for Methods {
+    fn from(methods: [Method; N]) -> Self {
+        methods.into_iter().collect()
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Methods {
+    fn from(names: [&str; N]) -> Self {
+        names.into_iter().collect()
+    }
+}
+
+impl From<Vec<Method>> for Methods {
+    fn from(methods: Vec<Method>) -> Self {
+        methods.into_iter().collect()
+    }
+}
+
+impl From<&[Method]> for Methods {
+    fn from(methods: &[Method]) -> Self {
+        methods.iter().cloned().collect()
+    }
+}
+
+impl From<Vec<String>> for Methods {
+    fn from(names: Vec<String>) -> Self {
+        names.iter().map(String::as_str).collect()
+    }
+}
+
+/// A set of statuses: one bit for each, so that asking costs the same for any set.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StatusSet([u64; 16]);
+
+impl StatusSet {
+    pub(crate) const fn new() -> Self {
+        Self([0; 16])
+    }
+
+    /// Adds a status; `false` if it is outside of 100..=999.
+    pub(crate) fn insert(&mut self, status: u16) -> bool {
+        let valid = (100..=999).contains(&status);
+        if valid {
+            self.0[usize::from(status / 64)] |= 1 << (status % 64);
+        }
+        valid
+    }
+
+    pub(crate) fn contains(&self, status: u16) -> bool {
+        self.0
+            .get(usize::from(status / 64))
+            .is_some_and(|word| word & (1 << (status % 64)) != 0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u16> {
+        (100..=999).filter(|status| self.contains(*status))
+    }
+}
+
+impl fmt::Debug for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// A number of seconds, made from an `f64`, an `i32` or a [`Duration`](std::time::Duration).
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Seconds(pub f64);
+
+impl From<f64> for Seconds {
+    fn from(seconds: f64) -> Self {
+        Self(seconds)
+    }
+}
+
+impl From<i32> for Seconds {
+    fn from(seconds: i32) -> Self {
+        Self(f64::from(seconds))
+    }
+}
+
+impl From<std::time::Duration> for Seconds {
+    fn from(duration: std::time::Duration) -> Self {
+        Self(duration.as_secs_f64())
+    }
+}

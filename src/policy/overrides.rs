@@ -1,0 +1,125 @@
+//! What one request brings along in its extensions: its own policy, or a mark.
+
+use std::time::Instant;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Session, SharedPolicy,
+    Standing, Stop, StopReason,
+};
+
+/// Marks a request that must not be sent a second time, whatever the policy says.
+///
+/// ```
+/// use tower_http_retry::policy::RetryDisabled;
+///
+/// let mut request = http::Request::get("http://example.com/").body(())?;
+/// request.extensions_mut().insert(RetryDisabled);
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryDisabled;
+
+/// Marks a request that may be applied more than once without harm, so that its method is not
+/// asked about (RFC 9110, section 9.2.2: a client may know that "the request semantics are
+/// actually idempotent, regardless of the method").
+///
+/// ```
+/// use tower_http_retry::policy::Idempotent;
+///
+/// let mut request = http::Request::post("http://example.com/search").body(())?;
+/// request.extensions_mut().insert(Idempotent);
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idempotent;
+
+/// The session of a request: the layer's, or one that the request brought along.
+pub(crate) enum AnySession<T> {
+    Layer(T),
+    Own(RetrySession),
+    Shared(Box<dyn Session + Send>),
+    Disabled,
+}
+
+/// Starts a request under its own policy if it brought one, else under the layer's.
+pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySession<P::Session> {
+    let extensions = request.extensions();
+    if extensions.is_empty() {
+        AnySession::Layer(policy.session(request))
+    } else if extensions.get::<RetryDisabled>().is_some() {
+        AnySession::Disabled
+    } else if let Some(own) = extensions.get::<RetryPolicy>() {
+        AnySession::Own(own.session(request))
+    } else if let Some(shared) = extensions.get::<SharedPolicy>() {
+        AnySession::Shared(shared.session(request))
+    } else {
+        AnySession::Layer(policy.session(request))
+    }
+}
+
+impl<T: Session> Session for AnySession<T> {
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Layer(session) => session.standing(),
+            Self::Own(session) => session.standing(),
+            Self::Shared(session) => session.standing(),
+            Self::Disabled => Standing::Never(StopReason::Disabled),
+        }
+    }
+
+    fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Layer(session) => session.is_final(status, headers),
+            Self::Own(session) => session.is_final(status, headers),
+            Self::Shared(session) => session.is_final(status, headers),
+            Self::Disabled => !status.is_client_error() && !status.is_server_error(),
+        }
+    }
+
+    fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
+        match self {
+            Self::Layer(session) => session.decide(attempt),
+            Self::Own(session) => session.decide(attempt),
+            Self::Shared(session) => session.decide(attempt),
+            Self::Disabled => Decision::Stop(Stop::because(StopReason::Disabled)),
+        }
+    }
+
+    fn succeeded(&mut self) {
+        match self {
+            Self::Layer(session) => session.succeeded(),
+            Self::Own(session) => session.succeeded(),
+            Self::Shared(session) => session.succeeded(),
+            Self::Disabled => {}
+        }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        match self {
+            Self::Layer(session) => session.failed(now),
+            Self::Own(session) => session.failed(now),
+            Self::Shared(session) => session.failed(now),
+            Self::Disabled => {}
+        }
+    }
+
+    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+        match self {
+            Self::Layer(session) => session.commit(now),
+            Self::Own(session) => session.commit(now),
+            Self::Shared(session) => session.commit(now),
+            Self::Disabled => Err(StopReason::Disabled),
+        }
+    }
+
+    fn cancel(&mut self) {
+        match self {
+            Self::Layer(session) => session.cancel(),
+            Self::Own(session) => session.cancel(),
+            Self::Shared(session) => session.cancel(),
+            Self::Disabled => {}
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The rules of [`RetryPolicy::default`](crate::policy::RetryPolicy::default).
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
+use crate::{
+    classify::{Failure, FailureKind, Outcome},
+    policy::{
+        Attempt, CountKind, Decision, Gate, Gates, Judgement, Note, Retry, Stop, StopReason,
+        WaitReason,
+        retry_after::{Hint, retry_after},
+    },
+};
+
+/// What a failure is, before the gates are asked whether it is retried.
+struct Found {
+    /// The limit it is charged to.
+    kind: CountKind,
+    /// Why it is no transient failure, if it is none.
+    not_transient: Option<StopReason>,
+    /// Whether the server certainly did not apply the request.
+    safe: bool,
+    /// What the server asks for.
+    hint: Hint,
+}
+
+impl RetrySession {
+    pub(super) fn decide_default(&mut self, attempt: &Attempt<'_>) -> Decision {
+        let judged_retry = matches!(attempt.judgement(), Judgement::Retry { .. });
+        let found = match *attempt.outcome() {
+            Outcome::Response { status, headers } => {
+                match self.found_response(attempt, status, headers, judged_retry) {
+                    Some(found) => found,
+                    None => return Decision::Accept,
+                }
+            }
+            Outcome::Error { failure, .. } => {
+                if let Some(again) = self.never_processed(attempt, failure) {
+                    return again;
+                }
+                found_error(failure, judged_retry)
+            }
+        };
+        self.ask_gates(attempt, found)
+    }
+
+    /// A request that was never processed is sent again at once, outside of the counts.
+    fn never_processed(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Option<Decision> {
+        let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
+        if forbidden
+            || !failure.cause.is_unprocessed()
+            || self.unprocessed >= self.settings().unprocessed
+        {
+            return None;
+        }
+        self.unprocessed += 1;
+        let mut gates = Gates::default();
+        gates.set(Gate::Transient, true);
+        gates.set(Gate::Method, true);
+        Some(Decision::Retry(Retry {
+            wait: Duration::ZERO,
+            why: WaitReason::NeverProcessed,
+            charged: None,
+            raise: false,
+            last: self.is_last(),
+            gates,
+            note: None,
+        }))
+    }
+
+    /// A response: `None` if it is no failure.
+    fn found_response(
+        &self,
+        attempt: &Attempt<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        judged_retry: bool,
+    ) -> Option<Found> {
+        let settings = self.settings();
+        let listed = settings.statuses.contains(status.as_u16());
+        let hint = if settings.respect_retry_after && (listed || retry_after_alone(status)) {
+            retry_after(
+                status,
+                headers,
+                attempt.wall_clock(),
+                settings.retry_after_max,
+            )
+        } else {
+            Hint::Absent
+        };
+        let asked = retry_after_alone(status) && !matches!(hint, Hint::Absent);
+        let transient = listed || asked || judged_retry;
+        let failed = status.is_client_error() || status.is_server_error();
+        let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
+        (transient || failed || forbidden).then(|| Found {
+            kind: if is_redirect(status, headers) {
+                CountKind::Redirect
+            } else {
+                CountKind::Status
+            },
+            not_transient: (!transient).then_some(StopReason::StatusNotListed { status }),
+            safe: false,
+            hint,
+        })
+    }
+
+    /// Asks every gate, also those behind the first that says no, so that the report is whole.
+    fn ask_gates(&mut self, attempt: &Attempt<'_>, found: Found) -> Decision {
+        let mut gates = Gates::default();
+        let mut reason = None;
+        let mut ask = |gate, no: Option<StopReason>| {
+            gates.set(gate, no.is_none());
+            if reason.is_none() {
+                reason = no;
+            }
+        };
+
+        let transient = found.not_transient.is_none();
+        let mut note = None;
+        match attempt.judgement() {
+            Judgement::Forbid { by, because } => ask(
+                Gate::Classifiers,
+                Some(StopReason::Vetoed {
+                    by: by.clone(),
+                    because: because.clone(),
+                }),
+            ),
+            Judgement::Retry { by, because } => {
+                ask(Gate::Classifiers, None);
+                note = Some(Note::Reclassified {
+                    by: by.clone(),
+                    because: because.clone(),
+                });
+            }
+            Judgement::None => {}
+        }
+        ask(Gate::Transient, found.not_transient);
+
+        let method_ok = found.safe || self.may_repeat();
+        ask(
+            Gate::Method,
+            (!method_ok).then(|| StopReason::MethodNotAllowed {
+                method: attempt.method().clone(),
+            }),
+        );
+        if !found.safe && !self.method_allowed {
+            gates.set(Gate::Idempotency, self.idempotent);
+        }
+        // The closure's borrow ended with the line above; from here gates are set directly.
+        let limits = self.settings().limits;
+        if !limits.get(found.kind).allows_any()
+            && limits.get(found.kind) == crate::policy::Limit::Never
+            && reason.is_none()
+        {
+            reason = Some(StopReason::KindDisabled { kind: found.kind });
+        }
+        let total_left = self.left(CountKind::Total).is_none_or(|left| left > 0);
+        let kind_left = self.left(found.kind).is_none_or(|left| left > 0);
+        gates.set(Gate::Total, total_left);
+        gates.set(Gate::Count, kind_left);
+        if reason.is_none() {
+            let used_up = if !total_left {
+                Some(CountKind::Total)
+            } else if !kind_left {
+                Some(found.kind)
+            } else {
+                None
+            };
+            reason = used_up.map(|kind| StopReason::exhausted(kind, limits.get(kind)));
+        }
+
+        let hinted = obey(found.hint, self.settings().retry_after_mode);
+        if let Hinted::TooLong { asked, cap } = hinted {
+            gates.set(Gate::Hint, false);
+            reason.get_or_insert(StopReason::RetryAfterTooLong { asked, cap });
+        } else if let Hinted::Wait(..) = hinted {
+            gates.set(Gate::Hint, true);
+        }
+
+        if transient {
+            self.set_cost(attempt.outcome());
+        }
+        let raise = transient && method_ok && self.settings().raise_on_status;
+        if let Some(reason) = reason {
+            return Decision::Stop(Stop {
+                reason,
+                raise,
+                gates,
+                note,
+            });
+        }
+
+        self.charge(found.kind);
+        self.run = self.run.saturating_add(1);
+        let (wait, why) = match hinted {
+            Hinted::Wait(wait, why) => (wait, why),
+            Hinted::None(ignored) => {
+                note = note.or(ignored);
+                self.backoff()
+            }
+            Hinted::TooLong { .. } => self.backoff(),
+        };
+        Decision::Retry(Retry {
+            wait,
+            why,
+            charged: Some(found.kind),
+            raise,
+            last: self.is_last(),
+            gates,
+            note,
+        })
+    }
+}
+
+fn found_error(failure: Failure, judged_retry: bool) -> Found {
+    let permanent = failure.cause.is_permanent() && !judged_retry;
+    Found {
+        kind: failure.kind.into(),
+        not_transient: permanent.then_some(StopReason::NotTransient {
+            cause: failure.cause,
+        }),
+        safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
+        hint: Hint::Absent,
+    }
+}

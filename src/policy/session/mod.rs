@@ -1,0 +1,284 @@
+//! The memory of one request under a [`RetryPolicy`], and the rules of the two presets.
+
+mod default;
+mod urllib3;
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    budget::{Slot, Withdrawal},
+    classify::{Cause, FailureKind, Outcome},
+};
+
+use super::{
+    Attempt, CountKind, Decision, Idempotent, Limit, Note, Preset, RequestHead, RetryAfterMode,
+    RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind, retry_after::Hint,
+    retry_policy::Settings,
+};
+
+/// One request under a [`RetryPolicy`].
+#[derive(Debug)]
+pub struct RetrySession {
+    policy: RetryPolicy,
+    used: PerKind<u32>,
+    /// Requests sent again because they were never processed.
+    unprocessed: u32,
+    /// Failures in a row; urllib3 starts anew after a redirect.
+    run: u32,
+    /// The previous wait, for decorrelated jitter.
+    previous: Duration,
+    rng: Option<Rng>,
+    method_allowed: bool,
+    idempotent: bool,
+    /// The request's bucket, if the policy has a budget.
+    slot: Option<Slot>,
+    /// What the retry that was decided on costs; `None` if it is free.
+    cost: Option<Cost>,
+    /// What the last retry took from the budget.
+    withdrawn: Option<Withdrawal>,
+    /// Whether that retry is not sent yet.
+    unsent: bool,
+}
+
+/// What a retry is charged for.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    kind: FailureKind,
+    throttled: bool,
+}
+
+impl RetrySession {
+    pub(super) fn new(policy: RetryPolicy, request: &RequestHead<'_>) -> Self {
+        let settings = &policy.inner.settings;
+        let marked =
+            !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
+        let (method_allowed, idempotent) = match settings.preset {
+            Preset::Urllib3 => (settings.methods.contains_upper(request.method()), marked),
+            Preset::Default => {
+                let allowed = settings.methods.contains(request.method());
+                // The header is looked for only where it matters.
+                let idempotent =
+                    marked || !allowed && request.headers().contains_key("idempotency-key");
+                (allowed, idempotent)
+            }
+        };
+        Self {
+            slot: settings
+                .budget
+                .as_ref()
+                .map(|budget| budget.slot(request.uri())),
+            cost: None,
+            withdrawn: None,
+            unsent: false,
+            used: PerKind::default(),
+            unprocessed: 0,
+            run: 0,
+            previous: Duration::ZERO,
+            rng: policy.rng(),
+            method_allowed,
+            idempotent,
+            policy,
+        }
+    }
+
+    /// Whether the request may be repeated although it may have been applied.
+    fn may_repeat(&self) -> bool {
+        self.method_allowed || self.idempotent
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.policy.inner.settings
+    }
+
+    /// What is left of a limit; `None` if there is none. The numbers are urllib3's counters.
+    pub fn left(&self, kind: CountKind) -> Option<i64> {
+        self.settings().limits.get(kind).left(self.used.get(kind))
+    }
+
+    /// Charges a retry to `kind` and to `total`; the limit that this exceeds, if any.
+    fn charge(&mut self, kind: CountKind) -> Option<StopReason> {
+        for kind in [CountKind::Total, kind] {
+            let used = self.used.get_mut(kind);
+            *used = used.saturating_add(1);
+        }
+        // urllib3 looks at every counter, also at those that this failure was not charged to.
+        let exceeded = CountKind::ALL
+            .into_iter()
+            .find(|kind| self.left(*kind).is_some_and(|left| left < 0))?;
+        let limit = self.settings().limits.get(exceeded);
+        Some(StopReason::exhausted(exceeded, limit))
+    }
+
+    /// Whether no failure of the next attempt can be followed by another one.
+    fn is_last(&self) -> bool {
+        self.left(CountKind::Total) == Some(0) && self.unprocessed >= self.settings().unprocessed
+    }
+
+    /// A transient failure: what a retry would cost the budget, also if none is made.
+    fn set_cost(&mut self, outcome: &Outcome<'_>) {
+        if self.slot.is_none() {
+            return;
+        }
+        self.cost = Some(match outcome {
+            Outcome::Response { status, .. } => Cost {
+                kind: FailureKind::Status,
+                throttled: *status == StatusCode::TOO_MANY_REQUESTS,
+            },
+            Outcome::Error { failure, .. } => Cost {
+                kind: failure.kind,
+                throttled: failure.cause == Cause::EnhanceYourCalm,
+            },
+        });
+    }
+
+    /// The backoff before the next attempt.
+    fn backoff(&mut self) -> (Duration, WaitReason) {
+        let rng = self.rng.get_or_insert_with(Rng::new);
+        let wait = self
+            .policy
+            .inner
+            .settings
+            .backoff
+            .wait(self.run, self.previous, rng);
+        self.previous = wait;
+        let why = if wait.is_zero() {
+            WaitReason::Immediate
+        } else {
+            WaitReason::Backoff
+        };
+        (wait, why)
+    }
+}
+
+/// What a server's hint does to a wait.
+enum Hinted {
+    /// Wait this long, for this reason.
+    Wait(Duration, WaitReason),
+    /// Do not come back.
+    TooLong { asked: Duration, cap: Duration },
+    /// There is none, or it was ignored.
+    None(Option<Note>),
+}
+
+/// Applies `mode` to a hint. A hint of zero is none: the backoff is what keeps clients apart.
+fn obey(hint: Hint, mode: RetryAfterMode) -> Hinted {
+    match hint {
+        Hint::Absent => Hinted::None(None),
+        Hint::Invalid { header } => Hinted::None(Some(Note::HintIgnored(header))),
+        Hint::Wait { asked, header } if !asked.is_zero() => {
+            Hinted::Wait(asked, WaitReason::ServerHint(header))
+        }
+        Hint::Wait { .. } => Hinted::None(None),
+        Hint::OverCap { asked, cap, header } => match mode {
+            RetryAfterMode::GiveUp => Hinted::TooLong { asked, cap },
+            RetryAfterMode::Clamp if cap.is_zero() => Hinted::None(None),
+            RetryAfterMode::Clamp => Hinted::Wait(cap, WaitReason::ServerHintClamped(header)),
+        },
+    }
+}
+
+/// The statuses on which a `Retry-After` alone asks for a retry: urllib3's
+/// `RETRY_AFTER_STATUS_CODES`.
+fn retry_after_alone(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 413 | 429 | 503)
+}
+
+/// Whether the response is a redirect that could be followed.
+fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+        && headers
+            .get(http::header::LOCATION)
+            .is_some_and(|location| !location.is_empty())
+}
+
+impl Session for RetrySession {
+    fn standing(&self) -> Standing {
+        let settings = self.settings();
+        let allows = |kind| settings.limits.get(kind).allows_any();
+        let total = settings.limits.get(CountKind::Total);
+        if !total.allows_any() {
+            return Standing::Never(match total {
+                Limit::Never => StopReason::KindDisabled {
+                    kind: CountKind::Total,
+                },
+                limit => StopReason::exhausted(CountKind::Total, limit),
+            });
+        }
+        let after_send = self.may_repeat()
+            && (allows(CountKind::Read)
+                || allows(CountKind::Status)
+                || allows(CountKind::Other)
+                || allows(CountKind::Redirect));
+        let other_any = settings.preset == Preset::Urllib3 && allows(CountKind::Other);
+        if allows(CountKind::Connect) || settings.unprocessed > 0 || after_send || other_any {
+            Standing::Eligible
+        } else {
+            Standing::Never(StopReason::exhausted(
+                CountKind::Connect,
+                settings.limits.get(CountKind::Connect),
+            ))
+        }
+    }
+
+    fn is_final(&self, status: StatusCode, _: &HeaderMap) -> bool {
+        let code = status.as_u16();
+        code < 400 && !self.settings().statuses.contains(code)
+    }
+
+    fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
+        self.cost = None;
+        match self.settings().preset {
+            Preset::Default => self.decide_default(attempt),
+            Preset::Urllib3 => self.decide_urllib3(attempt),
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if let (Some(budget), Some(slot)) = (&self.policy.inner.settings.budget, self.slot) {
+            match self.withdrawn.take() {
+                Some(last) => budget.deposit_retried(slot, last),
+                None => budget.deposit(slot),
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        if let (Some(budget), Some(slot), Some(_)) =
+            (&self.policy.inner.settings.budget, self.slot, self.cost)
+        {
+            budget.failed(slot, now);
+        }
+    }
+
+    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+        self.unsent = false;
+        let (Some(budget), Some(slot), Some(cost)) = (
+            &self.policy.inner.settings.budget,
+            self.slot,
+            self.cost.take(),
+        ) else {
+            return Ok(false);
+        };
+        match budget.withdraw(slot, cost.kind, cost.throttled, now) {
+            Ok(withdrawn) => {
+                self.withdrawn = Some(withdrawn);
+                self.unsent = true;
+                Ok(true)
+            }
+            Err(_) => Err(StopReason::BudgetExhausted),
+        }
+    }
+
+    fn cancel(&mut self) {
+        if !self.unsent {
+            return;
+        }
+        if let (Some(budget), Some(withdrawn)) =
+            (&self.policy.inner.settings.budget, self.withdrawn.take())
+        {
+            budget.refund(withdrawn);
+        }
+    }
+}

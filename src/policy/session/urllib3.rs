@@ -1,0 +1,206 @@
+//! The rules of [`RetryPolicy::urllib3`](crate::policy::RetryPolicy::urllib3): those of urllib3
+//! 2.8's `Retry.increment` and `Retry.is_retry`, in its order.
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
+use crate::{
+    classify::{Failure, FailureKind, Outcome},
+    policy::{
+        Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
+        retry_after::{Hint, standard_retry_after},
+    },
+};
+
+impl RetrySession {
+    pub(super) fn decide_urllib3(&mut self, attempt: &Attempt<'_>) -> Decision {
+        if let Judgement::Forbid { by, because } = attempt.judgement() {
+            let mut gates = Gates::default();
+            gates.set(Gate::Classifiers, false);
+            return Decision::Stop(Stop {
+                reason: StopReason::Vetoed {
+                    by: by.clone(),
+                    because: because.clone(),
+                },
+                raise: false,
+                gates,
+                note: None,
+            });
+        }
+        match *attempt.outcome() {
+            Outcome::Response { status, headers } => {
+                self.urllib3_response(attempt, status, headers)
+            }
+            Outcome::Error { failure, .. } => self.urllib3_error(attempt, failure),
+        }
+    }
+
+    fn urllib3_response(
+        &mut self,
+        attempt: &Attempt<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Decision {
+        let settings = self.settings();
+        let judged_retry = matches!(attempt.judgement(), Judgement::Retry { .. });
+        let listed = settings.statuses.contains(status.as_u16()) || judged_retry;
+        let total = self.left(CountKind::Total);
+        let hint = if settings.respect_retry_after {
+            standard_retry_after(
+                status,
+                headers,
+                attempt.wall_clock(),
+                settings.retry_after_max,
+            )
+        } else {
+            Hint::Absent
+        };
+        // `bool(self.total and …)`: neither 0 nor None, which means unlimited, counts as yes.
+        let asked = settings.respect_retry_after
+            && settings.limits.get(CountKind::Total) != Limit::Never
+            && total.is_some_and(|left| left != 0)
+            && retry_after_alone(status)
+            && hint.is_present();
+
+        let mut gates = Gates::default();
+        let transient = listed || asked;
+        let failed = status.is_client_error() || status.is_server_error();
+        if !transient && !failed {
+            return Decision::Accept;
+        }
+        gates.set(Gate::Transient, transient);
+        gates.set(Gate::Method, self.may_repeat());
+        let returned = if !transient {
+            Some(StopReason::StatusNotListed { status })
+        } else if !self.may_repeat() {
+            Some(StopReason::MethodNotAllowed {
+                method: attempt.method().clone(),
+            })
+        } else {
+            None
+        };
+        if let Some(reason) = returned {
+            return Decision::Stop(Stop {
+                reason,
+                raise: false,
+                gates,
+                note: None,
+            });
+        }
+
+        let raise = settings.raise_on_status;
+        let kind = if is_redirect(status, headers) {
+            CountKind::Redirect
+        } else {
+            CountKind::Status
+        };
+        self.go_on(attempt, kind, hint, raise, gates)
+    }
+
+    fn urllib3_error(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Decision {
+        let mut gates = Gates::default();
+        let kind = CountKind::from(failure.kind);
+        let limits = self.settings().limits;
+        let transient = !failure.cause.is_user_error()
+            || matches!(attempt.judgement(), Judgement::Retry { .. });
+        gates.set(Gate::Transient, transient);
+        let read = failure.kind == FailureKind::Read;
+        if read {
+            gates.set(Gate::Method, self.may_repeat());
+        }
+
+        // What urllib3 re-raises as it came, without wrapping it in MaxRetryError.
+        let bare = if !transient {
+            Some(StopReason::NotTransient {
+                cause: failure.cause,
+            })
+        } else if limits.get(CountKind::Total) == Limit::Never {
+            Some(StopReason::KindDisabled {
+                kind: CountKind::Total,
+            })
+        } else if matches!(failure.kind, FailureKind::Connect | FailureKind::Read)
+            && limits.get(kind) == Limit::Never
+        {
+            Some(StopReason::KindDisabled { kind })
+        } else if read && !self.may_repeat() {
+            Some(StopReason::MethodNotAllowed {
+                method: attempt.method().clone(),
+            })
+        } else {
+            None
+        };
+        if let Some(reason) = bare {
+            return Decision::Stop(Stop {
+                reason,
+                raise: false,
+                gates,
+                note: None,
+            });
+        }
+        self.go_on(attempt, kind, Hint::Absent, false, gates)
+    }
+
+    /// `Retry.increment`, and then `Retry.sleep`.
+    fn go_on(
+        &mut self,
+        attempt: &Attempt<'_>,
+        kind: CountKind,
+        hint: Hint,
+        raise: bool,
+        mut gates: Gates,
+    ) -> Decision {
+        let mut note = match attempt.judgement() {
+            Judgement::Retry { by, because } => Some(Note::Reclassified {
+                by: by.clone(),
+                because: because.clone(),
+            }),
+            _ => None,
+        };
+        let exceeded = self.charge(kind);
+        self.set_cost(attempt.outcome());
+        let total_ok = self.left(CountKind::Total).is_none_or(|left| left >= 0);
+        gates.set(Gate::Total, total_ok);
+        gates.set(Gate::Count, exceeded.is_none() || !total_ok);
+        if let Some(reason) = exceeded {
+            return Decision::Stop(Stop {
+                reason,
+                raise,
+                gates,
+                note,
+            });
+        }
+        self.run = if kind == CountKind::Redirect {
+            0
+        } else {
+            self.run.saturating_add(1)
+        };
+        let (wait, why) = match obey(hint, self.settings().retry_after_mode) {
+            Hinted::Wait(wait, why) => {
+                gates.set(Gate::Hint, true);
+                (wait, why)
+            }
+            Hinted::TooLong { asked, cap } => {
+                gates.set(Gate::Hint, false);
+                return Decision::Stop(Stop {
+                    reason: StopReason::RetryAfterTooLong { asked, cap },
+                    raise,
+                    gates,
+                    note,
+                });
+            }
+            Hinted::None(ignored) => {
+                note = note.or(ignored);
+                self.backoff()
+            }
+        };
+        Decision::Retry(Retry {
+            wait,
+            why,
+            charged: Some(kind),
+            raise,
+            last: self.is_last(),
+            gates,
+            note,
+        })
+    }
+}

@@ -1,0 +1,305 @@
+//! What a request went through: each attempt, each wait and why, and why it stopped.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+use http::{Method, StatusCode, Uri};
+
+use crate::{
+    classify::{Cause, FailureKind, Sent},
+    policy::{CountKind, Gates, Note, StopReason, WaitReason},
+};
+
+/// The story of one request.
+///
+/// It is in the extensions of the response whenever more than one attempt was made or a failure
+/// was not retried, and in every [`RetryError`](crate::RetryError). A request that succeeded at
+/// once has none.
+///
+/// `Display` is a timeline for people:
+///
+/// ```text
+/// GET http://127.0.0.1:8080/flaky: succeeded after 3 attempts in 318 ms
+///   #1  +0 ms    503 Service Unavailable, took 1.2 ms
+///       wait 87 ms: backoff
+///   #2  +89 ms   503 Service Unavailable, took 0.6 ms
+///       wait 228 ms: backoff
+///   #3  +318 ms  200 OK, took 0.6 ms
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct RetryReport {
+    /// The request's method.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::method"))]
+    pub method: Method,
+    /// The request's URL without userinfo and query, which may hold secrets.
+    pub url: String,
+    /// Every attempt, in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Why no further attempt was made.
+    pub stop: StopReason,
+    /// The time from the start of the first attempt until the end.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+    pub elapsed: Duration,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// Its number; 1 is the first one.
+    pub number: u32,
+    /// When it started, counted from the start of the first one.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+    pub started: Duration,
+    /// How long it took until the response's head, or the error.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+    pub took: Duration,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// The wait that followed, if another attempt was to be made.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub wait: Option<WaitRecord>,
+    /// What each gate said of a retry.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub gates: Gates,
+    /// Something that the caller should know.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub note: Option<Note>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// With the head of a response.
+    Response(#[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))] StatusCode),
+    /// Without a response.
+    Failed {
+        /// The limit it is charged to.
+        kind: FailureKind,
+        /// Why.
+        cause: Cause,
+        /// The error and its sources, as text; URLs in it are cut like
+        /// [`RetryReport::url`].
+        error: String,
+    },
+}
+
+/// A wait between two attempts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct WaitRecord {
+    /// How long the policy wanted to wait.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+    pub planned: Duration,
+    /// Where the wait comes from.
+    pub why: WaitReason,
+    /// The limit that the retry was charged to; `None` for a request that was never processed.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub charged: Option<CountKind>,
+}
+
+impl RetryReport {
+    pub(crate) fn new(method: Method, uri: &Uri) -> Self {
+        Self {
+            method,
+            url: sanitized(uri),
+            attempts: Vec::new(),
+            stop: StopReason::Succeeded,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// The report of a service that was not ready for a first request.
+    pub(crate) fn without_request() -> Self {
+        Self {
+            method: Method::default(),
+            url: String::new(),
+            attempts: Vec::new(),
+            stop: StopReason::NotReady,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// The number of attempts made.
+    pub fn attempt_count(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The number of retries made.
+    pub fn retry_count(&self) -> usize {
+        self.attempts.len().saturating_sub(1)
+    }
+
+    /// The planned waits together.
+    pub fn waited(&self) -> Duration {
+        self.attempts
+            .iter()
+            .filter_map(|attempt| attempt.wait.as_ref())
+            .fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.planned))
+    }
+
+    /// How often the server can have applied the request.
+    ///
+    /// An attempt that was never sent, or refused unprocessed, counts 0; one whose end is
+    /// unknown, or that was answered with a failure, at most 1; one that was answered with
+    /// success exactly 1.
+    pub fn effects(&self) -> RangeInclusive<u32> {
+        let mut min = 0u32;
+        let mut max = 0u32;
+        for attempt in &self.attempts {
+            let applied = match &attempt.outcome {
+                AttemptOutcome::Response(status) if status.is_success() => 1..=1,
+                AttemptOutcome::Response(_) => 0..=1,
+                AttemptOutcome::Failed { cause, .. } => match cause.sent() {
+                    Sent::Never | Sent::Unprocessed => 0..=0,
+                    Sent::Unknown | Sent::Answered => 0..=1,
+                },
+            };
+            min = min.saturating_add(*applied.start());
+            max = max.saturating_add(*applied.end());
+        }
+        min..=max
+    }
+}
+
+/// A URL that is safe to log: without userinfo, query and fragment.
+pub(crate) fn sanitized(uri: &Uri) -> String {
+    let mut url = String::new();
+    if let Some(scheme) = uri.scheme_str() {
+        url.push_str(scheme);
+        url.push_str("://");
+    }
+    if let Some(authority) = uri.authority() {
+        let authority = authority.as_str();
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        url.push_str(host);
+    }
+    url.push_str(uri.path());
+    url
+}
+
+impl AttemptOutcome {
+    /// Without the error's text, which is in the error's chain already.
+    pub(crate) fn short(&self) -> impl fmt::Display + '_ {
+        struct Short<'a>(&'a AttemptOutcome);
+        impl fmt::Display for Short<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.0 {
+                    AttemptOutcome::Response(status) => write!(f, "{status}"),
+                    AttemptOutcome::Failed { cause, .. } => write!(f, "{cause}"),
+                }
+            }
+        }
+        Short(self)
+    }
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response(status) => write!(f, "{status}"),
+            Self::Failed { kind, cause, error } => {
+                write!(f, "{kind}: {cause}")?;
+                if !error.is_empty() {
+                    write!(f, " ({error})")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for RetryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.attempts.len();
+        let plural = if count == 1 { "attempt" } else { "attempts" };
+        write!(f, "{} {}: ", self.method, self.url)?;
+        if self.stop.is_success() {
+            write!(f, "succeeded after {count} {plural}")?;
+        } else {
+            write!(f, "gave up after {count} {plural}")?;
+        }
+        write!(f, " in {}", Ms(self.elapsed))?;
+        let offsets: Vec<String> = self
+            .attempts
+            .iter()
+            .map(|attempt| Ms(attempt.started).to_string())
+            .collect();
+        let width = offsets.iter().map(String::len).max().unwrap_or(0);
+        for (attempt, offset) in self.attempts.iter().zip(&offsets) {
+            write!(
+                f,
+                "\n  #{:<2} +{offset:<width$}  {}, took {}",
+                attempt.number,
+                attempt.outcome,
+                Ms(attempt.took)
+            )?;
+            if let Some(note) = &attempt.note {
+                write!(f, "\n      note: {note}")?;
+            }
+            if let Some(wait) = &attempt.wait {
+                if wait.planned.is_zero() {
+                    write!(f, "\n      no wait: {}", wait.why)?;
+                } else {
+                    write!(f, "\n      wait {}: {}", Ms(wait.planned), wait.why)?;
+                }
+            }
+        }
+        if !self.stop.is_success() {
+            write!(f, "\n  stopped: {}", self.stop)?;
+        }
+        Ok(())
+    }
+}
+
+/// A duration in milliseconds or seconds, short.
+struct Ms(Duration);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_secs_f64() * 1000.0;
+        if self.0.is_zero() {
+            f.write_str("0 ms")
+        } else if ms < 10.0 {
+            write!(f, "{ms:.1} ms")
+        } else if ms < 10_000.0 {
+            write!(f, "{ms:.0} ms")
+        } else {
+            write!(f, "{:.1} s", ms / 1000.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logged_urls_hold_no_secrets() {
+        for (url, safe) in [
+            ("http://user:pass@a.test:81/p?token=1", "http://a.test:81/p"),
+            ("https://a.test", "https://a.test/"),
+            ("/only/path?q=1", "/only/path"),
+            ("a.test:443", "a.test:443"),
+        ] {
+            assert_eq!(sanitized(&url.parse().expect("a URI")), safe);
+        }
+    }
+}
