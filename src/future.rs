@@ -20,8 +20,8 @@ use tower_service::Service;
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    classify::{self, Cause, Failure, Outcome},
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
+    error::{RetryError, RetryErrorKind},
     observe,
     policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
@@ -328,7 +328,7 @@ where
                 kind: failure.kind,
                 cause: failure.cause,
                 error: match (&ended, error) {
-                    (Ended::TimedOut(after), _) => AttemptTimedOut { after: *after }.to_string(),
+                    (Ended::TimedOut(after), _) => AttemptTimedOut::new(*after).to_string(),
                     (_, error) => error.map(classify::chain).unwrap_or_default(),
                 },
             },
@@ -378,7 +378,7 @@ where
                                 None
                             }
                             Ended::TimedOut(after) => {
-                                progress.last_error = Some(Box::new(AttemptTimedOut { after }));
+                                progress.last_error = Some(Box::new(AttemptTimedOut::new(after)));
                                 None
                             }
                         });
@@ -413,7 +413,7 @@ where
             Ended::TimedOut(after) => Err(RetryError::new(
                 RetryErrorKind::AttemptTimeout,
                 report,
-                Some(Box::new(AttemptTimedOut { after })),
+                Some(Box::new(AttemptTimedOut::new(after))),
             )),
         })
     }
@@ -513,7 +513,10 @@ where
                 note: None,
             });
         }
-        let last = progress.last_error.take();
+        let last = progress
+            .last_error
+            .take()
+            .or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
         let reason = StopReason::DeadlineExceeded { deadline };
         let report = progress.finish(reason, elapsed, this.settings);
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)

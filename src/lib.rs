@@ -97,7 +97,7 @@ mod settings;
 mod snapshot;
 
 pub use self::{
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    error::{RetryError, RetryErrorKind},
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
