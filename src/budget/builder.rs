@@ -157,11 +157,7 @@ impl RetryBudgetBuilder {
     pub fn build(self) -> Result<RetryBudget, InvalidPolicy> {
         let rules = self.rules()?;
         if !(1..=MAX_SLOTS).contains(&self.slots) {
-            return Err(InvalidPolicy {
-                field: "slots",
-                value: self.slots.to_string(),
-                allowed: "from 1 to 1048576",
-            });
+            return Err(InvalidPolicy::new("slots", self.slots, "from 1 to 1048576"));
         }
         Ok(self.finish(rules))
     }
@@ -183,11 +179,11 @@ impl RetryBudgetBuilder {
         let deposit = units("ratio", self.ratio, 1000 * UNITS_PER_TOKEN, RATIO)?;
         let rate = units("min_per_second", self.min_per_second, MAX_UNITS, AMOUNT)?;
         if deposit == 0 && rate == 0 {
-            return Err(InvalidPolicy {
-                field: "ratio",
-                value: self.ratio.to_string(),
-                allowed: "above 0 unless min_per_second is: nothing would ever be earned",
-            });
+            return Err(InvalidPolicy::new(
+                "ratio",
+                self.ratio,
+                "more than 0, or a min_per_second of more than 0",
+            ));
         }
         let cost = |field, tokens| units(field, tokens, MAX_UNITS, AMOUNT);
         let costs = Costs {
@@ -207,12 +203,12 @@ impl RetryBudgetBuilder {
                 .max(2.0 * highest.max(self.throttle_cost.unwrap_or(0.0)))
                 .min(f64::from(MAX_UNITS / UNITS_PER_TOKEN))
         });
+        if matches!(self.kind, Kind::Grpc) && !(1.0..=1000.0).contains(&capacity) {
+            return Err(InvalidPolicy::new("max_tokens", capacity, "from 1 to 1000"));
+        }
         let capacity_units = units("capacity", capacity, MAX_UNITS, CAPACITY)?;
         if capacity_units == 0 {
-            return Err(invalid("capacity", capacity, CAPACITY));
-        }
-        if matches!(self.kind, Kind::Grpc) && !(1.0..=1000.0).contains(&capacity) {
-            return Err(invalid("max_tokens", capacity, "from 1 to 1000"));
+            return Err(InvalidPolicy::new("capacity", capacity, CAPACITY));
         }
         for (field, tokens, units) in [
             ("cost", self.costs[0], costs.connect),
@@ -226,7 +222,7 @@ impl RetryBudgetBuilder {
             ),
         ] {
             if units > capacity_units {
-                return Err(invalid(field, tokens, "at most the capacity"));
+                return Err(InvalidPolicy::new(field, tokens, "at most the capacity"));
             }
         }
         Ok(Rules {
@@ -254,14 +250,6 @@ fn index(kind: FailureKind) -> usize {
     }
 }
 
-fn invalid(field: &'static str, value: f64, allowed: &'static str) -> InvalidPolicy {
-    InvalidPolicy {
-        field,
-        value: value.to_string(),
-        allowed,
-    }
-}
-
 /// `tokens` in units, rounded to the nearest; an error if it is no number, out of range, or
 /// vanishes by the rounding.
 fn units(
@@ -273,7 +261,7 @@ fn units(
     let scaled = (tokens * f64::from(UNITS_PER_TOKEN)).round();
     let vanishes = scaled == 0.0 && tokens != 0.0;
     if vanishes || !(0.0..=f64::from(max)).contains(&scaled) {
-        return Err(invalid(field, tokens, allowed));
+        return Err(InvalidPolicy::new(field, tokens, allowed));
     }
     Ok(scaled as u32)
 }

@@ -73,7 +73,9 @@ impl Scope {
 
 /// The function of a [`Scope::Key`]; made by [`Scope::key`].
 #[derive(Clone)]
-pub struct KeyFn(Arc<dyn Fn(&Uri, &mut KeyHasher) + Send + Sync>);
+pub struct KeyFn(Arc<WriteKey>);
+
+type WriteKey = dyn Fn(&Uri, &mut KeyHasher) + Send + Sync;
 
 impl fmt::Debug for KeyFn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,7 +231,7 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(budget_loom)))]
 mod tests {
     use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! The atomics: std's, or loom's where loom explores their interleavings.
 
-#[cfg(not(all(loom, test)))]
+#[cfg(not(all(budget_loom, test)))]
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(all(loom, test))]
+#[cfg(all(budget_loom, test))]
 pub(super) use loom::sync::atomic::{AtomicU64, Ordering};

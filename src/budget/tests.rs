@@ -1,4 +1,4 @@
-#[cfg(not(loom))]
+#[cfg(not(budget_loom))]
 mod unit {
     use std::num::NonZeroU64;
 
@@ -63,7 +63,7 @@ mod unit {
     }
 }
 
-#[cfg(loom)]
+#[cfg(budget_loom)]
 mod interleavings {
     use std::num::NonZeroU64;
 

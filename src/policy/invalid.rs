@@ -1,26 +1,54 @@
-//! A setting that cannot be used.
+//! What is wrong with a policy's settings.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
-/// A setting was out of its range: which one, what it was, and what is allowed.
+/// A setting that no policy can work with.
+///
+/// Names the setting, the value it was given and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidPolicy {
+    field: &'static str,
+    value: String,
+    allowed: &'static str,
+}
+
+impl InvalidPolicy {
+    pub(crate) fn new(
+        field: &'static str,
+        value: impl fmt::Display,
+        allowed: &'static str,
+    ) -> Self {
+        Self {
+            field,
+            value: value.to_string(),
+            allowed,
+        }
+    }
+
     /// The name of the setting.
-    pub field: &'static str,
-    /// The value that was given.
-    pub value: String,
-    /// What is allowed.
-    pub allowed: &'static str,
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The value it was given.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What is allowed instead.
+    pub fn allowed(&self) -> &'static str {
+        self.allowed
+    }
 }
 
 impl fmt::Display for InvalidPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "invalid `{}`: {} (allowed: {})",
+            "`{}` is {}: allowed is {}",
             self.field, self.value, self.allowed
         )
     }
 }
 
-impl std::error::Error for InvalidPolicy {}
+impl Error for InvalidPolicy {}

@@ -1,4 +1,4 @@
-#[cfg(not(loom))]
+#[cfg(not(budget_loom))]
 mod unit {
     use proptest::prelude::*;
 
@@ -165,7 +165,7 @@ mod unit {
     }
 }
 
-#[cfg(loom)]
+#[cfg(budget_loom)]
 mod interleavings {
     use loom::{sync::Arc, thread};
 
