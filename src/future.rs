@@ -20,8 +20,8 @@ use tower_service::Service;
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    classify::{self, Cause, Failure, Outcome},
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
+    error::{RetryError, RetryErrorKind},
     observe,
     policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
@@ -331,7 +331,7 @@ where
                 kind: failure.kind,
                 cause: failure.cause,
                 error: match (&ended, error) {
-                    (Ended::TimedOut(after), _) => AttemptTimedOut { after: *after }.to_string(),
+                    (Ended::TimedOut(after), _) => AttemptTimedOut::new(*after).to_string(),
                     (_, error) => error.map(classify::chain).unwrap_or_default(),
                 },
             },
@@ -381,7 +381,7 @@ where
                                 None
                             }
                             Ended::TimedOut(after) => {
-                                progress.last_error = Some(Box::new(AttemptTimedOut { after }));
+                                progress.last_error = Some(Box::new(AttemptTimedOut::new(after)));
                                 None
                             }
                         });
@@ -398,6 +398,9 @@ where
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
+        if !stop.reason.is_success() {
+            this.session.session.failed(now.into_std());
+        }
         let report = progress.finish(stop.reason, elapsed, settings);
         Next::Return(match ended {
             Ended::Response(_) if stop.raise => {
@@ -413,7 +416,7 @@ where
             Ended::TimedOut(after) => Err(RetryError::new(
                 RetryErrorKind::AttemptTimeout,
                 report,
-                Some(Box::new(AttemptTimedOut { after })),
+                Some(Box::new(AttemptTimedOut::new(after))),
             )),
         })
     }
@@ -421,6 +424,10 @@ where
     /// Lets go of the failed response and everything else, and waits.
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
+        if let Kept::All(tools) = this.kept {
+            tools.body.retire();
+            tools.head.settle();
+        }
         let drain = this.settings.drain;
         if let Some(body) = body
             && !body.is_end_stream()
@@ -508,7 +515,10 @@ where
                 note: None,
             });
         }
-        let last = progress.last_error.take();
+        let last = progress
+            .last_error
+            .take()
+            .or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
         let reason = StopReason::DeadlineExceeded { deadline };
         let report = progress.finish(reason, elapsed, this.settings);
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
@@ -555,8 +565,11 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     }
     answer?;
     match session.session.commit(now.into_std()) {
-        Ok(()) => {
+        Ok(asked) => {
             session.committed = true;
+            if asked {
+                retry.gates.set(Gate::Budget, true);
+            }
             Ok(())
         }
         Err(reason) => {

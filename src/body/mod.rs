@@ -15,7 +15,7 @@ pub use self::{
     replay::{Replay, ReplayBody, ReplayError, ReplayHandle},
 };
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use http::request::Parts;
 
@@ -48,7 +48,16 @@ impl fmt::Display for NotReplayable {
             ),
             Self::Failed => f.write_str("the body itself failed"),
             Self::NotKept => f.write_str("nothing was kept of the body"),
-            Self::Reopen(error) => write!(f, "the body could not be opened again: {error}"),
+            Self::Reopen(_) => f.write_str("the body could not be opened again"),
+        }
+    }
+}
+
+impl Error for NotReplayable {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Reopen(error) => Some(&**error),
+            Self::OverLimit { .. } | Self::Failed | Self::NotKept => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Bodies that are recorded while they are sent.
 
 #[cfg(all(retry_loom, test))]
-mod loom;
+mod model;
 mod state;
 #[cfg(all(not(retry_loom), test))]
 mod tests;
