@@ -57,7 +57,7 @@ pin_project! {
         /// Polling the response of the attempt in flight.
         Called { #[pin] future: F },
         /// Reading a failed response to its end, so that its connection can be used again.
-        Draining { body: Pin<Box<D>>, left: u64 },
+        Draining { body: Pin<Box<D>>, left: u64, until: Option<Instant> },
         /// Waiting for the next attempt's time. Nothing is held.
         Waiting,
         /// Polling the inner service until it is ready for the next attempt.
@@ -204,9 +204,9 @@ where
                         Next::Wait(body) => self.as_mut().wait(body),
                     }
                 }
-                StateProj::Draining { body, left } => {
+                StateProj::Draining { body, left, until } => {
                     if !drained(body, left, cx) {
-                        ready!(this.clock.poll_timer(cx));
+                        ready!(this.clock.poll_until(*until, cx));
                     }
                     this.state.set(State::Waiting);
                     let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
@@ -214,24 +214,28 @@ where
                 }
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
-                    this.clock.set_timer(this.clock.deadline());
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
                     let Kept::All(tools) = this.kept else {
                         unreachable!("a request of which nothing was kept is never retried")
                     };
-                    match tools.service.poll_ready(cx) {
+                    let deadline = this.clock.deadline();
+                    // An attempt that cannot be waited for is not sent.
+                    let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        Poll::Pending
+                    } else {
+                        tools.service.poll_ready(cx)
+                    };
+                    match ready {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.not_ready(error.into())));
                         }
                         Poll::Pending => {
-                            let Some(deadline) = this.clock.limit else {
-                                return Poll::Pending;
-                            };
-                            ready!(this.clock.poll_timer(cx));
+                            ready!(this.clock.poll_until(deadline, cx));
+                            let deadline = this.clock.limit.unwrap_or_default();
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
                         }
@@ -431,11 +435,10 @@ where
         {
             let body = Box::pin(body);
             let left = drain.bytes;
-            this.state.set(State::Draining { body, left });
             let deadline = this.clock.deadline();
             let until = Instant::now().checked_add(drain.time);
-            this.clock
-                .set_timer(until.into_iter().chain(deadline).min());
+            let until = until.into_iter().chain(deadline).min();
+            this.state.set(State::Draining { body, left, until });
         } else {
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting);
@@ -773,6 +776,18 @@ impl Clock {
         }
     }
 
+    /// Waits until `at`, or for ever. The timer is touched only here, when there is something to
+    /// wait for: what is ready at once needs no runtime.
+    fn poll_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        if at.is_none() {
+            return Poll::Pending;
+        }
+        if !self.armed {
+            self.set_timer(at);
+        }
+        self.poll_timer(cx)
+    }
+
     /// The attempt in flight is pending: waits for the first of its time limits.
     fn poll_attempt(&mut self, settings: &Settings, cx: &mut Context<'_>) -> Poll<Limit> {
         let attempt = match self.attempt {
@@ -793,10 +808,7 @@ impl Clock {
             (None, Some((all, after))) => (all, Limit::Deadline(after)),
             (None, None) => return Poll::Pending,
         };
-        if !self.armed {
-            self.set_timer(Some(at));
-        }
-        self.poll_timer(cx).map(|()| limit)
+        self.poll_until(Some(at), cx).map(|()| limit)
     }
 }
 
