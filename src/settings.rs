@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
-    policy::{Idempotent, Judgement},
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -138,9 +138,6 @@ impl Brought {
         }
     }
 }
-
-/// The header that makes requests with other methods idempotent, and who makes its values.
-pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;

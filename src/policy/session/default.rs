@@ -24,6 +24,8 @@ struct Found {
     safe: bool,
     /// What the server asks for.
     hint: Hint,
+    /// What the report should say of it.
+    note: Option<Note>,
 }
 
 impl RetrySession {
@@ -91,7 +93,10 @@ impl RetrySession {
             Hint::Absent
         };
         let asked = retry_after_alone(status) && !matches!(hint, Hint::Absent);
-        let transient = listed || asked || judged_retry;
+        let repeated = self.keyed && attempt.number() > 1;
+        // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
+        let in_progress = repeated && status == StatusCode::CONFLICT;
+        let transient = listed || asked || judged_retry || in_progress;
         let failed = status.is_client_error() || status.is_server_error();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         (transient || failed || forbidden).then(|| Found {
@@ -100,7 +105,14 @@ impl RetrySession {
             } else {
                 CountKind::Status
             },
-            not_transient: (!transient).then_some(StopReason::StatusNotListed { status }),
+            not_transient: (!transient).then_some(
+                if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
+                    StopReason::IdempotencyKeyReused
+                } else {
+                    StopReason::StatusNotListed { status }
+                },
+            ),
+            note: in_progress.then_some(Note::StillInProgress),
             safe: false,
             hint,
         })
@@ -118,7 +130,7 @@ impl RetrySession {
         };
 
         let transient = found.not_transient.is_none();
-        let mut note = None;
+        let mut note = found.note;
         match attempt.judgement() {
             Judgement::Forbid { by, because } => ask(
                 Gate::Classifiers,
@@ -223,5 +235,6 @@ fn found_error(failure: Failure, judged_retry: bool) -> Found {
         }),
         safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
         hint: Hint::Absent,
+        note: None,
     }
 }
