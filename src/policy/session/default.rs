@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
-    classify::{Failure, FailureKind, Outcome},
+    classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Judgement, Note, Retry, Stop, StopReason,
         WaitReason,
@@ -42,7 +42,7 @@ impl RetrySession {
                 if let Some(again) = self.never_processed(attempt, failure) {
                     return again;
                 }
-                found_error(failure, judged_retry)
+                self.found_error(failure, judged_retry)
             }
         };
         self.ask_gates(attempt, found)
@@ -116,6 +116,24 @@ impl RetrySession {
             safe: false,
             hint,
         })
+    }
+
+    fn found_error(&self, failure: Failure, judged_retry: bool) -> Found {
+        let not_transient = match failure.cause {
+            // A status is listed or not, also if a layer below made an error of it.
+            Cause::Status(status) if !self.settings().statuses.contains(status.as_u16()) => {
+                Some(StopReason::StatusNotListed { status })
+            }
+            cause if cause.is_permanent() => Some(StopReason::NotTransient { cause }),
+            _ => None,
+        };
+        Found {
+            kind: failure.kind.into(),
+            not_transient: not_transient.filter(|_| !judged_retry),
+            safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
+            hint: Hint::Absent,
+            note: None,
+        }
     }
 
     /// Asks every gate, also those behind the first that says no, so that the report is whole.
@@ -223,18 +241,5 @@ impl RetrySession {
             gates,
             note,
         })
-    }
-}
-
-fn found_error(failure: Failure, judged_retry: bool) -> Found {
-    let permanent = failure.cause.is_permanent() && !judged_retry;
-    Found {
-        kind: failure.kind.into(),
-        not_transient: permanent.then_some(StopReason::NotTransient {
-            cause: failure.cause,
-        }),
-        safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
-        hint: Hint::Absent,
-        note: None,
     }
 }
