@@ -443,16 +443,23 @@ pub(crate) struct Books {
     commits: AtomicU32,
     cancels: AtomicU32,
     successes: AtomicU32,
+    failures: AtomicU32,
 }
 
 impl Books {
-    /// Commits, cancels and successes, in this order.
-    pub(crate) fn read(&self) -> (u32, u32, u32) {
-        (
-            self.commits.load(Relaxed),
-            self.cancels.load(Relaxed),
-            self.successes.load(Relaxed),
-        )
+    /// Retries that were committed.
+    pub(crate) fn commits(&self) -> u32 {
+        self.commits.load(Relaxed)
+    }
+
+    /// Retries that were given back.
+    pub(crate) fn cancels(&self) -> u32 {
+        self.cancels.load(Relaxed)
+    }
+
+    /// Requests that ended well and requests that did not.
+    pub(crate) fn ends(&self) -> (u32, u32) {
+        (self.successes.load(Relaxed), self.failures.load(Relaxed))
     }
 }
 
@@ -499,12 +506,16 @@ impl Session for Bookkeeper {
         self.books.successes.fetch_add(1, Relaxed);
     }
 
-    fn commit(&mut self, _: std::time::Instant) -> Result<(), StopReason> {
+    fn commit(&mut self, _: std::time::Instant) -> Result<bool, StopReason> {
         if self.books.commits.load(Relaxed) >= self.funds {
             return Err(StopReason::BudgetExhausted);
         }
         self.books.commits.fetch_add(1, Relaxed);
-        Ok(())
+        Ok(true)
+    }
+
+    fn failed(&mut self, _: std::time::Instant) {
+        self.books.failures.fetch_add(1, Relaxed);
     }
 
     fn cancel(&mut self) {
