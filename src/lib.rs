@@ -103,7 +103,7 @@ pub use self::{
     observe::{RetryEvent, TARGET},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     service::Retry,
-    settings::{AttemptInfo, DrainLimit},
+    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };
 
 /// A boxed error of any type, as Tower services use them.

@@ -12,6 +12,9 @@ use crate::{
     classify::{Cause, FailureKind, Outcome},
 };
 
+/// The header that makes a request idempotent whatever its method.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 use super::{
     Attempt, CountKind, Decision, Idempotent, Limit, Note, Preset, RequestHead, RetryAfterMode,
     RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind, retry_after::Hint,
@@ -60,7 +63,7 @@ impl RetrySession {
                 let allowed = settings.methods.contains(request.method());
                 // The header is looked for only where it matters.
                 let idempotent =
-                    marked || !allowed && request.headers().contains_key("idempotency-key");
+                    marked || !allowed && request.headers().contains_key(IDEMPOTENCY_KEY);
                 (allowed, idempotent)
             }
         };
