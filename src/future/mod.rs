@@ -490,6 +490,7 @@ where
         let body = match tools.body.next(&parts, progress.last) {
             Ok(body) => body,
             Err(error) => {
+                this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let (reason, source) = refused(error);
                 let report = progress.finish(reason, info.elapsed, this.settings);
@@ -509,7 +510,9 @@ where
 
     fn deadline_exceeded(self: Pin<&mut Self>, deadline: Duration, in_attempt: bool) -> RetryError {
         let this = self.project();
-        let (offset, took, elapsed) = this.clock.end_attempt(Instant::now());
+        let now = Instant::now();
+        let (offset, took, elapsed) = this.clock.end_attempt(now);
+        this.session.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(|| {
             Box::new(Progress::new(
                 this.kept.method().clone(),
@@ -548,7 +551,9 @@ where
 
     fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
         let this = self.project();
-        let elapsed = this.clock.elapsed(Instant::now());
+        let now = Instant::now();
+        let elapsed = this.clock.elapsed(now);
+        this.session.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(|| {
             Box::new(Progress::new(
                 this.kept.method().clone(),
