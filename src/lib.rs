@@ -59,6 +59,8 @@
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
+//! | which layer goes above, which below? | [`guide::ordering`] |
+//! | how are retries tested? | [`guide::testing`] |
 //!
 //! # Feature flags
 //!
@@ -81,6 +83,9 @@
 
 pub mod body;
 pub mod classify;
+// Text only: nothing to compile but its examples.
+#[cfg(doc)]
+pub mod guide;
 pub mod policy;
 
 mod error;
