@@ -70,7 +70,7 @@
 //! | `h2` | yes | recognises HTTP/2 refusals inside of them |
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
-//! | `reqwest` | no | recognises the errors of reqwest's client |
+//! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!
 //! # Logs
@@ -93,6 +93,8 @@ mod future;
 mod layer;
 mod observe;
 mod report;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "serde")]
 mod serde_http;
 mod service;
