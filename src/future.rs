@@ -419,6 +419,7 @@ where
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
         if let Kept::All(tools) = this.kept {
+            tools.head.settle();
             tools.body.retire();
         }
         let drain = this.settings.drain;
