@@ -20,12 +20,12 @@ use tower_service::Service;
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    classify::{self, Cause, Failure, Outcome},
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
+    error::{RetryError, RetryErrorKind},
     observe,
     policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
-    settings::{AttemptInfo, Settings},
+    settings::{AttemptInfo, PreviousOutcome, RequestDeadline, Settings},
     snapshot::Snapshot,
 };
 
@@ -57,7 +57,7 @@ pin_project! {
         /// Polling the response of the attempt in flight.
         Called { #[pin] future: F },
         /// Reading a failed response to its end, so that its connection can be used again.
-        Draining { body: Pin<Box<D>>, left: u64 },
+        Draining { body: Pin<Box<D>>, left: u64, until: Option<Instant> },
         /// Waiting for the next attempt's time. Nothing is held.
         Waiting,
         /// Polling the inner service until it is ready for the next attempt.
@@ -140,11 +140,9 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         session: AnySession<E>,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
+        deadline: Option<RequestDeadline>,
     ) -> Self {
-        let mut clock = Clock::default();
-        if settings.has_time_limits() {
-            clock.start_attempt(Instant::now());
-        }
+        let clock = Clock::start(settings, deadline);
         Self {
             state: State::Called { future },
             kept,
@@ -206,9 +204,9 @@ where
                         Next::Wait(body) => self.as_mut().wait(body),
                     }
                 }
-                StateProj::Draining { body, left } => {
+                StateProj::Draining { body, left, until } => {
                     if !drained(body, left, cx) {
-                        ready!(this.clock.poll_timer(cx));
+                        ready!(this.clock.poll_until(*until, cx));
                     }
                     this.state.set(State::Waiting);
                     let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
@@ -216,25 +214,28 @@ where
                 }
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
-                    this.clock.set_timer(this.clock.deadline(this.settings));
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
                     let Kept::All(tools) = this.kept else {
                         unreachable!("a request of which nothing was kept is never retried")
                     };
-                    match tools.service.poll_ready(cx) {
+                    let deadline = this.clock.deadline();
+                    // An attempt that cannot be waited for is not sent.
+                    let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        Poll::Pending
+                    } else {
+                        tools.service.poll_ready(cx)
+                    };
+                    match ready {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.not_ready(error.into())));
                         }
                         Poll::Pending => {
-                            if this.settings.deadline.is_none() {
-                                return Poll::Pending;
-                            }
-                            ready!(this.clock.poll_timer(cx));
-                            let deadline = this.settings.deadline.unwrap_or_default();
+                            ready!(this.clock.poll_until(deadline, cx));
+                            let deadline = this.clock.limit.unwrap_or_default();
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
                         }
@@ -328,7 +329,7 @@ where
                 kind: failure.kind,
                 cause: failure.cause,
                 error: match (&ended, error) {
-                    (Ended::TimedOut(after), _) => AttemptTimedOut { after: *after }.to_string(),
+                    (Ended::TimedOut(after), _) => AttemptTimedOut::new(*after).to_string(),
                     (_, error) => error.map(classify::chain).unwrap_or_default(),
                 },
             },
@@ -351,7 +352,7 @@ where
             Decision::Accept => Stop::because(StopReason::Succeeded),
             Decision::Stop(stop) => stop,
             Decision::Retry(mut retry) => {
-                let left = this.clock.left(settings, now);
+                let left = this.clock.left(now);
                 match last_gates(
                     &mut retry,
                     this.kept,
@@ -378,7 +379,7 @@ where
                                 None
                             }
                             Ended::TimedOut(after) => {
-                                progress.last_error = Some(Box::new(AttemptTimedOut { after }));
+                                progress.last_error = Some(Box::new(AttemptTimedOut::new(after)));
                                 None
                             }
                         });
@@ -395,6 +396,9 @@ where
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
+        if !stop.reason.is_success() {
+            this.session.session.failed(now.into_std());
+        }
         let report = progress.finish(stop.reason, elapsed, settings);
         Next::Return(match ended {
             Ended::Response(_) if stop.raise => {
@@ -410,7 +414,7 @@ where
             Ended::TimedOut(after) => Err(RetryError::new(
                 RetryErrorKind::AttemptTimeout,
                 report,
-                Some(Box::new(AttemptTimedOut { after })),
+                Some(Box::new(AttemptTimedOut::new(after))),
             )),
         })
     }
@@ -421,6 +425,7 @@ where
         if let Kept::All(tools) = this.kept {
             tools.head.settle();
             tools.body.retire();
+            tools.head.settle();
         }
         let drain = this.settings.drain;
         if let Some(body) = body
@@ -431,11 +436,10 @@ where
         {
             let body = Box::pin(body);
             let left = drain.bytes;
-            this.state.set(State::Draining { body, left });
-            let deadline = this.clock.deadline(this.settings);
+            let deadline = this.clock.deadline();
             let until = Instant::now().checked_add(drain.time);
-            this.clock
-                .set_timer(until.into_iter().chain(deadline).min());
+            let until = until.into_iter().chain(deadline).min();
+            this.state.set(State::Draining { body, left, until });
         } else {
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting);
@@ -458,7 +462,9 @@ where
         progress.number = progress.number.saturating_add(1);
         let info = AttemptInfo {
             number: progress.number,
+            previous: progress.previous,
             elapsed: this.clock.elapsed(now),
+            left: this.clock.left(now),
         };
         let mut parts = tools.head.restore(progress.last);
         parts.extensions.insert(info);
@@ -510,7 +516,10 @@ where
                 note: None,
             });
         }
-        let last = progress.last_error.take();
+        let last = progress
+            .last_error
+            .take()
+            .or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
         let reason = StopReason::DeadlineExceeded { deadline };
         let report = progress.finish(reason, elapsed, this.settings);
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
@@ -557,8 +566,11 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     }
     answer?;
     match session.session.commit(now.into_std()) {
-        Ok(()) => {
+        Ok(asked) => {
             session.committed = true;
+            if asked {
+                retry.gates.set(Gate::Budget, true);
+            }
             Ok(())
         }
         Err(reason) => {
@@ -621,6 +633,8 @@ struct Progress {
     wake_at: Option<Instant>,
     /// Whether the next attempt is certainly the last one.
     last: bool,
+    /// How the last attempt ended.
+    previous: PreviousOutcome,
     /// The error of the last attempt, if it failed without a response.
     last_error: Option<BoxError>,
     /// The shortest time that an attempt took.
@@ -634,6 +648,7 @@ impl Progress {
             number: 1,
             wake_at: None,
             last: false,
+            previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
             last_error: None,
             quickest: Duration::MAX,
         }
@@ -647,6 +662,12 @@ impl Progress {
         now: Instant,
     ) {
         observe::retry(settings, &self.report.method, &self.report.url, &record);
+        self.previous = match &record.outcome {
+            AttemptOutcome::Response(status) => PreviousOutcome::Response(*status),
+            AttemptOutcome::Failed { kind, cause, .. } => {
+                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
+            }
+        };
         self.report.attempts.push(record);
         self.last = retry.last;
         self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
@@ -669,10 +690,11 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 ///
 /// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
 /// that succeeds at its first poll reads no clock.
-#[derive(Default)]
 struct Clock {
     started: Option<Instant>,
     attempt: Option<Instant>,
+    /// The deadline, counted from the start.
+    limit: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
@@ -684,6 +706,24 @@ enum Limit {
 }
 
 impl Clock {
+    fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
+        let mut clock = Self {
+            started: None,
+            attempt: None,
+            limit: settings.deadline,
+            timer: None,
+            armed: false,
+        };
+        if clock.limit.is_some() || settings.attempt_timeout.is_some() || deadline.is_some() {
+            let now = Instant::now();
+            clock.start_attempt(now);
+            if let Some(deadline) = deadline {
+                clock.limit = Some(deadline.remaining(now));
+            }
+        }
+        clock
+    }
+
     fn start_attempt(&mut self, now: Instant) {
         self.started.get_or_insert(now);
         self.attempt = Some(now);
@@ -707,12 +747,12 @@ impl Clock {
             .map_or(Duration::ZERO, |started| now.duration_since(started))
     }
 
-    fn deadline(&self, settings: &Settings) -> Option<Instant> {
-        self.started?.checked_add(settings.deadline?)
+    fn deadline(&self) -> Option<Instant> {
+        self.started?.checked_add(self.limit?)
     }
 
-    fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
-        Some(self.deadline(settings)?.duration_since(now))
+    fn left(&self, now: Instant) -> Option<Duration> {
+        Some(self.deadline()?.duration_since(now))
     }
 
     /// Sets the timer; `None` is a time that has come.
@@ -737,6 +777,18 @@ impl Clock {
         }
     }
 
+    /// Waits until `at`, or for ever. The timer is touched only here, when there is something to
+    /// wait for: what is ready at once needs no runtime.
+    fn poll_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        if at.is_none() {
+            return Poll::Pending;
+        }
+        if !self.armed {
+            self.set_timer(at);
+        }
+        self.poll_timer(cx)
+    }
+
     /// The attempt in flight is pending: waits for the first of its time limits.
     fn poll_attempt(&mut self, settings: &Settings, cx: &mut Context<'_>) -> Poll<Limit> {
         let attempt = match self.attempt {
@@ -747,23 +799,17 @@ impl Clock {
                 now
             }
         };
-        if !settings.has_time_limits() {
-            return Poll::Pending;
-        }
         let own = settings
             .attempt_timeout
             .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
-        let all = self.deadline(settings).zip(settings.deadline);
+        let all = self.deadline().zip(self.limit);
         let (at, limit) = match (own, all) {
             (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
             (Some(own), _) => own,
             (None, Some((all, after))) => (all, Limit::Deadline(after)),
             (None, None) => return Poll::Pending,
         };
-        if !self.armed {
-            self.set_timer(Some(at));
-        }
-        self.poll_timer(cx).map(|()| limit)
+        self.poll_until(Some(at), cx).map(|()| limit)
     }
 }
 

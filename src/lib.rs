@@ -58,6 +58,7 @@
 //! | when is a request sent again? | [`policy`] |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
+//! | how are all requests together kept from a storm? | [`budget`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
 //!
 //! # Feature flags
@@ -80,6 +81,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod body;
+pub mod budget;
 pub mod classify;
 pub mod policy;
 
@@ -95,13 +97,13 @@ mod settings;
 mod snapshot;
 
 pub use self::{
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    error::{RetryError, RetryErrorKind},
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     service::Retry,
-    settings::{AttemptInfo, DrainLimit},
+    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };
 
 /// A boxed error of any type, as Tower services use them.

@@ -15,7 +15,7 @@ use crate::{
     error::RetryError,
     future::{Kept, ResponseFuture, Tools},
     policy::{Policy, RequestHead, Session, Standing, select},
-    settings::Settings,
+    settings::{RequestDeadline, Settings},
     snapshot::Snapshot,
 };
 
@@ -82,12 +82,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let session = select(&self.policy, &RequestHead::of(&request));
+        let extensions = request.extensions();
+        // An empty map costs no look-up.
+        let deadline = if extensions.is_empty() {
+            None
+        } else {
+            extensions.get::<RequestDeadline>().copied()
+        };
         let (parts, body) = request.into_parts();
         if let Standing::Never(reason) = session.standing() {
             let kept = Kept::line(&parts, reason);
             let body = self.rewind.pass(body);
             let call = self.inner.call(Request::from_parts(parts, body));
-            return ResponseFuture::new(call, session, kept, &self.settings);
+            return ResponseFuture::new(call, session, kept, &self.settings, deadline);
         }
         // NOTE: the call is made on the service that was polled ready, and the clone is kept. A
         // clone need not be ready, so the future polls it before each further attempt.
@@ -96,6 +103,6 @@ where
         let (body, saved) = self.rewind.prepare(body);
         let call = self.inner.call(Request::from_parts(parts, body));
         let kept = Kept::All(Tools::new(service, head, saved));
-        ResponseFuture::new(call, session, kept, &self.settings)
+        ResponseFuture::new(call, session, kept, &self.settings, deadline)
     }
 }

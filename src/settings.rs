@@ -2,10 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
+use tokio::time::Instant;
 
 use crate::{
-    classify::{Classify, Opinion, Outcome},
+    classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
     policy::Judgement,
 };
@@ -53,14 +54,69 @@ impl From<u64> for DrainLimit {
     }
 }
 
-/// What each attempt's request carries in its extensions, from the second attempt on.
+/// What each attempt's request carries in its extensions, from the second attempt on. A request
+/// without one is a first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptInfo {
     /// The attempt's number; the first retry is 2.
     pub number: u32,
+    /// How the attempt before it ended.
+    pub previous: PreviousOutcome,
     /// The time since the request started.
     pub elapsed: Duration,
+    /// The time left until the deadline, if there is one.
+    pub left: Option<Duration>,
+}
+
+/// How the attempt before a retry ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PreviousOutcome {
+    /// With a response of this status.
+    Response(StatusCode),
+    /// Without a response.
+    Failed(Failure),
+}
+
+/// A request's own deadline for all attempts and waits together, in its extensions: it takes the
+/// place of the layer's.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_http_retry::RequestDeadline;
+///
+/// let mut request = http::Request::get("http://example.com/").body(())?;
+/// request.extensions_mut().insert(RequestDeadline::after(Duration::from_secs(2)));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestDeadline(DeadlineForm);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeadlineForm {
+    After(Duration),
+    At(Instant),
+}
+
+impl RequestDeadline {
+    /// This long after the request starts.
+    pub const fn after(duration: Duration) -> Self {
+        Self(DeadlineForm::After(duration))
+    }
+
+    /// At this instant; one that a server was given itself, for instance.
+    pub const fn at(instant: Instant) -> Self {
+        Self(DeadlineForm::At(instant))
+    }
+
+    /// The time from `now` until the deadline.
+    pub(crate) fn remaining(self, now: Instant) -> Duration {
+        match self.0 {
+            DeadlineForm::After(duration) => duration,
+            DeadlineForm::At(instant) => instant.saturating_duration_since(now),
+        }
+    }
 }
 
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
@@ -98,11 +154,6 @@ impl Settings {
             Some(clock) => clock(),
             None => SystemTime::now(),
         }
-    }
-
-    /// Whether an attempt can be cut off, so that its start must be known.
-    pub(crate) fn has_time_limits(&self) -> bool {
-        self.attempt_timeout.is_some() || self.deadline.is_some()
     }
 }
 

@@ -57,7 +57,7 @@ impl Error for NotReplayable {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Reopen(error) => Some(&**error),
-            _ => None,
+            Self::OverLimit { .. } | Self::Failed | Self::NotKept => None,
         }
     }
 }

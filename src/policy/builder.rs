@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::budget::RetryBudget;
+
 use super::{
     Backoff, CountKind, InvalidPolicy, Limit, Methods, Preset, RetryAfterMode, RetryPolicy,
     Seconds, limit::StatusSet, retry_policy::Settings,
@@ -155,6 +157,12 @@ impl RetryPolicyBuilder {
     /// when this is `false`, the last response is returned with its body untouched.
     pub fn raise_on_status(mut self, raise: bool) -> Self {
         self.settings.raise_on_status = raise;
+        self
+    }
+
+    /// The budget that all requests under this policy share, or `None` for no such protection.
+    pub fn budget(mut self, budget: impl Into<Option<RetryBudget>>) -> Self {
+        self.settings.budget = budget.into();
         self
     }
 

@@ -96,7 +96,16 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
-    fn commit(&mut self, now: Instant) -> Result<(), StopReason> {
+    fn failed(&mut self, now: Instant) {
+        match self {
+            Self::Layer(session) => session.failed(now),
+            Self::Own(session) => session.failed(now),
+            Self::Shared(session) => session.failed(now),
+            Self::Disabled => {}
+        }
+    }
+
+    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
         match self {
             Self::Layer(session) => session.commit(now),
             Self::Own(session) => session.commit(now),

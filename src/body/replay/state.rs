@@ -173,7 +173,7 @@ impl<B: Body> State<B> {
         let ended = match &self.source {
             Source::Here(body) => body.is_end_stream(),
             Source::Taken => false,
-            Source::Ended => !self.failed,
+            Source::Ended => true,
         };
         ended
             && attempt == self.attempt
@@ -416,10 +416,10 @@ impl<B> State<B> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(not(retry_loom), test))]
 impl<B> State<B> {
-    /// The waker of a waiting attempt is kept.
-    pub(super) const fn is_parked(&self) -> bool {
+    /// Whether the waker of a waiting attempt is kept.
+    pub(super) const fn is_waiting(&self) -> bool {
         self.waker.is_some()
     }
 

@@ -179,6 +179,9 @@ impl RetrySession {
             gates.set(Gate::Hint, true);
         }
 
+        if transient {
+            self.set_cost(attempt.outcome());
+        }
         let raise = transient && method_ok && self.settings().raise_on_status;
         if let Some(reason) = reason {
             return Decision::Stop(Stop {

@@ -157,6 +157,7 @@ impl RetrySession {
             _ => None,
         };
         let exceeded = self.charge(kind);
+        self.set_cost(attempt.outcome());
         let total_ok = self.left(CountKind::Total).is_none_or(|left| left >= 0);
         gates.set(Gate::Total, total_ok);
         gates.set(Gate::Count, exceeded.is_none() || !total_ok);
