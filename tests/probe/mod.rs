@@ -499,12 +499,12 @@ impl Session for Bookkeeper {
         self.books.successes.fetch_add(1, Relaxed);
     }
 
-    fn commit(&mut self, _: std::time::Instant) -> Result<(), StopReason> {
+    fn commit(&mut self, _: std::time::Instant) -> Result<bool, StopReason> {
         if self.books.commits.load(Relaxed) >= self.funds {
             return Err(StopReason::BudgetExhausted);
         }
         self.books.commits.fetch_add(1, Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     fn cancel(&mut self) {

@@ -1,6 +1,9 @@
 //! [`ResponseFuture`]: the attempt loop, and the only place that sleeps, reads a clock or drops
 //! a response.
 
+mod clock;
+mod progress;
+
 use std::{
     future::Future,
     marker::PhantomData,
@@ -14,18 +17,21 @@ use bytes::Buf;
 use http::{Method, Request, Response, Uri, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tower_service::Service;
 
+use self::{
+    clock::{Clock, Limit},
+    progress::Progress,
+};
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
     classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
-    observe,
     policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
-    settings::{AttemptInfo, PreviousOutcome, RequestDeadline, Settings},
+    report::{AttemptOutcome, AttemptRecord, WaitRecord},
+    settings::{AttemptInfo, RequestDeadline, Settings},
     snapshot::Snapshot,
 };
 
@@ -621,195 +627,6 @@ impl<E: Session> Drop for CommitGuard<E> {
         if self.committed {
             self.session.cancel();
         }
-    }
-}
-
-/// What is remembered of the attempts so far, for the report and the error.
-struct Progress {
-    report: RetryReport,
-    /// The number of the attempt in flight.
-    number: u32,
-    /// When the next attempt is due; `None` if it is due at once.
-    wake_at: Option<Instant>,
-    /// Whether the next attempt is certainly the last one.
-    last: bool,
-    /// How the last attempt ended.
-    previous: PreviousOutcome,
-    /// The error of the last attempt, if it failed without a response.
-    last_error: Option<BoxError>,
-    /// The shortest time that an attempt took.
-    quickest: Duration,
-}
-
-impl Progress {
-    fn new(method: Method, uri: &Uri) -> Self {
-        Self {
-            report: RetryReport::new(method, uri),
-            number: 1,
-            wake_at: None,
-            last: false,
-            previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
-            last_error: None,
-            quickest: Duration::MAX,
-        }
-    }
-
-    fn retrying(
-        &mut self,
-        record: AttemptRecord,
-        settings: &Settings,
-        retry: &Retry,
-        now: Instant,
-    ) {
-        observe::retry(settings, &self.report.method, &self.report.url, &record);
-        self.previous = match &record.outcome {
-            AttemptOutcome::Response(status) => PreviousOutcome::Response(*status),
-            AttemptOutcome::Failed { kind, cause, .. } => {
-                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
-            }
-        };
-        self.report.attempts.push(record);
-        self.last = retry.last;
-        self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
-    }
-
-    fn finish(&mut self, stop: StopReason, elapsed: Duration, settings: &Settings) -> RetryReport {
-        let empty = RetryReport::without_request();
-        let mut report = std::mem::replace(&mut self.report, empty);
-        report.stop = stop;
-        report.elapsed = elapsed;
-        observe::finished(settings, &report);
-        report
-    }
-}
-
-/// As good as never, and small enough to be added to any instant.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-/// The request's clock and its one timer.
-///
-/// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
-/// that succeeds at its first poll reads no clock.
-struct Clock {
-    started: Option<Instant>,
-    attempt: Option<Instant>,
-    /// The deadline, counted from the start.
-    limit: Option<Duration>,
-    timer: Option<Pin<Box<Sleep>>>,
-    armed: bool,
-}
-
-/// Which time limit an attempt ran into.
-enum Limit {
-    Attempt(Duration),
-    Deadline(Duration),
-}
-
-impl Clock {
-    fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
-        let mut clock = Self {
-            started: None,
-            attempt: None,
-            limit: settings.deadline,
-            timer: None,
-            armed: false,
-        };
-        if clock.limit.is_some() || settings.attempt_timeout.is_some() || deadline.is_some() {
-            let now = Instant::now();
-            clock.start_attempt(now);
-            if let Some(deadline) = deadline {
-                clock.limit = Some(deadline.remaining(now));
-            }
-        }
-        clock
-    }
-
-    fn start_attempt(&mut self, now: Instant) {
-        self.started.get_or_insert(now);
-        self.attempt = Some(now);
-        self.armed = false;
-    }
-
-    /// The attempt's offset from the start, how long it took, and the time since the start.
-    fn end_attempt(&mut self, now: Instant) -> (Duration, Duration, Duration) {
-        let started = *self.started.get_or_insert(now);
-        let attempt = self.attempt.take().unwrap_or(now);
-        self.armed = false;
-        (
-            attempt.duration_since(started),
-            now.duration_since(attempt),
-            now.duration_since(started),
-        )
-    }
-
-    fn elapsed(&self, now: Instant) -> Duration {
-        self.started
-            .map_or(Duration::ZERO, |started| now.duration_since(started))
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.started?.checked_add(self.limit?)
-    }
-
-    fn left(&self, now: Instant) -> Option<Duration> {
-        Some(self.deadline()?.duration_since(now))
-    }
-
-    /// Sets the timer; `None` is a time that has come.
-    fn set_timer(&mut self, at: Option<Instant>) {
-        self.armed = at.is_some();
-        if let Some(at) = at {
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(at),
-                None => self.timer = Some(Box::pin(sleep_until(at))),
-            }
-        }
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.timer {
-            Some(timer) if self.armed => {
-                ready!(timer.as_mut().poll(cx));
-                self.armed = false;
-                Poll::Ready(())
-            }
-            _ => Poll::Ready(()),
-        }
-    }
-
-    /// Waits until `at`, or for ever. The timer is touched only here, when there is something to
-    /// wait for: what is ready at once needs no runtime.
-    fn poll_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        if at.is_none() {
-            return Poll::Pending;
-        }
-        if !self.armed {
-            self.set_timer(at);
-        }
-        self.poll_timer(cx)
-    }
-
-    /// The attempt in flight is pending: waits for the first of its time limits.
-    fn poll_attempt(&mut self, settings: &Settings, cx: &mut Context<'_>) -> Poll<Limit> {
-        let attempt = match self.attempt {
-            Some(attempt) => attempt,
-            None => {
-                let now = Instant::now();
-                self.start_attempt(now);
-                now
-            }
-        };
-        let own = settings
-            .attempt_timeout
-            .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
-        let all = self.deadline().zip(self.limit);
-        let (at, limit) = match (own, all) {
-            (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
-            (Some(own), _) => own,
-            (None, Some((all, after))) => (all, Limit::Deadline(after)),
-            (None, None) => return Poll::Pending,
-        };
-        self.poll_until(Some(at), cx).map(|()| limit)
     }
 }
 
