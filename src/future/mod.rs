@@ -436,6 +436,7 @@ where
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
         if let Kept::All(tools) = this.kept {
+            tools.head.settle();
             tools.body.retire();
             tools.head.settle();
         }
