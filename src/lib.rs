@@ -115,3 +115,8 @@ pub use self::{
 
 /// A boxed error of any type, as Tower services use them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The README's snippets, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
