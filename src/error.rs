@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use crate::{BoxError, policy::StopReason, report::RetryReport};
+use crate::{BoxError, human::Human, policy::StopReason, report::RetryReport};
 
 /// A request that failed for good, with the report of everything that was tried.
 ///
@@ -174,7 +174,7 @@ impl AttemptTimedOut {
 
 impl fmt::Display for AttemptTimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no response within {:.1?}", self.after)
+        write!(f, "no response within {}", Human(self.after))
     }
 }
 
