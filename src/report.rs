@@ -54,6 +54,17 @@ pub struct RetryReport {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub outer_attempt: Option<u32>,
+    /// How long the first attempt was held back because the server had asked another request to
+    /// wait; see [`RetryLayer::share_hints`](crate::RetryLayer::share_hints).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default,
+            skip_serializing_if = "Duration::is_zero",
+            with = "crate::serde_http::seconds"
+        )
+    )]
+    pub held: Duration,
     /// The time from the start of the first attempt until the end.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub elapsed: Duration,
@@ -144,6 +155,7 @@ impl RetryReport {
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
             outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -156,6 +168,7 @@ impl RetryReport {
             attempts: Vec::new(),
             stop: StopReason::NotReady,
             outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -265,6 +278,10 @@ impl fmt::Display for RetryReport {
             f,
             "{method} {url}: {ended} after {count} {plural} in {elapsed}"
         )?;
+        if !self.held.is_zero() {
+            let held = Human(self.held);
+            write!(f, "\n  held back for {held}, as the server asked before")?;
+        }
         if let Some(outer) = self.outer_attempt {
             write!(
                 f,

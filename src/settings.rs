@@ -6,6 +6,7 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, StatusCode, req
 use tokio::time::Instant;
 
 use crate::{
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
     policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
@@ -156,6 +157,9 @@ pub(crate) struct Settings {
     pub(crate) attempt_header: Option<HeaderName>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClock>,
+    pub(crate) throttle: Option<AdaptiveThrottle>,
+    pub(crate) in_flight: Option<InFlightLimit>,
+    pub(crate) hints: Option<HintBoard>,
 }
 
 impl Settings {
