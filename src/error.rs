@@ -1,8 +1,8 @@
 //! [`RetryError`]: the service's only error type.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt};
 
-use crate::{BoxError, human::Human, policy::StopReason, report::RetryReport};
+use crate::{BoxError, policy::StopReason, report::RetryReport};
 
 /// A request that failed for good, with the report of everything that was tried.
 ///
@@ -158,24 +158,3 @@ impl Error for RetryError {
         Some(&**error)
     }
 }
-
-/// The source of a [`RetryError`] whose last attempt took too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttemptTimedOut {
-    pub(crate) after: Duration,
-}
-
-impl AttemptTimedOut {
-    /// The time after which the attempt was given up.
-    pub fn after(&self) -> Duration {
-        self.after
-    }
-}
-
-impl fmt::Display for AttemptTimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no response within {}", Human(self.after))
-    }
-}
-
-impl Error for AttemptTimedOut {}

@@ -1,8 +1,93 @@
-//! A Tower layer that retries HTTP requests and never fails silently.
+//! A Tower layer that retries HTTP requests when that is safe and useful, and never fails
+//! silently.
+//!
+//! [`RetryLayer`] wraps any [`tower::Service`] of HTTP requests. After each failed attempt it
+//! decides by the rules of a [`Policy`](policy::Policy), usually a [`RetryPolicy`](policy::RetryPolicy),
+//! whether to send the request again; and whenever it does not, a
+//! [`StopReason`](policy::StopReason) says which knob decided.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_http_retry::{RetryLayer, RetryReport, policy::RetryPolicy};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let client = ServiceBuilder::new()
+//!     .layer(
+//!         RetryLayer::new(RetryPolicy::default())
+//!             .attempt_timeout(Duration::from_secs(5))
+//!             .deadline(Duration::from_secs(20)),
+//!     )
+//!     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+//!
+//! let request = Request::get("http://example.com/").body(Full::default())?;
+//! match client.oneshot(request).await {
+//!     Ok(response) => match response.extensions().get::<RetryReport>() {
+//!         Some(report) => println!("{report}"),
+//!         None => println!("{} at once", response.status()),
+//!     },
+//!     Err(error) => println!("{error}\n{}", error.report()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Differences from `tower::retry`
+//!
+//! - It knows HTTP: statuses, methods, `Retry-After`, and which errors mean that a request was
+//!   never sent. `tower::retry` leaves all of that to a policy the user writes.
+//! - It says why. When `tower::retry`'s policy cannot clone a request, it is not asked again, and
+//!   nobody hears of it.
+//! - Bodies need not be `Clone`: see [`body`].
+//! - The request is not cloned before it is known that a retry will be wanted, and a response is
+//!   let go of before the wait, not after it.
+//! - A failing `poll_ready` before a retry does not hide the failure that the retry was for.
+//! - The error type is [`RetryError`], whatever the inner service's is; the inner error is its
+//!   `source()`.
+//!
+//! # Where to look
+//!
+//! | question | module |
+//! | --- | --- |
+//! | when is a request sent again? | [`policy`] |
+//! | what counts as which failure? | [`classify`] |
+//! | how is a body sent a second time? | [`body`] |
+//! | how are all requests together kept from a storm? | [`budget`] |
+//! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
+//! | which layer goes above, which below? | [`guide::ordering`] |
+//! | how are retries tested? | [`guide::testing`] |
+//!
+//! # Feature flags
+//!
+//! | feature | default | what it does |
+//! | --- | --- | --- |
+//! | `hyper` | yes | recognises the errors of hyper and of hyper-util's client |
+//! | `h2` | yes | recognises HTTP/2 refusals inside of them |
+//! | `tower` | yes | recognises tower's timeouts and load shedding |
+//! | `tower-http` | no | recognises tower-http's body timeouts |
+//! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
+//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
+//!
+//! # Logs
+//!
+//! All `tracing` events have the target [`TARGET`]. A retry and a recovery are DEBUG, giving up is
+//! WARN; each event has the fields `method`, `url` (without userinfo and query) and the outcome.
+//!
+//! [`tower::Service`]: tower_service::Service
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod body;
+pub mod budget;
 pub mod classify;
+// Text only: nothing to compile but its examples.
+#[cfg(doc)]
+pub mod guide;
 pub mod policy;
 
 mod error;
@@ -11,6 +96,8 @@ mod human;
 mod layer;
 mod observe;
 mod report;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "serde")]
 mod serde_http;
 mod service;
@@ -18,14 +105,19 @@ mod settings;
 mod snapshot;
 
 pub use self::{
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    error::{RetryError, RetryErrorKind},
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     service::Retry,
-    settings::{AttemptInfo, DrainLimit},
+    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };
 
 /// A boxed error of any type, as Tower services use them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The README's snippets, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -47,6 +47,13 @@ pub struct RetryReport {
     pub attempts: Vec<AttemptRecord>,
     /// Why no further attempt was made.
     pub stop: StopReason,
+    /// The number of the attempt that this request was to a retry layer further out, if there is
+    /// one and it was not its first.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub outer_attempt: Option<u32>,
     /// The time from the start of the first attempt until the end.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub elapsed: Duration,
@@ -82,6 +89,13 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Note>,
+    /// How many attempts a retry layer further in made of this one. Two layers multiply: three
+    /// times three attempts are nine.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub inner_attempts: Option<u32>,
 }
 
 /// How an attempt ended.
@@ -129,6 +143,7 @@ impl RetryReport {
             url: sanitized(uri),
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
+            outer_attempt: None,
             elapsed: Duration::ZERO,
         }
     }
@@ -140,6 +155,7 @@ impl RetryReport {
             url: String::new(),
             attempts: Vec::new(),
             stop: StopReason::NotReady,
+            outer_attempt: None,
             elapsed: Duration::ZERO,
         }
     }
@@ -249,6 +265,12 @@ impl fmt::Display for RetryReport {
             f,
             "{method} {url}: {ended} after {count} {plural} in {elapsed}"
         )?;
+        if let Some(outer) = self.outer_attempt {
+            write!(
+                f,
+                "\n  note: this was attempt {outer} of a retry layer further out"
+            )?;
+        }
         let offset = |attempt: &AttemptRecord| format!("+{}", Human(attempt.started));
         let width = self
             .attempts
@@ -276,6 +298,12 @@ impl fmt::Display for RetryReport {
                 write!(f, "\n      {error}")?;
             }
             last_error = error;
+            if let Some(inner) = attempt.inner_attempts {
+                write!(
+                    f,
+                    "\n      note: a retry layer further in made {inner} attempts of it"
+                )?;
+            }
             if let Some(note) = &attempt.note {
                 write!(f, "\n      note: {note}")?;
             }

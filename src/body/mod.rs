@@ -1,8 +1,13 @@
 //! How a request body is sent a second time.
 //!
 //! A [`Rewind`] splits a request body into the one that the first attempt sends and what is
-//! [`Saved`] of it for later attempts. Three are built in: [`CloneBody`], [`Replay`] and
-//! [`Reopen`].
+//! [`Saved`] of it for later attempts. Three are built in:
+//!
+//! | | for | the inner service gets | is kept |
+//! | --- | --- | --- | --- |
+//! | [`CloneBody`] | bodies that are `Clone` | the body itself | one clone |
+//! | [`Replay`] | every [`Body`](http_body::Body) | a [`ReplayBody`] | what was sent, up to a limit |
+//! | [`Reopen`] | bodies that can be made anew | the body itself | nothing |
 
 mod clone;
 mod reopen;
@@ -15,7 +20,7 @@ pub use self::{
     replay::{Replay, ReplayBody, ReplayError, ReplayHandle},
 };
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use http::request::Parts;
 
@@ -48,7 +53,16 @@ impl fmt::Display for NotReplayable {
             ),
             Self::Failed => f.write_str("the body itself failed"),
             Self::NotKept => f.write_str("nothing was kept of the body"),
-            Self::Reopen(error) => write!(f, "the body could not be opened again: {error}"),
+            Self::Reopen(_) => f.write_str("the body could not be opened again"),
+        }
+    }
+}
+
+impl Error for NotReplayable {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Reopen(error) => Some(&**error),
+            Self::OverLimit { .. } | Self::Failed | Self::NotKept => None,
         }
     }
 }

@@ -67,16 +67,17 @@ macro_rules! limit_from {
                 Self::AtMost(i64::try_from(n).unwrap_or(i64::MAX))
             }
         }
-
-        impl From<Option<$int>> for Limit {
-            fn from(n: Option<$int>) -> Self {
-                n.map_or(Self::Unlimited, Self::from)
-            }
-        }
     )*};
 }
 
 limit_from!(i32, i64, u32, usize);
+
+// For one type only, so that `total(None)` is not ambiguous.
+impl From<Option<u32>> for Limit {
+    fn from(n: Option<u32>) -> Self {
+        n.map_or(Self::Unlimited, Self::from)
+    }
+}
 
 impl From<bool> for Limit {
     /// `false` is [`Limit::Never`]; `true` is one retry, as `True` is 1 to urllib3.
@@ -352,10 +353,6 @@ impl StatusSet {
         self.0
             .get(usize::from(status / 64))
             .is_some_and(|word| word & (1 << (status % 64)) != 0)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = u16> {
