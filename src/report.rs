@@ -335,6 +335,7 @@ mod tests {
             wait: None,
             gates: Gates::default(),
             note: None,
+            inner_attempts: None,
         }
     }
 
