@@ -352,6 +352,7 @@ mod tests {
             wait: None,
             gates: Gates::default(),
             note: None,
+            inner_attempts: None,
         }
     }
 
