@@ -76,7 +76,10 @@ impl Progress {
         report.stop = stop;
         report.elapsed = elapsed;
         // A first attempt starts at once unless it was held back.
-        report.held = report.attempts.first().map_or(Duration::ZERO, |first| first.started);
+        report.held = report
+            .attempts
+            .first()
+            .map_or(Duration::ZERO, |first| first.started);
         observe::finished(settings, &report);
         report
     }
