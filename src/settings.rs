@@ -6,9 +6,10 @@ use http::{Extensions, HeaderName, HeaderValue, Method, Request, StatusCode, req
 use tokio::time::Instant;
 
 use crate::{
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
-    policy::{Idempotent, Judgement},
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -139,9 +140,6 @@ impl Brought {
     }
 }
 
-/// The header that makes requests with other methods idempotent, and who makes its values.
-pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
 type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) + Send + Sync>;
@@ -159,6 +157,9 @@ pub(crate) struct Settings {
     pub(crate) attempt_header: Option<HeaderName>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClock>,
+    pub(crate) throttle: Option<AdaptiveThrottle>,
+    pub(crate) in_flight: Option<InFlightLimit>,
+    pub(crate) hints: Option<HintBoard>,
 }
 
 impl Settings {
