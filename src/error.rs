@@ -1,6 +1,6 @@
 //! [`RetryError`]: the service's only error type.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt};
 
 use crate::{BoxError, policy::StopReason, report::RetryReport};
 
@@ -32,6 +32,8 @@ pub enum RetryErrorKind {
     AttemptTimeout,
     /// The deadline passed during an attempt or a wait.
     DeadlineExceeded,
+    /// The request was not sent at all, because the adaptive throttle refused it.
+    Throttled,
     /// The request body could not be made again for the next attempt.
     Body,
     /// The inner service failed to become ready. Before a retry, the failure that the retry was
@@ -158,24 +160,3 @@ impl Error for RetryError {
         Some(&**error)
     }
 }
-
-/// The source of a [`RetryError`] whose last attempt took too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttemptTimedOut {
-    pub(crate) after: Duration,
-}
-
-impl AttemptTimedOut {
-    /// The time after which the attempt was given up.
-    pub fn after(&self) -> Duration {
-        self.after
-    }
-}
-
-impl fmt::Display for AttemptTimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no response within {:.1?}", self.after)
-    }
-}
-
-impl Error for AttemptTimedOut {}

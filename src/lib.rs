@@ -58,6 +58,7 @@
 //! | when is a request sent again? | [`policy`] |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
+//! | how are all requests together kept from a storm? | [`budget`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
 //! | which layer goes above, which below? | [`guide::ordering`] |
 //! | how are retries tested? | [`guide::testing`] |
@@ -82,6 +83,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod body;
+pub mod budget;
 pub mod classify;
 // Text only: nothing to compile but its examples.
 #[cfg(doc)]
@@ -90,6 +92,8 @@ pub mod policy;
 
 mod error;
 mod future;
+mod guards;
+mod human;
 mod layer;
 mod observe;
 mod report;
@@ -102,14 +106,19 @@ mod settings;
 mod snapshot;
 
 pub use self::{
-    error::{AttemptTimedOut, RetryError, RetryErrorKind},
+    error::{RetryError, RetryErrorKind},
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     service::Retry,
-    settings::{AttemptInfo, DrainLimit},
+    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };
 
 /// A boxed error of any type, as Tower services use them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The README's snippets, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

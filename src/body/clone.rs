@@ -101,9 +101,9 @@ mod tests {
         let clones = Rc::new(Cell::new(0));
         let (_first, mut saved) = CloneBody.prepare(Counting(Rc::clone(&clones)));
         assert_eq!(clones.get(), 1);
-        saved.next(&head(), false).ok().expect("kept");
+        saved.next(&head(), false).expect("kept");
         assert_eq!(clones.get(), 2);
-        saved.next(&head(), true).ok().expect("kept");
+        saved.next(&head(), true).expect("kept");
         assert_eq!(clones.get(), 2);
     }
 

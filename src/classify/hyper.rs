@@ -36,8 +36,18 @@ pub(super) fn read_client(error: &(dyn Error + 'static), _: Stage) -> Option<Rea
 /// Reads an error of hyper itself.
 pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
     let error = error.downcast_ref::<hyper::Error>()?;
-    Some(if error.is_canceled() || error.is_closed() {
-        // Both come from the queue in front of the connection.
+    let is_source_own = || {
+        error
+            .source()
+            .is_some_and(|source| source.is::<hyper::Error>())
+    };
+    Some(if error.is_canceled() && is_source_own() {
+        // The connection failed, for the reason given, before it took the request. The client
+        // sends a request that had to wait for a connection in use again by itself, so that this
+        // is a new connection, and as good as none.
+        Reading::At(Stage::Connecting)
+    } else if error.is_canceled() || error.is_closed() {
+        // Both come from the queue in front of a connection.
         Reading::Settled(Cause::Canceled)
     } else if error.is_incomplete_message() {
         Reading::Settled(Cause::IncompleteMessage)

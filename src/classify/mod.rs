@@ -11,6 +11,7 @@ mod h2;
 mod hyper;
 mod io;
 mod messages;
+mod own;
 mod reading;
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -25,6 +26,7 @@ mod tests;
 pub use self::{
     chain::chain,
     failure::{Cause, Failure, FailureKind, Sent},
+    own::{AttemptTimedOut, DeadlinePassed},
 };
 
 use std::{borrow::Cow, error::Error, fmt};
@@ -41,6 +43,7 @@ type Reader = fn(&(dyn Error + 'static), Stage) -> Option<Reading>;
 
 /// Those who know error types, asked in this order about every link.
 const READERS: &[Reader] = &[
+    own::read,
     #[cfg(feature = "reqwest")]
     reqwest::read,
     #[cfg(feature = "hyper")]

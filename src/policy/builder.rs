@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::budget::RetryBudget;
+
 use super::{
     Backoff, CountKind, InvalidPolicy, Limit, Methods, Preset, RetryAfterMode, RetryPolicy,
     Seconds, limit::StatusSet, retry_policy::Settings,
@@ -158,6 +160,12 @@ impl RetryPolicyBuilder {
         self
     }
 
+    /// The budget that all requests under this policy share, or `None` for no such protection.
+    pub fn budget(mut self, budget: impl Into<Option<RetryBudget>>) -> Self {
+        self.settings.budget = budget.into();
+        self
+    }
+
     /// Makes all jitter repeatable: the n-th request of the policy always draws the same numbers.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = Some(seed);
@@ -190,7 +198,14 @@ impl RetryPolicyBuilder {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        let settings = self.settings;
+        let mut settings = self.settings;
+        let never = |kind| settings.limits.get(kind) == Limit::Never;
+        if settings.preset == Preset::Urllib3
+            && (never(CountKind::Total) || never(CountKind::Redirect))
+        {
+            // urllib3's constructor does this, so that redirects are returned as they come.
+            *settings.limits.get_mut(CountKind::Redirect) = Limit::AtMost(0);
+        }
         if settings.preset != Preset::Urllib3 {
             for kind in CountKind::ALL {
                 if let Limit::AtMost(n @ ..=-1) = settings.limits.get(kind) {

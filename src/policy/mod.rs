@@ -34,7 +34,7 @@ mod retry_policy;
 mod rng;
 mod session;
 
-pub(crate) use self::overrides::{AnySession, select};
+pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
@@ -96,15 +96,20 @@ pub trait Session {
     /// The request succeeded: pays into the budget, where there is one.
     fn succeeded(&mut self) {}
 
+    /// The request failed for good.
+    fn failed(&mut self, now: Instant) {
+        let _ = now;
+    }
+
     /// Every other gate has passed the retry that [`decide`](Session::decide) asked for: takes it
-    /// from the budget, where there is one.
+    /// from the budget. `Ok(false)` if there is none to ask.
     ///
     /// # Errors
     ///
     /// The reason why this retry must not be sent.
-    fn commit(&mut self, now: Instant) -> Result<(), StopReason> {
+    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
         let _ = now;
-        Ok(())
+        Ok(false)
     }
 
     /// The retry that was [committed](Session::commit) will not be sent after all, because the
@@ -139,7 +144,11 @@ impl<T: Session + ?Sized> Session for Box<T> {
         (**self).succeeded();
     }
 
-    fn commit(&mut self, now: Instant) -> Result<(), StopReason> {
+    fn failed(&mut self, now: Instant) {
+        (**self).failed(now);
+    }
+
+    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
         (**self).commit(now)
     }
 

@@ -14,6 +14,7 @@ use super::{
     RetrySession, Rng,
     limit::{PerKind, StatusSet},
 };
+use crate::budget::RetryBudget;
 
 /// Which family of rules a policy follows; see [`RetryPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +43,8 @@ pub enum RetryAfterMode {
 
 /// How requests are retried: urllib3's `Retry` with its names, in two presets that never mix.
 ///
-/// Cheap to clone. Made from a preset by [`builder`](Self::builder),
+/// Cheap to clone; clones share the budget, and so does what [`to_builder`](Self::to_builder)
+/// makes of a policy. A policy should therefore be made once, not for each request. Made from a preset by [`builder`](Self::builder),
 /// [`urllib3_builder`](Self::urllib3_builder) or [`to_builder`](Self::to_builder).
 ///
 /// # The default preset
@@ -121,6 +123,7 @@ pub(crate) struct Settings {
     pub(crate) retry_after_mode: RetryAfterMode,
     pub(crate) raise_on_status: bool,
     pub(crate) seed: Option<u64>,
+    pub(crate) budget: Option<RetryBudget>,
 }
 
 impl Settings {
@@ -143,6 +146,7 @@ impl Settings {
             retry_after_mode: RetryAfterMode::GiveUp,
             raise_on_status: false,
             seed: None,
+            budget: Some(RetryBudget::default()),
         }
     }
 
@@ -160,6 +164,7 @@ impl Settings {
             retry_after_mode: RetryAfterMode::Clamp,
             raise_on_status: true,
             seed: None,
+            budget: None,
         }
     }
 }
@@ -255,6 +260,11 @@ impl RetryPolicy {
         self.inner.settings.raise_on_status
     }
 
+    /// The budget that all requests under this policy, and under its clones, share.
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.inner.settings.budget.as_ref()
+    }
+
     /// The random numbers of the next session.
     pub(super) fn rng(&self) -> Option<Rng> {
         let seed = self.inner.settings.seed?;
@@ -295,6 +305,7 @@ impl fmt::Debug for RetryPolicy {
             .field("retry_after_max", &settings.retry_after_max)
             .field("retry_after_mode", &settings.retry_after_mode)
             .field("raise_on_status", &settings.raise_on_status)
+            .field("budget", &settings.budget)
             .finish_non_exhaustive()
     }
 }

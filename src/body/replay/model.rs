@@ -164,7 +164,10 @@ fn a_successor_is_woken_by_the_body() {
         }
     }
 
-    model(|| {
+    // Three threads: bounded as loom's manual advises, or it takes minutes.
+    let mut builder = model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
         let signal = Signal(Arc::new((AtomicBool::new(false), AtomicWaker::new())));
         let (mut first, mut handle) = Replay::new(10).prepare(signal.clone());
         let old = thread::spawn(move || {

@@ -65,19 +65,20 @@ impl Body for Script {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-        match self.steps.pop_front() {
+        let mut step = self.steps.pop_front();
+        while let Some(Step::Meanwhile(act)) = step {
+            act();
+            step = self.steps.pop_front();
+        }
+        match step {
             None => Poll::Ready(None),
             Some(Step::Chunk(chunk)) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
             Some(Step::Trailers(map)) => Poll::Ready(Some(Ok(Frame::trailers(map)))),
             Some(Step::Pending) => Poll::Pending,
             Some(Step::Fail) => Poll::Ready(Some(Err("disk on fire"))),
-            Some(Step::Panic) => panic!("a step of the script"),
-            Some(Step::Meanwhile(act)) => {
-                act();
-                self.poll_frame(cx)
-            }
+            Some(Step::Panic | Step::Meanwhile(_)) => panic!("a step of the script"),
         }
     }
 
@@ -226,7 +227,9 @@ fn replays_trailers_only() {
     assert_eq!(rest(&mut first), (vec![], Some(trailers())));
     assert_eq!(rest(&mut again(&mut handle)), (vec![], Some(trailers())));
     let mut last = handle.next(&head(), true).expect("kept");
+    assert!(handle.check().is_ok());
     assert_eq!(rest(&mut last), (vec![], Some(trailers())));
+    assert!(matches!(handle.check(), Err(NotReplayable::NotKept)));
 }
 
 #[test]
@@ -701,6 +704,16 @@ fn only_the_newest_body_reads() {
 }
 
 #[test]
+fn the_end_that_a_successor_reaches_is_not_its_predecessors() {
+    let (mut first, mut handle) = Script::sized([chunk("a"), chunk("b")]).prepare(100);
+    data(&mut first);
+    let mut second = again(&mut handle);
+    assert_eq!(text(&mut second), "ab");
+    assert!(second.is_end_stream());
+    assert_superseded(&mut first);
+}
+
+#[test]
 fn a_retired_attempt_reads_no_further() {
     let (first, mut handle) = Script::new([chunk("ab"), Step::Pending, chunk("cd")]).prepare(3);
     let mut first = task::spawn(first);
@@ -714,10 +727,11 @@ fn a_retired_attempt_reads_no_further() {
     assert_eq!(text(&mut again(&mut handle)), "abcd");
 }
 
-/// Takes over while the first attempt is inside its poll of the body, which then goes on with
-/// `step`. Gives the first body, the second (polled once, in vain) and the handle.
+/// The handle and the body that took over.
 type Stage = Rc<RefCell<Option<(Handle, Option<task::Spawn<Scripted>>)>>>;
 
+/// Takes over while the first attempt is inside its poll of the body, which then goes on with
+/// `step`. Gives the first body and the stage, on which the second was polled in vain.
 fn taken_over_during(step: Step, limit: u64, last: bool) -> (Scripted, Stage) {
     let stage: Stage = Rc::default();
     let inside = Rc::clone(&stage);
@@ -765,6 +779,24 @@ fn a_superseded_attempt_hands_on_that_the_body_is_not_ready() {
     let (mut handle, mut body) = second(&stage);
     assert_eq!(text(&mut body), "z");
     assert_eq!(text(&mut again(&mut handle)), "az");
+}
+
+#[test]
+fn the_size_is_known_while_a_superseded_attempt_polls_the_body() {
+    let stage: Rc<RefCell<Option<Handle>>> = Rc::default();
+    let inside = Rc::clone(&stage);
+    let meanwhile = Step::Meanwhile(Box::new(move || {
+        let mut body = again(inside.borrow_mut().as_mut().expect("set"));
+        assert_eq!(body.size_hint().exact(), Some(6));
+        assert_eq!(data(&mut body), "abc");
+        assert_eq!(body.size_hint().exact(), Some(3));
+    }));
+    let script = [chunk("abc"), meanwhile, chunk("de"), chunk("f")];
+    let (mut first, handle) = Script::sized(script).prepare(100);
+    data(&mut first);
+    *stage.borrow_mut() = Some(handle);
+    assert_superseded(&mut first);
+    assert!(stage.borrow_mut().take().is_some());
 }
 
 #[test]
@@ -836,12 +868,12 @@ fn nothing_is_left_of_a_waiting_task_after_the_request() {
     let Kind::Shared { shared, .. } = &first.0 else {
         panic!("not shared");
     };
-    assert!(!lock(shared).is_parked());
+    assert!(!lock(shared).is_waiting());
     assert!(first.enter(|cx, body| body.poll_frame(cx)).is_pending());
     let Kind::Shared { shared, .. } = &first.0 else {
         panic!("not shared");
     };
-    assert!(!lock(shared).is_parked());
+    assert!(!lock(shared).is_waiting());
     drop(waker);
 }
 

@@ -7,10 +7,15 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 
+use crate::{
+    budget::{Slot, Withdrawal},
+    classify::{Cause, FailureKind, Outcome},
+};
+
 use super::{
-    Attempt, CountKind, Decision, Idempotent, Limit, Note, Preset, RequestHead, RetryAfterMode,
-    RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind, retry_after::Hint,
-    retry_policy::Settings,
+    Attempt, CountKind, Decision, IDEMPOTENCY_KEY, Idempotent, Limit, Note, Preset, RequestHead,
+    RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind,
+    retry_after::Hint, retry_policy::Settings,
 };
 
 /// One request under a [`RetryPolicy`].
@@ -27,6 +32,23 @@ pub struct RetrySession {
     rng: Option<Rng>,
     method_allowed: bool,
     idempotent: bool,
+    /// The request carries an idempotency key that matters.
+    keyed: bool,
+    /// The request's bucket, if the policy has a budget.
+    slot: Option<Slot>,
+    /// What the retry that was decided on costs; `None` if it is free.
+    cost: Option<Cost>,
+    /// What the last retry took from the budget.
+    withdrawn: Option<Withdrawal>,
+    /// Whether that retry is not sent yet.
+    unsent: bool,
+}
+
+/// What a retry is charged for.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    kind: FailureKind,
+    throttled: bool,
 }
 
 impl RetrySession {
@@ -34,24 +56,30 @@ impl RetrySession {
         let settings = &policy.inner.settings;
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
-        let (method_allowed, idempotent) = match settings.preset {
-            Preset::Urllib3 => (settings.methods.contains_upper(request.method()), marked),
-            Preset::Default => {
-                let allowed = settings.methods.contains(request.method());
-                // The header is looked for only where it matters.
-                let idempotent =
-                    marked || !allowed && request.headers().contains_key("idempotency-key");
-                (allowed, idempotent)
-            }
+        let method_allowed = match settings.preset {
+            Preset::Urllib3 => settings.methods.contains_upper(request.method()),
+            Preset::Default => settings.methods.contains(request.method()),
         };
+        // The header is looked for only where it matters.
+        let keyed = settings.preset == Preset::Default
+            && !method_allowed
+            && request.headers().contains_key(IDEMPOTENCY_KEY);
         Self {
+            slot: settings
+                .budget
+                .as_ref()
+                .map(|budget| budget.slot(request.uri())),
+            cost: None,
+            withdrawn: None,
+            unsent: false,
             used: PerKind::default(),
             unprocessed: 0,
             run: 0,
             previous: Duration::ZERO,
             rng: policy.rng(),
             method_allowed,
-            idempotent,
+            idempotent: marked || keyed,
+            keyed,
             policy,
         }
     }
@@ -87,6 +115,23 @@ impl RetrySession {
     /// Whether no failure of the next attempt can be followed by another one.
     fn is_last(&self) -> bool {
         self.left(CountKind::Total) == Some(0) && self.unprocessed >= self.settings().unprocessed
+    }
+
+    /// A transient failure: what a retry would cost the budget, also if none is made.
+    fn set_cost(&mut self, outcome: &Outcome<'_>) {
+        if self.slot.is_none() {
+            return;
+        }
+        self.cost = Some(match outcome {
+            Outcome::Response { status, .. } => Cost {
+                kind: FailureKind::Status,
+                throttled: *status == StatusCode::TOO_MANY_REQUESTS,
+            },
+            Outcome::Error { failure, .. } => Cost {
+                kind: failure.kind,
+                throttled: failure.cause == Cause::EnhanceYourCalm,
+            },
+        });
     }
 
     /// The backoff before the next attempt.
@@ -184,13 +229,57 @@ impl Session for RetrySession {
     }
 
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
+        self.cost = None;
         match self.settings().preset {
             Preset::Default => self.decide_default(attempt),
             Preset::Urllib3 => self.decide_urllib3(attempt),
         }
     }
 
-    fn commit(&mut self, _: Instant) -> Result<(), StopReason> {
-        Ok(())
+    fn succeeded(&mut self) {
+        if let (Some(budget), Some(slot)) = (&self.policy.inner.settings.budget, self.slot) {
+            match self.withdrawn.take() {
+                Some(last) => budget.deposit_retried(slot, last),
+                None => budget.deposit(slot),
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        if let (Some(budget), Some(slot), Some(_)) =
+            (&self.policy.inner.settings.budget, self.slot, self.cost)
+        {
+            budget.failed(slot, now);
+        }
+    }
+
+    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+        self.unsent = false;
+        let (Some(budget), Some(slot), Some(cost)) = (
+            &self.policy.inner.settings.budget,
+            self.slot,
+            self.cost.take(),
+        ) else {
+            return Ok(false);
+        };
+        match budget.withdraw(slot, cost.kind, cost.throttled, now) {
+            Ok(withdrawn) => {
+                self.withdrawn = Some(withdrawn);
+                self.unsent = true;
+                Ok(true)
+            }
+            Err(_) => Err(StopReason::BudgetExhausted),
+        }
+    }
+
+    fn cancel(&mut self) {
+        if !self.unsent {
+            return;
+        }
+        if let (Some(budget), Some(withdrawn)) =
+            (&self.policy.inner.settings.budget, self.withdrawn.take())
+        {
+            budget.refund(withdrawn);
+        }
     }
 }
