@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::request::Parts;
+use http::{HeaderName, request::Parts};
 use tower_layer::Layer;
 
 use crate::{
@@ -168,6 +168,37 @@ impl<P, R> RetryLayer<P, R> {
     {
         self.change().before_retry = Some(Arc::new(hook));
         self
+    }
+
+    /// Counts attempts for the server: from the first retry on, `header` says how many attempts
+    /// there were before, as gRPC's `grpc-previous-rpc-attempts` does.
+    #[must_use]
+    pub fn attempt_header(mut self, header: HeaderName) -> Self {
+        self.change().attempt_header = Some(header);
+        self
+    }
+
+    /// Gives each POST and PATCH that has none an `Idempotency-Key` made by `new_key`, the same on
+    /// all attempts, and takes it for repeatable from then on. The server must know the header
+    /// (IETF draft `draft-ietf-httpapi-idempotency-key-header`).
+    ///
+    /// The key is sent as a structured-field string; it should be as unguessable as a UUID.
+    /// [`idempotency_keys`](Self::idempotency_keys) makes one.
+    #[must_use]
+    pub fn idempotency_keys_with<F>(mut self, new_key: F) -> Self
+    where
+        F: Fn() -> String + Send + Sync + 'static,
+    {
+        self.change().new_key = Some(Arc::new(new_key));
+        self
+    }
+
+    /// [`idempotency_keys_with`](Self::idempotency_keys_with) keys that are UUIDs of version 7
+    /// (RFC 9562, section 5.7), which databases can index well.
+    #[cfg(feature = "uuid")]
+    #[must_use]
+    pub fn idempotency_keys(self) -> Self {
+        self.idempotency_keys_with(|| uuid::Uuid::now_v7().to_string())
     }
 
     /// Reads the wall clock, which dates in `Retry-After` are compared with, from `clock` in

@@ -38,6 +38,13 @@ pub struct RetryReport {
     pub attempts: Vec<AttemptRecord>,
     /// Why no further attempt was made.
     pub stop: StopReason,
+    /// The number of the attempt that this request was to a retry layer further out, if there is
+    /// one and it was not its first.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub outer_attempt: Option<u32>,
     /// The time from the start of the first attempt until the end.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub elapsed: Duration,
@@ -73,6 +80,13 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Note>,
+    /// How many attempts a retry layer further in made of this one. Two layers multiply: three
+    /// times three attempts are nine.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub inner_attempts: Option<u32>,
 }
 
 /// How an attempt ended.
@@ -120,6 +134,7 @@ impl RetryReport {
             url: sanitized(uri),
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
+            outer_attempt: None,
             elapsed: Duration::ZERO,
         }
     }
@@ -131,6 +146,7 @@ impl RetryReport {
             url: String::new(),
             attempts: Vec::new(),
             stop: StopReason::NotReady,
+            outer_attempt: None,
             elapsed: Duration::ZERO,
         }
     }
@@ -237,6 +253,12 @@ impl fmt::Display for RetryReport {
             write!(f, "gave up after {count} {plural}")?;
         }
         write!(f, " in {}", Ms(self.elapsed))?;
+        if let Some(outer) = self.outer_attempt {
+            write!(
+                f,
+                "\n  note: this was attempt {outer} of a retry layer further out"
+            )?;
+        }
         let offsets: Vec<String> = self
             .attempts
             .iter()
@@ -251,6 +273,12 @@ impl fmt::Display for RetryReport {
                 attempt.outcome,
                 Ms(attempt.took)
             )?;
+            if let Some(inner) = attempt.inner_attempts {
+                write!(
+                    f,
+                    "\n      note: a retry layer further in made {inner} attempts of it"
+                )?;
+            }
             if let Some(note) = &attempt.note {
                 write!(f, "\n      note: {note}")?;
             }

@@ -15,7 +15,7 @@ use crate::{
     error::RetryError,
     future::{Kept, ResponseFuture, Tools},
     policy::{Policy, RequestHead, Session, Standing, select},
-    settings::{RequestDeadline, Settings},
+    settings::{Brought, Settings},
     snapshot::Snapshot,
 };
 
@@ -80,21 +80,16 @@ where
             .map_err(|error| RetryError::not_ready(error.into()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        self.settings.add_key(&mut request);
         let session = select(&self.policy, &RequestHead::of(&request));
-        let extensions = request.extensions();
-        // An empty map costs no look-up.
-        let deadline = if extensions.is_empty() {
-            None
-        } else {
-            extensions.get::<RequestDeadline>().copied()
-        };
+        let brought = Brought::by(request.extensions());
         let (parts, body) = request.into_parts();
         if let Standing::Never(reason) = session.standing() {
             let kept = Kept::line(&parts, reason);
             let body = self.rewind.pass(body);
             let call = self.inner.call(Request::from_parts(parts, body));
-            return ResponseFuture::new(call, session, kept, &self.settings, deadline);
+            return ResponseFuture::new(call, session, kept, &self.settings, brought);
         }
         // NOTE: the call is made on the service that was polled ready, and the clone is kept. A
         // clone need not be ready, so the future polls it before each further attempt.
@@ -103,6 +98,6 @@ where
         let (body, saved) = self.rewind.prepare(body);
         let call = self.inner.call(Request::from_parts(parts, body));
         let kept = Kept::All(Tools::new(service, head, saved));
-        ResponseFuture::new(call, session, kept, &self.settings, deadline)
+        ResponseFuture::new(call, session, kept, &self.settings, brought)
     }
 }

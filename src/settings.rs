@@ -2,13 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{StatusCode, request::Parts};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts};
 use tokio::time::Instant;
 
 use crate::{
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
-    policy::Judgement,
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -119,6 +119,27 @@ impl RequestDeadline {
     }
 }
 
+/// What a request brought along in its extensions for the layer, rather than for the policy.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Brought {
+    pub(crate) deadline: Option<RequestDeadline>,
+    pub(crate) outer_attempt: Option<u32>,
+}
+
+impl Brought {
+    pub(crate) fn by(extensions: &Extensions) -> Self {
+        // An empty map costs no look-up.
+        if extensions.is_empty() {
+            return Self::default();
+        }
+        Self {
+            deadline: extensions.get().copied(),
+            outer_attempt: extensions.get().map(|info: &AttemptInfo| info.number),
+        }
+    }
+}
+
+type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) + Send + Sync>;
 type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -132,10 +153,29 @@ pub(crate) struct Settings {
     pub(crate) drain: DrainLimit,
     pub(crate) on_event: Option<OnEvent>,
     pub(crate) before_retry: Option<BeforeRetry>,
+    pub(crate) attempt_header: Option<HeaderName>,
+    pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClock>,
 }
 
 impl Settings {
+    /// Gives a request that needs one an idempotency key, which makes it repeatable.
+    pub(crate) fn add_key<B>(&self, request: &mut Request<B>) {
+        let Some(new_key) = &self.new_key else {
+            return;
+        };
+        if !matches!(*request.method(), Method::POST | Method::PATCH)
+            || request.headers().contains_key(IDEMPOTENCY_KEY)
+        {
+            return;
+        }
+        // A string of a structured field (RFC 9651, section 3.3.3) is quoted.
+        if let Ok(key) = HeaderValue::try_from(format!("\"{}\"", new_key())) {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+            request.extensions_mut().insert(Idempotent);
+        }
+    }
+
     /// What the first classifier with an opinion says.
     pub(crate) fn judge(&self, outcome: &Outcome<'_>) -> Judgement {
         for classifier in &self.classifiers {

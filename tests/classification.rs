@@ -1,5 +1,7 @@
 //! Every way in which a request can fail, produced for real, and what it is called.
 //!
+//! With it goes what each preset makes of it, for a `GET` and for a `POST`.
+//!
 //! One test for each row; the rows' order is that of a request's way: connecting, TLS, the
 //! request itself, HTTP/1.1 up to the response's head and after it, HTTP/2, the pool, the layers
 //! above the client, and reqwest on top of it.
@@ -11,7 +13,7 @@ use std::{convert::Infallible, error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::{
@@ -24,7 +26,8 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_http::timeout::{ResponseBodyTimeoutLayer, TimeoutBody, TimeoutLayer};
 use tower_http_retry::{
     BoxError,
-    classify::{Cause, Failure, FailureKind, Sent, chain, classify},
+    classify::{Cause, Failure, FailureKind, Outcome, Sent, chain, classify},
+    policy::{Attempt, CountKind, Decision, Policy, RetryPolicy, Session, StopReason, WaitReason},
 };
 
 use support::{
@@ -34,25 +37,48 @@ use support::{
     tls::{self, Identity},
 };
 
-/// What is known of all failures of a class.
+/// What a policy does after the first attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Verdict {
+    /// It sends the request again at once, outside of the counts.
+    Again,
+    /// It sends the request again and charges this limit.
+    Retry(CountKind),
+    /// It stops, because the request may have been applied and its method is not idempotent.
+    Method,
+    /// It stops, because the status is not in its list.
+    Status,
+    /// It stops, because the failure is there to stay.
+    Permanent,
+}
+
+/// What is known of all failures of a class, and what the presets make of them for a `GET` and for
+/// a `POST`.
+///
+/// The verdicts follow from the rules of the crate and of urllib3: a connect failure is repeated
+/// for every method; a read failure for idempotent ones; another one like a read failure, but
+/// under urllib3 for every method; and what was certainly never processed is no retry at all, but
+/// under urllib3 a connect failure.
 struct Class {
     kind: FailureKind,
     sent: Sent,
-    is_permanent: bool,
-    is_unprocessed: bool,
+    default: [Verdict; 2],
+    urllib3: [Verdict; 2],
 }
+
+use Verdict::{Again, Method as NotThisMethod, Permanent, Retry, Status as NotThisStatus};
 
 /// Nothing of the request was sent.
 const NEVER_SENT: Class = Class {
     kind: FailureKind::Connect,
     sent: Sent::Never,
-    is_permanent: false,
-    is_unprocessed: false,
+    default: [Retry(CountKind::Connect); 2],
+    urllib3: [Retry(CountKind::Connect); 2],
 };
 
 /// The request came back from the pool as it went in.
 const CANCELED: Class = Class {
-    is_unprocessed: true,
+    default: [Again; 2],
     ..NEVER_SENT
 };
 
@@ -66,8 +92,8 @@ const REFUSED: Class = Class {
 const AMBIGUOUS: Class = Class {
     kind: FailureKind::Read,
     sent: Sent::Unknown,
-    is_permanent: false,
-    is_unprocessed: false,
+    default: [Retry(CountKind::Read), NotThisMethod],
+    urllib3: [Retry(CountKind::Read), NotThisMethod],
 };
 
 /// The server has begun to answer.
@@ -76,36 +102,61 @@ const ANSWERED: Class = Class {
     ..AMBIGUOUS
 };
 
-/// Nothing was sent, and nothing ever will be.
+/// Nothing is known.
+const UNKNOWN: Class = Class {
+    kind: FailureKind::Other,
+    default: [Retry(CountKind::Other), NotThisMethod],
+    urllib3: [Retry(CountKind::Other); 2],
+    ..AMBIGUOUS
+};
+
+/// The server, or what it speaks, is not to be trusted; urllib3 tries again all the same.
+const UNTRUSTED: Class = Class {
+    sent: Sent::Never,
+    default: [Permanent; 2],
+    ..UNKNOWN
+};
+
+/// The server does not trust the client, and may say so late.
+const UNWELCOME: Class = Class {
+    sent: Sent::Unknown,
+    ..UNTRUSTED
+};
+
+/// A mistake in the request keeps it from being sent.
 const IMPOSSIBLE: Class = Class {
     kind: FailureKind::Other,
-    is_permanent: true,
-    ..NEVER_SENT
+    sent: Sent::Never,
+    default: [Permanent; 2],
+    urllib3: [Permanent; 2],
+};
+
+/// A mistake in the request, of which the server may have seen a part.
+const MISTAKEN: Class = Class {
+    sent: Sent::Unknown,
+    ..IMPOSSIBLE
+};
+
+/// The server has answered with a status that the default policy lists; urllib3's lists none.
+#[cfg(feature = "reqwest")]
+const LISTED: Class = Class {
+    kind: FailureKind::Status,
+    sent: Sent::Answered,
+    default: [Retry(CountKind::Status), NotThisMethod],
+    urllib3: [NotThisStatus; 2],
+};
+
+/// The server has answered with a status that no policy lists.
+#[cfg(feature = "reqwest")]
+const NOT_LISTED: Class = Class {
+    default: [NotThisStatus; 2],
+    ..LISTED
 };
 
 /// The server has answered with a dead end.
 #[cfg(feature = "reqwest")]
 const DEAD_END: Class = Class {
     sent: Sent::Answered,
-    ..IMPOSSIBLE
-};
-
-/// The server has answered with a status that says failure.
-#[cfg(feature = "reqwest")]
-const STATUS: Class = Class {
-    kind: FailureKind::Status,
-    ..ANSWERED
-};
-
-/// Nothing is known.
-const UNKNOWN: Class = Class {
-    kind: FailureKind::Other,
-    ..AMBIGUOUS
-};
-
-/// It will never work, but the server may have seen it.
-const BROKEN: Class = Class {
-    sent: Sent::Unknown,
     ..IMPOSSIBLE
 };
 
@@ -117,12 +168,48 @@ fn assert_row(error: &(dyn Error + 'static), cause: Cause, class: &Class) {
     assert_eq!(failure, Failure::new(cause), "{chain}");
     assert_eq!(failure.kind, class.kind, "{chain}");
     assert_eq!(cause.sent(), class.sent, "{chain}");
-    assert_eq!(cause.is_permanent(), class.is_permanent, "{chain}");
-    assert_eq!(cause.is_unprocessed(), class.is_unprocessed, "{chain}");
-    assert_eq!(
-        cause.sent().is_safe_to_repeat(),
-        matches!(class.sent, Sent::Never | Sent::Unprocessed)
-    );
+    for (policy, verdicts) in [
+        (RetryPolicy::default(), class.default),
+        (RetryPolicy::urllib3(), class.urllib3),
+    ] {
+        for (method, expected) in [Method::GET, Method::POST].into_iter().zip(verdicts) {
+            let verdict = verdict(&policy, &method, failure, error);
+            assert_eq!(verdict, expected, "{method} under {policy:?}: {chain}");
+        }
+    }
+}
+
+/// What the policy does when the first attempt of a request fails like this.
+fn verdict(
+    policy: &RetryPolicy,
+    method: &Method,
+    failure: Failure,
+    error: &(dyn Error + 'static),
+) -> Verdict {
+    let (head, ()) = Request::builder()
+        .method(method)
+        .body(())
+        .unwrap()
+        .into_parts();
+    let error = Some(error);
+    let attempt = Attempt::new(1, method, Outcome::Error { failure, error });
+    match policy.session(&(&head).into()).decide(&attempt) {
+        Decision::Retry(retry) => match retry.charged {
+            Some(kind) => Retry(kind),
+            None => {
+                assert_eq!(retry.why, WaitReason::NeverProcessed);
+                assert!(retry.wait.is_zero());
+                Again
+            }
+        },
+        Decision::Stop(stop) => match stop.reason {
+            StopReason::MethodNotAllowed { method: named } if named == method => NotThisMethod,
+            StopReason::StatusNotListed { .. } => NotThisStatus,
+            StopReason::NotTransient { cause } if cause == failure.cause => Permanent,
+            reason => panic!("{method} stopped: {reason}"),
+        },
+        decision => panic!("{method}: {decision:?}"),
+    }
 }
 
 /// Sends a `GET` over HTTP/1.1 to a server with this script.
@@ -322,7 +409,7 @@ mod tls_handshake {
     async fn certificate_not_trusted() {
         let server = tls::server(&Identity::new()).await;
         let error = tls_error(&server, &Identity::new()).await;
-        assert_row(&*error, Cause::Certificate, &IMPOSSIBLE);
+        assert_row(&*error, Cause::Certificate, &UNTRUSTED);
     }
 
     #[tokio::test]
@@ -332,14 +419,14 @@ mod tls_handshake {
         let uri = format!("https://{}/", server.addr()).parse().unwrap();
         let client = client::https(tls::trusting(&identity));
         let error = client.request(get(uri)).await.unwrap_err();
-        assert_row(&error, Cause::Certificate, &IMPOSSIBLE);
+        assert_row(&error, Cause::Certificate, &UNTRUSTED);
     }
 
     #[tokio::test]
     async fn peer_speaks_plaintext() {
         let script = vec![Step::ReadByte, Step::write(http1::ANSWER)];
         let error = tls_error(&Server::playing(script).await, &Identity::new()).await;
-        assert_row(&*error, Cause::TlsProtocol, &IMPOSSIBLE);
+        assert_row(&*error, Cause::TlsProtocol, &UNTRUSTED);
     }
 
     #[tokio::test]
@@ -362,7 +449,7 @@ mod tls_handshake {
         let identity = Identity::new();
         let server = tls::server_for_known_clients(&identity).await;
         let error = tls_error(&server, &identity).await;
-        assert_row(&*error, Cause::ClientCertificate, &BROKEN);
+        assert_row(&*error, Cause::ClientCertificate, &UNWELCOME);
     }
 }
 
@@ -391,7 +478,7 @@ mod request {
         let frames = stream::iter([Ok(Bytes::from("half")), Err(OwnError.into())]);
         let request = post_parts(server.uri("/"), frames);
         let error = client::http1().request(request).await.unwrap_err();
-        assert_row(&error, Cause::RequestBody, &BROKEN);
+        assert_row(&error, Cause::RequestBody, &MISTAKEN);
     }
 
     /// Whatever the body says of itself: here it is one that came over a connection of its own.
@@ -402,7 +489,7 @@ mod request {
         let frames = stream::iter([Ok(Bytes::from("half")), Err(failure.into())]);
         let request = post_parts(server.uri("/"), frames);
         let error = client::http1().request(request).await.unwrap_err();
-        assert_row(&error, Cause::RequestBody, &BROKEN);
+        assert_row(&error, Cause::RequestBody, &MISTAKEN);
     }
 
     /// Over HTTP/2, hyper keeps the body's error to itself and resets the stream.
@@ -412,7 +499,7 @@ mod request {
         let frames = stream::iter([Ok(Bytes::from("half")), Err(OwnError.into())]);
         let request = post_parts(server.uri("/"), frames);
         let error = client::http2().request(request).await.unwrap_err();
-        assert_row(&error, Cause::RequestBody, &BROKEN);
+        assert_row(&error, Cause::RequestBody, &MISTAKEN);
     }
 }
 
@@ -749,7 +836,7 @@ mod in_layers {
             TimeoutBody::new(Duration::from_secs(1), body),
         );
         let error = client::http1().request(request).await.unwrap_err();
-        assert_row(&error, Cause::RequestBody, &BROKEN);
+        assert_row(&error, Cause::RequestBody, &MISTAKEN);
     }
 
     /// An error of the user's own service.
@@ -856,7 +943,7 @@ mod in_reqwest {
             .body(reqwest::Body::wrap_stream(frames));
         let error = request.send().await.unwrap_err();
         assert!(error.is_timeout());
-        assert_row(&error, Cause::RequestBody, &BROKEN);
+        assert_row(&error, Cause::RequestBody, &MISTAKEN);
     }
 
     #[tokio::test]
@@ -865,10 +952,16 @@ mod in_reqwest {
         assert_row(&error, Cause::Redirect, &DEAD_END);
     }
 
+    /// What the policies make of these, they make of the response, too.
     #[tokio::test]
     async fn status() {
-        let error = error(client(), http1::answer(http1::UNAVAILABLE)).await;
-        assert_row(&error, Cause::Status, &STATUS);
+        for (answer, status, class) in [
+            (http1::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, &LISTED),
+            (http1::NOT_FOUND, StatusCode::NOT_FOUND, &NOT_LISTED),
+        ] {
+            let error = error(client(), http1::answer(answer)).await;
+            assert_row(&error, Cause::Status(status), class);
+        }
     }
 
     #[tokio::test]
@@ -883,7 +976,7 @@ mod in_reqwest {
         let client = client().build().unwrap();
         let request = client.get("http://localhost/").header("a b", "c");
         let error = request.send().await.unwrap_err();
-        assert_row(&error, Cause::InvalidRequest, &BROKEN);
+        assert_row(&error, Cause::InvalidRequest, &MISTAKEN);
     }
 
     #[tokio::test]

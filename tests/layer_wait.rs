@@ -20,7 +20,7 @@ use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 use tower_http_retry::{
     DrainLimit, Retry, RetryErrorKind, RetryLayer,
-    body::{CloneBody, Rewind},
+    body::{CloneBody, ReplayError, Rewind},
     classify::{Opinion, Outcome},
     policy::{Backoff, Policy, RetryDisabled, RetryPolicy, StopReason},
 };
@@ -494,4 +494,43 @@ async fn a_response_is_not_drained_when_the_request_body_cannot_be_sent_again() 
         report(&response).stop,
         StopReason::BodyNotReplayable { sent: 16, limit: 4 }
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_was_answered_early_reads_no_further_during_the_wait() {
+    let (mut service, mut handle) = {
+        let layer = RetryLayer::new(every(100 * MS)).replay_bodies(64);
+        let (mock, handle) = mock::pair();
+        (Spawn::new(layer.layer(mock)), handle)
+    };
+    let (mut sender, upload) = Channel::<Bytes, io::Error>::new(8);
+    let frame = |data: &'static str| http_body::Frame::data(Bytes::from_static(data.as_bytes()));
+    sender.try_send(frame("a")).expect("room");
+    let request = Request::put("http://a.test/x").body(upload).expect("valid");
+    assert_ready_ok!(service.poll_ready::<Request<Channel<Bytes, io::Error>>>());
+    let mut future = task::spawn(service.call(request));
+    for _ in 0..3 {
+        assert_pending!(future.poll());
+        let (request, respond) = sent(&mut handle);
+        // A connection that goes on sending after the answer.
+        let mut upload = request.into_body();
+        let first = upload.frame().await.expect("a frame").expect("whole");
+        assert_eq!(first.into_data().expect("data"), "a");
+        respond.send_response(answer(503));
+        assert_pending!(future.poll());
+        let next = upload.frame().await;
+        assert!(
+            matches!(next, Some(Err(ReplayError::Superseded))),
+            "{next:?}"
+        );
+        time::advance(100 * MS).await;
+    }
+    assert_pending!(future.poll());
+    let (request, respond) = sent(&mut handle);
+    sender.try_send(frame("b")).expect("room");
+    drop(sender);
+    let whole = request.into_body().collect().await.expect("whole");
+    assert_eq!(whole.to_bytes(), "ab");
+    respond.send_response(answer(200));
+    assert_ready_ok!(future.poll());
 }

@@ -170,6 +170,14 @@ enum Kind<B> {
     Failed,
 }
 
+impl<B> Default for ReplayBody<B> {
+    /// An empty body, which layers that make requests of their own ask for: tower-http's
+    /// `FollowRedirect` sends one after a 303.
+    fn default() -> Self {
+        Self(Kind::Empty)
+    }
+}
+
 impl<B> Body for ReplayBody<B>
 where
     B: Body + Unpin,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use http::StatusCode;
+
 /// Which of urllib3's limits a failure is charged to.
 ///
 /// The names are urllib3's: a `connect` failure happened before anything was sent, a `read`
@@ -150,8 +152,12 @@ pub enum Cause {
     /// refuses.
     Redirect,
 
-    /// A response whose status says failure.
-    Status,
+    /// A layer below made an error of a response whose status says failure.
+    Status(
+        /// The response's status.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
+        StatusCode,
+    ),
     /// An error that none of the classifiers knows.
     Unknown,
 }
@@ -192,7 +198,7 @@ impl Cause {
             | Self::InvalidRequest
             | Self::Redirect
             | Self::Unknown => FailureKind::Other,
-            Self::Status => FailureKind::Status,
+            Self::Status(_) => FailureKind::Status,
         }
     }
 
@@ -213,7 +219,7 @@ impl Cause {
             | Self::InvalidUri
             | Self::UnsupportedVersion => Sent::Never,
             Self::RefusedStream | Self::GoAway => Sent::Unprocessed,
-            Self::InvalidResponse | Self::ResponseBody | Self::Redirect | Self::Status => {
+            Self::InvalidResponse | Self::ResponseBody | Self::Redirect | Self::Status(_) => {
                 Sent::Answered
             }
             Self::IncompleteMessage
@@ -243,11 +249,11 @@ impl Cause {
     pub const fn is_permanent(self) -> bool {
         matches!(
             self,
-            Self::Certificate | Self::ClientCertificate | Self::TlsProtocol | Self::Redirect
+            Self::Certificate | Self::ClientCertificate | Self::TlsProtocol
         ) || self.is_user_error()
     }
 
-    /// Whether the caller's request is at fault.
+    /// Whether the caller's request is at fault: what it asks for, or where it leads.
     ///
     /// No preset repeats such a request: urllib3, too, raises these without asking its `Retry`.
     pub const fn is_user_error(self) -> bool {
@@ -258,6 +264,7 @@ impl Cause {
                 | Self::UnsupportedVersion
                 | Self::RequestBody
                 | Self::InvalidRequest
+                | Self::Redirect
         )
     }
 }
@@ -296,7 +303,7 @@ impl fmt::Display for Cause {
             Self::RequestBody => "the request's own body failed",
             Self::InvalidRequest => "invalid request",
             Self::Redirect => "redirects not followed to an end",
-            Self::Status => "status",
+            Self::Status(status) => return write!(f, "status {}", status.as_u16()),
             Self::Unknown => "unknown error",
         })
     }

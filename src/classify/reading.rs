@@ -47,7 +47,7 @@ impl Stage {
                 | Cause::InvalidResponse
                 | Cause::Io
                 | Cause::ResponseBody
-                | Cause::Status
+                | Cause::Status(_)
                 | Cause::Unknown => Cause::ConnectOther,
                 cause => cause,
             },

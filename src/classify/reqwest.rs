@@ -15,8 +15,8 @@ pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
     use Reading::{At, Guess, Settled};
 
     let error = error.downcast_ref::<reqwest::Error>()?;
-    Some(if error.is_status() {
-        Settled(Cause::Status)
+    Some(if let Some(status) = error.status() {
+        Settled(Cause::Status(status))
     } else if error.is_redirect() {
         Settled(Cause::Redirect)
     } else if error.is_builder() {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{Method, Request, Response, Uri, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -30,8 +30,8 @@ use crate::{
     classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
     policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
-    report::{AttemptOutcome, AttemptRecord, WaitRecord},
-    settings::{AttemptInfo, RequestDeadline, Settings},
+    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    settings::{AttemptInfo, Brought, Settings},
     snapshot::Snapshot,
 };
 
@@ -51,6 +51,7 @@ pin_project! {
         session: CommitGuard<E>,
         settings: Arc<Settings>,
         clock: Clock,
+        outer_attempt: Option<u32>,
         // Boxed, since most requests never need it.
         progress: Option<Box<Progress>>,
         body: PhantomData<fn() -> B>,
@@ -146,9 +147,9 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         session: AnySession<E>,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
-        deadline: Option<RequestDeadline>,
+        brought: Brought,
     ) -> Self {
-        let clock = Clock::start(settings, deadline);
+        let clock = Clock::start(settings, brought.deadline);
         Self {
             state: State::Called { future },
             kept,
@@ -158,6 +159,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             },
             settings: Arc::clone(settings),
             clock,
+            outer_attempt: brought.outer_attempt,
             progress: None,
             body: PhantomData,
         }
@@ -348,9 +350,14 @@ where
             wait: None,
             gates: crate::policy::Gates::default(),
             note: None,
+            inner_attempts: inner_attempts(&ended),
         };
         let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
         });
         progress.quickest = progress.quickest.min(took);
 
@@ -474,12 +481,17 @@ where
         };
         let mut parts = tools.head.restore(progress.last);
         parts.extensions.insert(info);
+        if let Some(name) = &this.settings.attempt_header {
+            let retries = HeaderValue::from(info.number - 1);
+            parts.headers.insert(name.clone(), retries);
+        }
         if let Some(before_retry) = &this.settings.before_retry {
             before_retry(&mut parts, &info);
         }
         let body = match tools.body.next(&parts, progress.last) {
             Ok(body) => body,
             Err(error) => {
+                this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let (reason, source) = refused(error);
                 let report = progress.finish(reason, info.elapsed, this.settings);
@@ -499,9 +511,15 @@ where
 
     fn deadline_exceeded(self: Pin<&mut Self>, deadline: Duration, in_attempt: bool) -> RetryError {
         let this = self.project();
-        let (offset, took, elapsed) = this.clock.end_attempt(Instant::now());
+        let now = Instant::now();
+        let (offset, took, elapsed) = this.clock.end_attempt(now);
+        this.session.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
         });
         if in_attempt {
             progress.report.attempts.push(AttemptRecord {
@@ -520,6 +538,7 @@ where
                     gates
                 },
                 note: None,
+                inner_attempts: None,
             });
         }
         let last = progress
@@ -533,9 +552,15 @@ where
 
     fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
         let this = self.project();
-        let elapsed = this.clock.elapsed(Instant::now());
+        let now = Instant::now();
+        let elapsed = this.clock.elapsed(now);
+        this.session.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
         });
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
@@ -584,6 +609,16 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
             Err(reason)
         }
     }
+}
+
+/// How many attempts a retry layer further in made.
+fn inner_attempts<D>(ended: &Ended<D>) -> Option<u32> {
+    let report = match ended {
+        Ended::Response(response) => response.extensions().get::<RetryReport>()?,
+        Ended::Error(error) => error.downcast_ref::<RetryError>()?.report(),
+        Ended::TimedOut(_) => return None,
+    };
+    u32::try_from(report.attempts.len()).ok()
 }
 
 /// A body that cannot be sent again, as a reason and, where there is one, an error.

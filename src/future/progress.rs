@@ -32,9 +32,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(method: Method, uri: &Uri) -> Self {
+    pub(super) fn new(method: Method, uri: &Uri, outer_attempt: Option<u32>) -> Self {
+        let mut report = RetryReport::new(method, uri);
+        report.outer_attempt = outer_attempt;
         Self {
-            report: RetryReport::new(method, uri),
+            report,
             number: 1,
             wake_at: None,
             last: false,

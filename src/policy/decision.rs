@@ -122,6 +122,8 @@ impl fmt::Display for WaitReason {
 pub enum Note {
     /// The header could not be understood, so it was ignored.
     HintIgnored(HintHeader),
+    /// The server still works at the first request with this idempotency key.
+    StillInProgress,
     /// A classifier took the outcome for transient.
     Reclassified {
         /// The classifier's name.
@@ -135,6 +137,9 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HintIgnored(header) => write!(f, "unreadable {header} ignored"),
+            Self::StillInProgress => {
+                f.write_str("the first request with this idempotency key is still in progress")
+            }
             Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
         }
     }
@@ -223,6 +228,8 @@ pub enum StopReason {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// The server says that the idempotency key was used for another request.
+    IdempotencyKeyReused,
     /// No mount matches the request's URL.
     NoMount,
     /// Retries are switched off for this request.
@@ -269,6 +276,7 @@ impl StopReason {
             Self::RetryAfterTooLong { .. } => "retry_after_too_long",
             Self::NotTransient { .. } => "not_transient",
             Self::Vetoed { .. } => "vetoed",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::NoMount => "no_mount",
             Self::Disabled => "disabled",
             Self::NotReady => "not_ready",
@@ -314,6 +322,9 @@ impl fmt::Display for StopReason {
             ),
             Self::NotTransient { cause } => write!(f, "repeating cannot help: {cause}"),
             Self::Vetoed { by, because } => write!(f, "{by} forbids it: {because}"),
+            Self::IdempotencyKeyReused => {
+                f.write_str("the idempotency key was used for another request")
+            }
             Self::NoMount => f.write_str("no mount matches the URL"),
             Self::Disabled => f.write_str("retries are switched off for this request"),
             Self::NotReady => f.write_str("the inner service failed to become ready"),

@@ -280,8 +280,6 @@ struct Shared {
     /// How long the caller rests after each failed attempt.
     rest: Duration,
     resting_until: Option<Instant>,
-    /// The time at which the last attempt failed.
-    failed_at: Option<Instant>,
     instances: usize,
     permits: usize,
     calls: Vec<(usize, Instant)>,
@@ -289,28 +287,32 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct Permit(Arc<Mutex<Shared>>);
+struct Permit {
+    shared: Arc<Mutex<Shared>>,
+    /// When the attempt that it was for failed.
+    failed_at: Option<Instant>,
+}
 
 impl Permit {
     fn take(shared: &Arc<Mutex<Shared>>) -> Self {
         shared.lock().expect("no panic").permits += 1;
-        Self(Arc::clone(shared))
+        Self {
+            shared: Arc::clone(shared),
+            failed_at: None,
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Ok(mut shared) = self.0.lock() else {
+        if std::thread::panicking() {
             return;
-        };
-        shared.permits -= 1;
-        if let (Some(failed_at), Some(until)) = (shared.failed_at, shared.resting_until) {
-            let now = Instant::now();
-            if now > failed_at && now <= until && !std::thread::panicking() {
-                drop(shared);
-                panic!("a permit was kept during the wait");
-            }
         }
+        self.shared.lock().expect("no panic").permits -= 1;
+        assert!(
+            self.failed_at.is_none_or(|failed| failed == Instant::now()),
+            "a permit was kept during the wait"
+        );
     }
 }
 
@@ -322,7 +324,6 @@ impl Probe {
                 script: script.into_iter().collect(),
                 rest,
                 resting_until: None,
-                failed_at: None,
                 instances: 1,
                 permits: 0,
                 calls: Vec::new(),
@@ -402,7 +403,6 @@ impl Service<Req> for Probe {
             "called during the wait"
         );
         shared.resting_until = None;
-        shared.failed_at = None;
         shared.calls.push((self.instance, Instant::now()));
         ProbeFuture {
             sleep: Box::pin(sleep(MS)),
@@ -423,12 +423,18 @@ impl Future for ProbeFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         std::task::ready!(self.sleep.as_mut().poll(cx));
-        let mut shared = self.permit.0.lock().expect("no panic");
-        let ending = shared.script.pop_front().expect("the script goes on");
-        if !shared.script.is_empty() {
-            let now = Instant::now();
-            shared.failed_at = Some(now);
-            shared.resting_until = Some(now + shared.rest);
+        let now = Instant::now();
+        let (ending, is_last) = {
+            let mut shared = self.permit.shared.lock().expect("no panic");
+            let ending = shared.script.pop_front().expect("the script goes on");
+            let is_last = shared.script.is_empty();
+            if !is_last {
+                shared.resting_until = Some(now + shared.rest);
+            }
+            (ending, is_last)
+        };
+        if !is_last {
+            self.permit.failed_at = Some(now);
         }
         Poll::Ready(match ending {
             Ending::Status(status) => Ok(answer(status)),
@@ -443,16 +449,23 @@ pub(crate) struct Books {
     commits: AtomicU32,
     cancels: AtomicU32,
     successes: AtomicU32,
+    failures: AtomicU32,
 }
 
 impl Books {
-    /// Commits, cancels and successes, in this order.
-    pub(crate) fn read(&self) -> (u32, u32, u32) {
-        (
-            self.commits.load(Relaxed),
-            self.cancels.load(Relaxed),
-            self.successes.load(Relaxed),
-        )
+    /// Retries that were committed.
+    pub(crate) fn commits(&self) -> u32 {
+        self.commits.load(Relaxed)
+    }
+
+    /// Retries that were given back.
+    pub(crate) fn cancels(&self) -> u32 {
+        self.cancels.load(Relaxed)
+    }
+
+    /// Requests that ended well and requests that did not.
+    pub(crate) fn ends(&self) -> (u32, u32) {
+        (self.successes.load(Relaxed), self.failures.load(Relaxed))
     }
 }
 
@@ -505,6 +518,10 @@ impl Session for Bookkeeper {
         }
         self.books.commits.fetch_add(1, Relaxed);
         Ok(true)
+    }
+
+    fn failed(&mut self, _: std::time::Instant) {
+        self.books.failures.fetch_add(1, Relaxed);
     }
 
     fn cancel(&mut self) {

@@ -25,6 +25,9 @@ pub const REDIRECT: &str = "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length:
 /// An answer that says failure.
 pub const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
+/// An answer that says failure for good.
+pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+
 /// Reads the request's head, writes this and closes the connection.
 pub fn answer(bytes: &str) -> Script {
     vec![Step::ReadHead, Step::write(bytes)]

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
-    classify::{Failure, FailureKind, Outcome},
+    classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Judgement, Note, Retry, Stop, StopReason,
         WaitReason,
@@ -24,6 +24,8 @@ struct Found {
     safe: bool,
     /// What the server asks for.
     hint: Hint,
+    /// What the report should say of it.
+    note: Option<Note>,
 }
 
 impl RetrySession {
@@ -40,7 +42,7 @@ impl RetrySession {
                 if let Some(again) = self.never_processed(attempt, failure) {
                     return again;
                 }
-                found_error(failure, judged_retry)
+                self.found_error(failure, judged_retry)
             }
         };
         self.ask_gates(attempt, found)
@@ -91,7 +93,10 @@ impl RetrySession {
             Hint::Absent
         };
         let asked = retry_after_alone(status) && !matches!(hint, Hint::Absent);
-        let transient = listed || asked || judged_retry;
+        let repeated = self.keyed && attempt.number() > 1;
+        // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
+        let in_progress = repeated && status == StatusCode::CONFLICT;
+        let transient = listed || asked || judged_retry || in_progress;
         let failed = status.is_client_error() || status.is_server_error();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         (transient || failed || forbidden).then(|| Found {
@@ -100,10 +105,35 @@ impl RetrySession {
             } else {
                 CountKind::Status
             },
-            not_transient: (!transient).then_some(StopReason::StatusNotListed { status }),
+            not_transient: (!transient).then_some(
+                if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
+                    StopReason::IdempotencyKeyReused
+                } else {
+                    StopReason::StatusNotListed { status }
+                },
+            ),
+            note: in_progress.then_some(Note::StillInProgress),
             safe: false,
             hint,
         })
+    }
+
+    fn found_error(&self, failure: Failure, judged_retry: bool) -> Found {
+        let not_transient = match failure.cause {
+            // A status is listed or not, also if a layer below made an error of it.
+            Cause::Status(status) if !self.settings().statuses.contains(status.as_u16()) => {
+                Some(StopReason::StatusNotListed { status })
+            }
+            cause if cause.is_permanent() => Some(StopReason::NotTransient { cause }),
+            _ => None,
+        };
+        Found {
+            kind: failure.kind.into(),
+            not_transient: not_transient.filter(|_| !judged_retry),
+            safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
+            hint: Hint::Absent,
+            note: None,
+        }
     }
 
     /// Asks every gate, also those behind the first that says no, so that the report is whole.
@@ -118,7 +148,7 @@ impl RetrySession {
         };
 
         let transient = found.not_transient.is_none();
-        let mut note = None;
+        let mut note = found.note;
         match attempt.judgement() {
             Judgement::Forbid { by, because } => ask(
                 Gate::Classifiers,
@@ -211,17 +241,5 @@ impl RetrySession {
             gates,
             note,
         })
-    }
-}
-
-fn found_error(failure: Failure, judged_retry: bool) -> Found {
-    let permanent = failure.cause.is_permanent() && !judged_retry;
-    Found {
-        kind: failure.kind.into(),
-        not_transient: permanent.then_some(StopReason::NotTransient {
-            cause: failure.cause,
-        }),
-        safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
-        hint: Hint::Absent,
     }
 }

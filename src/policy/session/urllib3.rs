@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
-    classify::{Failure, FailureKind, Outcome},
+    classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
         retry_after::{Hint, standard_retry_after},
@@ -104,7 +104,17 @@ impl RetrySession {
         let transient = !failure.cause.is_user_error()
             || matches!(attempt.judgement(), Judgement::Retry { .. });
         gates.set(Gate::Transient, transient);
-        let read = failure.kind == FailureKind::Read;
+        // A status is not an error to urllib3: one that a layer below made an error of is judged
+        // as the response would have been.
+        let status = match failure.cause {
+            Cause::Status(status) if transient => Some(status),
+            _ => None,
+        };
+        let listed = status.is_none_or(|status| {
+            self.settings().statuses.contains(status.as_u16())
+                || matches!(attempt.judgement(), Judgement::Retry { .. })
+        });
+        let read = failure.kind == FailureKind::Read || status.is_some();
         if read {
             gates.set(Gate::Method, self.may_repeat());
         }
@@ -114,6 +124,8 @@ impl RetrySession {
             Some(StopReason::NotTransient {
                 cause: failure.cause,
             })
+        } else if let Some(status) = status.filter(|_| !listed) {
+            Some(StopReason::StatusNotListed { status })
         } else if limits.get(CountKind::Total) == Limit::Never {
             Some(StopReason::KindDisabled {
                 kind: CountKind::Total,
