@@ -8,7 +8,7 @@ mod common;
 
 use std::{hint::black_box, sync::Barrier, thread, time::Duration};
 
-use common::Group;
+use common::{Group, Run};
 use criterion::Criterion;
 use tokio::time::Instant;
 use tower::retry::budget::Budget as _;
@@ -26,10 +26,11 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .without_plots()
         .configure_from_args();
-    for mut group in common::groups() {
+    for group in common::groups() {
         let mut benchmarks = criterion.benchmark_group(group.name.replace(':', ""));
-        for candidate in &mut group.candidates {
-            benchmarks.bench_function(candidate.name, |bencher| bencher.iter(&mut candidate.run));
+        for candidate in group.candidates {
+            let mut run = (candidate.make)();
+            benchmarks.bench_function(candidate.name, |bencher| bencher.iter(&mut run));
         }
         benchmarks.finish();
     }
@@ -38,27 +39,25 @@ fn main() {
         return;
     }
     println!("\nMedians of {ROUNDS} rounds in which all take turns.");
-    for mut group in common::groups() {
-        let medians = take_turns(&mut group);
+    for group in common::groups() {
+        let medians = take_turns(&group);
         group.print("ns", &medians);
     }
     deposits_on_two_threads();
 }
 
 /// Nanoseconds that each candidate takes for one job.
-fn take_turns(group: &mut Group) -> Vec<f64> {
-    let jobs: Vec<u32> = group
-        .candidates
-        .iter_mut()
-        .map(|candidate| jobs_in(TURN, &mut candidate.run))
-        .collect();
+fn take_turns(group: &Group) -> Vec<f64> {
+    let candidates = group.candidates.iter();
+    let mut runs: Vec<Run> = candidates.map(|candidate| (candidate.make)()).collect();
+    let jobs: Vec<u32> = runs.iter_mut().map(|run| jobs_in(TURN, run)).collect();
     let mut times = vec![Vec::with_capacity(ROUNDS); group.candidates.len()];
     let mut order: Vec<usize> = (0..group.candidates.len()).collect();
     for _ in 0..ROUNDS {
         // In a fixed order, a disturbance that comes at regular times always hits the same one.
         fastrand::shuffle(&mut order);
         for &index in &order {
-            let run = &mut group.candidates[index].run;
+            let run = &mut runs[index];
             let start = Instant::now();
             for _ in 0..jobs[index] {
                 run();
@@ -70,7 +69,7 @@ fn take_turns(group: &mut Group) -> Vec<f64> {
 }
 
 /// About how many jobs fit into `time`.
-fn jobs_in(time: Duration, run: &mut dyn FnMut()) -> u32 {
+fn jobs_in(time: Duration, run: &mut Run) -> u32 {
     let mut jobs = 16;
     loop {
         let start = Instant::now();

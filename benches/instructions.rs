@@ -30,9 +30,9 @@ fn main() -> ExitCode {
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
         // `cargo test` runs benchmarks too.
-        for mut group in common::groups() {
-            for candidate in &mut group.candidates {
-                (candidate.run)();
+        for group in common::groups() {
+            for candidate in group.candidates {
+                (candidate.make)()();
             }
         }
         return ExitCode::SUCCESS;
@@ -68,7 +68,7 @@ fn run(group: &str, candidate: &str, iterations: u32) {
     let group = groups.find(|it| it.name == group).expect("a group");
     let mut candidates = group.candidates.into_iter();
     let candidate = candidates.find(|it| it.name == candidate);
-    let mut run = candidate.expect("a candidate").run;
+    let mut run = (candidate.expect("a candidate").make)();
     for _ in 0..iterations {
         run();
     }
