@@ -100,7 +100,7 @@ impl InFlightLimit {
     }
 }
 
-#[cfg(all(budget_loom, test))]
+#[cfg(all(retry_loom, test))]
 mod interleavings {
     use loom::thread;
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 use http::{Method, StatusCode};
 
 use super::{CountKind, Gates, HintHeader, Limit};
-use crate::classify::Cause;
+use crate::{classify::Cause, human::Human};
 
 /// What becomes of a request after an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -311,14 +311,18 @@ impl fmt::Display for StopReason {
             Self::BudgetExhausted => f.write_str("the shared retry budget is used up"),
             Self::DeadlineTooClose { left, needed } => write!(
                 f,
-                "the deadline is too close: {left:.1?} left, {needed:.1?} needed"
+                "the deadline is too close: {} left, {} needed",
+                Human(*left),
+                Human(*needed)
             ),
             Self::DeadlineExceeded { deadline } => {
-                write!(f, "the deadline of {deadline:.1?} passed")
+                write!(f, "the deadline of {} passed", Human(*deadline))
             }
             Self::RetryAfterTooLong { asked, cap } => write!(
                 f,
-                "the server asked to wait {asked:.1?}, `retry_after_max` is {cap:.1?}"
+                "the server asked to wait {}, `retry_after_max` is {}",
+                Human(*asked),
+                Human(*cap)
             ),
             Self::NotTransient { cause } => write!(f, "repeating cannot help: {cause}"),
             Self::Vetoed { by, because } => write!(f, "{by} forbids it: {because}"),
