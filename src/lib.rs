@@ -56,6 +56,7 @@
 //! | question | module |
 //! | --- | --- |
 //! | when is a request sent again? | [`policy`] |
+//! | which of a server's hints are obeyed, and how? | [`policy::hints`] |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
@@ -72,6 +73,7 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
+//! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!
 //! # Logs

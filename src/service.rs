@@ -109,7 +109,11 @@ where
             Admission::Now => Start::Called(self.inner.call(request)),
             Admission::Held => {
                 let service = self.inner.clone();
-                Start::Held(Box::new(Held { service, request }))
+                Start::Held(Box::new(Held {
+                    service,
+                    request,
+                    due: None,
+                }))
             }
             Admission::Refused => Start::Refused,
         };

@@ -9,7 +9,11 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::settings::{RequestDeadline, Settings};
+use crate::{
+    guards::Guards,
+    policy::StopReason,
+    settings::{RequestDeadline, Settings},
+};
 
 /// The request's clock and its one timer.
 ///
@@ -23,6 +27,9 @@ pub(super) struct Clock {
     timer: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
+
+/// As good as never, and small enough to be added to any instant.
+pub(super) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Which time limit an attempt ran into.
 pub(super) enum Limit {
@@ -85,6 +92,19 @@ impl Clock {
 
     pub(super) fn left(&self, now: Instant) -> Option<Duration> {
         Some(self.deadline()?.duration_since(now))
+    }
+
+    /// When a request may be sent that is held back for `wait`. The time is shared with others, so
+    /// it is jittered, as far as the deadline leaves room for it.
+    pub(super) fn hold(&self, wait: Duration, now: Instant) -> Result<Instant, StopReason> {
+        let mut jitter = Guards::jitter(wait);
+        if let Some(left) = self.left(now) {
+            match left.checked_sub(wait).filter(|room| !room.is_zero()) {
+                Some(room) => jitter = jitter.min(room / 2),
+                None => return Err(StopReason::DeadlineTooClose { left, needed: wait }),
+            }
+        }
+        Ok(now + wait.saturating_add(jitter).min(FAR))
     }
 
     /// Sets the timer; `None` is a time that has come.

@@ -31,10 +31,7 @@ use crate::{
     classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
     guards::Guards,
-    policy::{
-        AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason,
-        WaitReason,
-    },
+    policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     settings::{AttemptInfo, Brought, Settings},
     snapshot::Snapshot,
@@ -218,19 +215,24 @@ where
                         unreachable!("a request that was held back is sent once")
                     };
                     let now = Instant::now();
-                    if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
-                        if let Some(left) = this.clock.left(now)
-                            && left <= wait
-                        {
-                            this.state.set(State::Done);
-                            let needed = wait;
-                            let stop = StopReason::DeadlineTooClose { left, needed };
-                            return Poll::Ready(Err(self.unsent(stop)));
+                    if first.due.is_none_or(|due| due <= now)
+                        && let Some(wait) =
+                            this.guards.as_ref().and_then(|g| g.held(now.into_std()))
+                    {
+                        match this.clock.hold(wait, now) {
+                            Ok(due) => first.due = Some(due),
+                            Err(stop) => {
+                                this.state.set(State::Done);
+                                return Poll::Ready(Err(self.unsent(stop)));
+                            }
                         }
-                        ready!(this.clock.poll_until(now.checked_add(wait), cx));
+                    }
+                    if first.due.is_some_and(|due| now < due) {
+                        ready!(this.clock.poll_until(first.due, cx));
                         // The server may have asked for more in the meantime.
                         continue;
                     }
+                    this.clock.set_timer(None);
                     match first.service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
@@ -248,9 +250,16 @@ where
                         let Held {
                             mut service,
                             request,
+                            ..
                         } = *first;
                         let future = service.call(request);
                         this.clock.start_attempt(now);
+                        // The report tells of the wait, also if all goes well from here on.
+                        *this.progress = Some(Box::new(Progress::new(
+                            this.kept.method().clone(),
+                            this.kept.uri(),
+                            *this.outer_attempt,
+                        )));
                         this.state.set(State::Called { future });
                     }
                 }
@@ -299,6 +308,28 @@ where
                 }
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
+                    if let Some(guards) = this.guards {
+                        let now = Instant::now();
+                        // The server may have asked another request for more in the meantime.
+                        if let Some(wait) = guards.held(now.into_std()) {
+                            match this.clock.hold(wait, now) {
+                                Ok(due) => {
+                                    this.clock.set_timer(Some(due));
+                                    // The board is rounded up: so little is this request's own.
+                                    if let Some(progress) = this.progress
+                                        && wait > Duration::from_millis(1)
+                                    {
+                                        progress.prolong(due - now);
+                                    }
+                                    continue;
+                                }
+                                Err(stop) => {
+                                    this.state.set(State::Done);
+                                    return Poll::Ready(Err(self.unsent(stop)));
+                                }
+                            }
+                        }
+                    }
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
@@ -401,6 +432,9 @@ where
                 cause: failure.cause,
             }));
         }
+        if let Some(guards) = this.guards {
+            guards.share(&mut decision, now.into_std());
+        }
         if matches!(decision, Decision::Accept) {
             session.succeeded();
             if this.progress.is_none() {
@@ -455,18 +489,11 @@ where
                     now,
                 ) {
                     Ok(()) => {
-                        if let Some(guards) = this.guards {
-                            if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) =
-                                retry.why
-                            {
-                                guards.hinted(now.into_std(), retry.wait);
-                            }
-                        }
                         record.gates = retry.gates;
                         record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
-                            why: retry.why,
+                            why: retry.why.clone(),
                             charged: retry.charged,
                         });
                         progress.retrying(record, settings, &retry, now);
@@ -494,11 +521,6 @@ where
                 }
             }
         };
-        if let (Some(guards), StopReason::RetryAfterTooLong { asked, .. }) =
-            (&this.guards, &stop.reason)
-        {
-            guards.hinted(now.into_std(), *asked);
-        }
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
@@ -643,17 +665,30 @@ where
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
     }
 
-    /// The end of a request of which nothing was sent.
+    /// The end of a request whose next attempt, the first one perhaps, is not sent.
     fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
         let this = self.project();
+        let now = Instant::now();
         let kind = match stop {
             StopReason::Throttled => RetryErrorKind::Throttled,
             _ => RetryErrorKind::DeadlineExceeded,
         };
-        let elapsed = this.clock.elapsed(Instant::now());
-        let (method, uri) = (this.kept.method().clone(), this.kept.uri());
-        let mut progress = Progress::new(method, uri, *this.outer_attempt);
-        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
+        let mut last = None;
+        if let Some(progress) = this.progress {
+            this.session.session.failed(now.into_std());
+            let passed = |limit| DeadlinePassed::new(limit).into();
+            last = progress.last_error.take();
+            last = last.or_else(|| this.clock.limit.map(passed));
+        }
+        let progress = this.progress.get_or_insert_with(|| {
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
+        });
+        let elapsed = this.clock.elapsed(now);
+        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), last)
     }
 
     fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use http::{Method, Uri};
 use tokio::time::Instant;
 
+use super::clock::FAR;
 use crate::{
     BoxError,
     classify::{Cause, Failure},
     observe,
-    policy::{Retry, StopReason},
+    policy::{Retry, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     settings::{PreviousOutcome, Settings},
 };
@@ -65,6 +66,15 @@ impl Progress {
         self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
     }
 
+    /// The wait takes this much longer, because the server asked another request for it.
+    pub(super) fn prolong(&mut self, by: Duration) {
+        let last = self.report.attempts.last_mut();
+        if let Some(wait) = last.and_then(|attempt| attempt.wait.as_mut()) {
+            wait.planned = wait.planned.saturating_add(by);
+            wait.why = WaitReason::SharedHint;
+        }
+    }
+
     pub(super) fn finish(
         &mut self,
         stop: StopReason,
@@ -84,6 +94,3 @@ impl Progress {
         report
     }
 }
-
-/// As good as never, and small enough to be added to any instant.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
