@@ -70,6 +70,7 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `reqwest` | no | recognises the errors of reqwest's client |
+//! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!
 //! # Logs
