@@ -5,12 +5,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::request::Parts;
+use http::{HeaderName, request::Parts};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::{
     BoxError,
     body::{CloneBody, Reopen, Replay},
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::Classify,
     observe::RetryEvent,
     service::Retry,
@@ -167,6 +169,63 @@ impl<P, R> RetryLayer<P, R> {
         F: Fn(&mut Parts, &AttemptInfo) + Send + Sync + 'static,
     {
         self.change().before_retry = Some(Arc::new(hook));
+        self
+    }
+
+    /// Counts attempts for the server: from the first retry on, `header` says how many attempts
+    /// there were before, as gRPC's `grpc-previous-rpc-attempts` does.
+    #[must_use]
+    pub fn attempt_header(mut self, header: HeaderName) -> Self {
+        self.change().attempt_header = Some(header);
+        self
+    }
+
+    /// Gives each POST and PATCH that has none an `Idempotency-Key` made by `new_key`, the same on
+    /// all attempts, and takes it for repeatable from then on. The server must know the header
+    /// (IETF draft `draft-ietf-httpapi-idempotency-key-header`).
+    ///
+    /// The key is sent as a structured-field string; it should be as unguessable as a UUID.
+    /// [`idempotency_keys`](Self::idempotency_keys) makes one.
+    #[must_use]
+    pub fn idempotency_keys_with<F>(mut self, new_key: F) -> Self
+    where
+        F: Fn() -> String + Send + Sync + 'static,
+    {
+        self.change().new_key = Some(Arc::new(new_key));
+        self
+    }
+
+    /// [`idempotency_keys_with`](Self::idempotency_keys_with) keys that are UUIDs of version 7
+    /// (RFC 9562, section 5.7), which databases can index well.
+    #[cfg(feature = "uuid")]
+    #[must_use]
+    pub fn idempotency_keys(self) -> Self {
+        self.idempotency_keys_with(|| uuid::Uuid::now_v7().to_string())
+    }
+
+    /// Refuses requests, first attempts too, that the server would most likely turn down. Such a
+    /// request ends at once with
+    /// [`RetryErrorKind::Throttled`](crate::RetryErrorKind::Throttled).
+    #[must_use]
+    pub fn throttle(mut self, throttle: AdaptiveThrottle) -> Self {
+        self.change().throttle = Some(throttle);
+        self
+    }
+
+    /// Limits how many requests can be in a retry at once, waits included.
+    #[must_use]
+    pub fn max_retries_in_flight(mut self, limit: InFlightLimit) -> Self {
+        self.change().in_flight = Some(limit);
+        self
+    }
+
+    /// Whether a server's hint to one request slows the others to the same authority: none is
+    /// sent before the time that the server named. Off by default.
+    ///
+    /// The hints are shared by the layer's services and by its clones.
+    #[must_use]
+    pub fn share_hints(mut self, share: bool) -> Self {
+        self.change().hints = share.then(|| HintBoard::new(Instant::now().into_std()));
         self
     }
 

@@ -60,6 +60,8 @@
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
+//! | which layer goes above, which below? | [`guide::ordering`] |
+//! | how are retries tested? | [`guide::testing`] |
 //!
 //! # Feature flags
 //!
@@ -69,7 +71,7 @@
 //! | `h2` | yes | recognises HTTP/2 refusals inside of them |
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
-//! | `reqwest` | no | recognises the errors of reqwest's client |
+//! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!
@@ -84,13 +86,20 @@
 pub mod body;
 pub mod budget;
 pub mod classify;
+// Text only: nothing to compile but its examples.
+#[cfg(doc)]
+pub mod guide;
 pub mod policy;
 
 mod error;
 mod future;
+mod guards;
+mod human;
 mod layer;
 mod observe;
 mod report;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "serde")]
 mod serde_http;
 mod service;
@@ -104,8 +113,13 @@ pub use self::{
     observe::{RetryEvent, TARGET},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     service::Retry,
-    settings::{AttemptInfo, DrainLimit},
+    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };
 
 /// A boxed error of any type, as Tower services use them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The README's snippets, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

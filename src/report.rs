@@ -6,6 +6,7 @@ use http::{Method, StatusCode, Uri};
 
 use crate::{
     classify::{Cause, FailureKind, Sent},
+    human::Human,
     policy::{CountKind, Gates, Note, StopReason, WaitReason},
 };
 
@@ -18,13 +19,21 @@ use crate::{
 /// `Display` is a timeline for people:
 ///
 /// ```text
-/// GET http://127.0.0.1:8080/flaky: succeeded after 3 attempts in 318 ms
-///   #1  +0 ms    503 Service Unavailable, took 1.2 ms
+/// GET http://127.0.0.1:8080/flaky: succeeded after 4 attempts in 1.32 s
+///   #1    +0 ms  503 Service Unavailable, took 1.2 ms
 ///       wait 87 ms: backoff
-///   #2  +89 ms   503 Service Unavailable, took 0.6 ms
+///   #2   +89 ms  read: connection closed before the response, took 0.6 ms
+///       client error (SendRequest): connection closed before message completed
 ///       wait 228 ms: backoff
-///   #3  +318 ms  200 OK, took 0.6 ms
+///   #3  +318 ms  429 Too Many Requests, took 0.6 ms
+///       wait 1 s: retry-after
+///   #4  +1.32 s  200 OK, took 0.6 ms
 /// ```
+///
+/// Each attempt has its number, its offset from the start, and what happened; a failure without
+/// a response also has its error and that error's sources, unless they are those of the attempt
+/// before. A request that failed ends with a line that says which knob decided: `not retried:`
+/// after a single attempt, else `gave up:`.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -38,6 +47,24 @@ pub struct RetryReport {
     pub attempts: Vec<AttemptRecord>,
     /// Why no further attempt was made.
     pub stop: StopReason,
+    /// The number of the attempt that this request was to a retry layer further out, if there is
+    /// one and it was not its first.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub outer_attempt: Option<u32>,
+    /// How long the first attempt was held back because the server had asked another request to
+    /// wait; see [`RetryLayer::share_hints`](crate::RetryLayer::share_hints).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default,
+            skip_serializing_if = "Duration::is_zero",
+            with = "crate::serde_http::seconds"
+        )
+    )]
+    pub held: Duration,
     /// The time from the start of the first attempt until the end.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub elapsed: Duration,
@@ -73,6 +100,13 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Note>,
+    /// How many attempts a retry layer further in made of this one. Two layers multiply: three
+    /// times three attempts are nine.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub inner_attempts: Option<u32>,
 }
 
 /// How an attempt ended.
@@ -120,6 +154,8 @@ impl RetryReport {
             url: sanitized(uri),
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
+            outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -131,6 +167,8 @@ impl RetryReport {
             url: String::new(),
             attempts: Vec::new(),
             stop: StopReason::NotReady,
+            outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -228,61 +266,74 @@ impl fmt::Display for AttemptOutcome {
 
 impl fmt::Display for RetryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ended = if self.stop.is_success() {
+            "succeeded"
+        } else {
+            "failed"
+        };
         let count = self.attempts.len();
         let plural = if count == 1 { "attempt" } else { "attempts" };
-        write!(f, "{} {}: ", self.method, self.url)?;
-        if self.stop.is_success() {
-            write!(f, "succeeded after {count} {plural}")?;
-        } else {
-            write!(f, "gave up after {count} {plural}")?;
+        let (method, url, elapsed) = (&self.method, &self.url, Human(self.elapsed));
+        write!(
+            f,
+            "{method} {url}: {ended} after {count} {plural} in {elapsed}"
+        )?;
+        if !self.held.is_zero() {
+            let held = Human(self.held);
+            write!(f, "\n  held back for {held}, as the server asked before")?;
         }
-        write!(f, " in {}", Ms(self.elapsed))?;
-        let offsets: Vec<String> = self
-            .attempts
-            .iter()
-            .map(|attempt| Ms(attempt.started).to_string())
-            .collect();
-        let width = offsets.iter().map(String::len).max().unwrap_or(0);
-        for (attempt, offset) in self.attempts.iter().zip(&offsets) {
+        if let Some(outer) = self.outer_attempt {
             write!(
                 f,
-                "\n  #{:<2} +{offset:<width$}  {}, took {}",
-                attempt.number,
-                attempt.outcome,
-                Ms(attempt.took)
+                "\n  note: this was attempt {outer} of a retry layer further out"
             )?;
+        }
+        let offset = |attempt: &AttemptRecord| format!("+{}", Human(attempt.started));
+        let width = self
+            .attempts
+            .iter()
+            .map(|attempt| offset(attempt).len())
+            .max();
+        let width = width.unwrap_or(0);
+        let mut last_error = "";
+        for attempt in &self.attempts {
+            let (number, offset) = (attempt.number, offset(attempt));
+            write!(f, "\n  #{number:<2} {offset:>width$}  ")?;
+            let error = match &attempt.outcome {
+                AttemptOutcome::Response(status) => {
+                    write!(f, "{status}")?;
+                    ""
+                }
+                AttemptOutcome::Failed { kind, cause, error } => {
+                    write!(f, "{kind}: {cause}")?;
+                    error
+                }
+            };
+            write!(f, ", took {}", Human(attempt.took))?;
+            // The same chain again would say nothing and hide the rest.
+            if !error.is_empty() && error != last_error {
+                write!(f, "\n      {error}")?;
+            }
+            last_error = error;
+            if let Some(inner) = attempt.inner_attempts {
+                write!(
+                    f,
+                    "\n      note: a retry layer further in made {inner} attempts of it"
+                )?;
+            }
             if let Some(note) = &attempt.note {
                 write!(f, "\n      note: {note}")?;
             }
-            if let Some(wait) = &attempt.wait {
-                if wait.planned.is_zero() {
-                    write!(f, "\n      no wait: {}", wait.why)?;
-                } else {
-                    write!(f, "\n      wait {}: {}", Ms(wait.planned), wait.why)?;
-                }
+            match &attempt.wait {
+                Some(wait) if wait.planned.is_zero() => write!(f, "\n      no wait: {}", wait.why)?,
+                Some(wait) => write!(f, "\n      wait {}: {}", Human(wait.planned), wait.why)?,
+                None => {}
             }
         }
-        if !self.stop.is_success() {
-            write!(f, "\n  stopped: {}", self.stop)?;
-        }
-        Ok(())
-    }
-}
-
-/// A duration in milliseconds or seconds, short.
-struct Ms(Duration);
-
-impl fmt::Display for Ms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.as_secs_f64() * 1000.0;
-        if self.0.is_zero() {
-            f.write_str("0 ms")
-        } else if ms < 10.0 {
-            write!(f, "{ms:.1} ms")
-        } else if ms < 10_000.0 {
-            write!(f, "{ms:.0} ms")
-        } else {
-            write!(f, "{:.1} s", ms / 1000.0)
+        match self.retry_count() {
+            _ if self.stop.is_success() => Ok(()),
+            0 => write!(f, "\n  not retried: {}", self.stop),
+            _ => write!(f, "\n  gave up: {}", self.stop),
         }
     }
 }
@@ -290,6 +341,93 @@ impl fmt::Display for Ms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::HintHeader;
+
+    fn attempt(number: u32, started_ms: u64, outcome: AttemptOutcome) -> AttemptRecord {
+        AttemptRecord {
+            number,
+            started: Duration::from_millis(started_ms),
+            took: Duration::from_micros(1_200),
+            outcome,
+            wait: None,
+            gates: Gates::default(),
+            note: None,
+            inner_attempts: None,
+        }
+    }
+
+    fn refused() -> AttemptOutcome {
+        AttemptOutcome::Failed {
+            kind: FailureKind::Connect,
+            cause: Cause::ConnectionRefused,
+            error: "client error: refused".into(),
+        }
+    }
+
+    fn wait(ms: u64, why: WaitReason) -> Option<WaitRecord> {
+        Some(WaitRecord {
+            planned: Duration::from_millis(ms),
+            why,
+            charged: None,
+        })
+    }
+
+    #[test]
+    fn the_timeline_tells_attempts_waits_and_the_end() {
+        let mut report = RetryReport::new(Method::GET, &Uri::from_static("http://a.test/x"));
+        report.attempts = vec![
+            AttemptRecord {
+                wait: wait(0, WaitReason::Immediate),
+                ..attempt(1, 0, refused())
+            },
+            AttemptRecord {
+                wait: wait(86, WaitReason::Backoff),
+                ..attempt(2, 2, refused())
+            },
+            AttemptRecord {
+                note: Some(Note::HintIgnored(HintHeader::RetryAfterMs)),
+                wait: wait(1_000, WaitReason::ServerHint(HintHeader::RetryAfter)),
+                ..attempt(
+                    3,
+                    89,
+                    AttemptOutcome::Response(StatusCode::TOO_MANY_REQUESTS),
+                )
+            },
+            attempt(4, 1_091, refused()),
+        ];
+        report.elapsed = Duration::from_millis(1_092);
+        report.stop = StopReason::CountExhausted {
+            kind: CountKind::Total,
+            limit: 3,
+        };
+        let expected = "\
+GET http://a.test/x: failed after 4 attempts in 1.09 s
+  #1    +0 ms  connect: connection refused, took 1.2 ms
+      client error: refused
+      no wait: immediate
+  #2  +2.0 ms  connect: connection refused, took 1.2 ms
+      wait 86 ms: backoff
+  #3   +89 ms  429 Too Many Requests, took 1.2 ms
+      note: unreadable retry-after-ms ignored
+      wait 1 s: retry-after
+  #4  +1.09 s  connect: connection refused, took 1.2 ms
+      client error: refused
+  gave up: `total` is used up (3 retries)";
+        assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn the_timeline_tells_a_single_attempt_from_giving_up() {
+        let mut report = RetryReport::new(Method::GET, &Uri::from_static("http://a.test/x"));
+        let not_found = StatusCode::NOT_FOUND;
+        report.attempts = vec![attempt(1, 0, AttemptOutcome::Response(not_found))];
+        report.stop = StopReason::StatusNotListed { status: not_found };
+        let expected = "\
+GET http://a.test/x: failed after 1 attempt in 0 ms
+  #1  +0 ms  404 Not Found, took 1.2 ms
+  not retried: 404 is not in `status_forcelist`";
+        assert_eq!(report.to_string(), expected);
+    }
 
     #[test]
     fn logged_urls_hold_no_secrets() {

@@ -2,12 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
-use http::request::Parts;
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts};
+use tokio::time::Instant;
 
 use crate::{
-    classify::{Classify, Opinion, Outcome},
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
+    classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
-    policy::Judgement,
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -53,16 +55,92 @@ impl From<u64> for DrainLimit {
     }
 }
 
-/// What each attempt's request carries in its extensions, from the second attempt on.
+/// What each attempt's request carries in its extensions, from the second attempt on. A request
+/// without one is a first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptInfo {
     /// The attempt's number; the first retry is 2.
     pub number: u32,
+    /// How the attempt before it ended.
+    pub previous: PreviousOutcome,
     /// The time since the request started.
     pub elapsed: Duration,
+    /// The time left until the deadline, if there is one.
+    pub left: Option<Duration>,
 }
 
+/// How the attempt before a retry ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PreviousOutcome {
+    /// With a response of this status.
+    Response(StatusCode),
+    /// Without a response.
+    Failed(Failure),
+}
+
+/// A request's own deadline for all attempts and waits together, in its extensions: it takes the
+/// place of the layer's.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_http_retry::RequestDeadline;
+///
+/// let mut request = http::Request::get("http://example.com/").body(())?;
+/// request.extensions_mut().insert(RequestDeadline::after(Duration::from_secs(2)));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestDeadline(DeadlineForm);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeadlineForm {
+    After(Duration),
+    At(Instant),
+}
+
+impl RequestDeadline {
+    /// This long after the request starts.
+    pub const fn after(duration: Duration) -> Self {
+        Self(DeadlineForm::After(duration))
+    }
+
+    /// At this instant; one that a server was given itself, for instance.
+    pub const fn at(instant: Instant) -> Self {
+        Self(DeadlineForm::At(instant))
+    }
+
+    /// The time from `now` until the deadline.
+    pub(crate) fn remaining(self, now: Instant) -> Duration {
+        match self.0 {
+            DeadlineForm::After(duration) => duration,
+            DeadlineForm::At(instant) => instant.saturating_duration_since(now),
+        }
+    }
+}
+
+/// What a request brought along in its extensions for the layer, rather than for the policy.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Brought {
+    pub(crate) deadline: Option<RequestDeadline>,
+    pub(crate) outer_attempt: Option<u32>,
+}
+
+impl Brought {
+    pub(crate) fn by(extensions: &Extensions) -> Self {
+        // An empty map costs no look-up.
+        if extensions.is_empty() {
+            return Self::default();
+        }
+        Self {
+            deadline: extensions.get().copied(),
+            outer_attempt: extensions.get().map(|info: &AttemptInfo| info.number),
+        }
+    }
+}
+
+type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) + Send + Sync>;
 type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -76,10 +154,32 @@ pub(crate) struct Settings {
     pub(crate) drain: DrainLimit,
     pub(crate) on_event: Option<OnEvent>,
     pub(crate) before_retry: Option<BeforeRetry>,
+    pub(crate) attempt_header: Option<HeaderName>,
+    pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClock>,
+    pub(crate) throttle: Option<AdaptiveThrottle>,
+    pub(crate) in_flight: Option<InFlightLimit>,
+    pub(crate) hints: Option<HintBoard>,
 }
 
 impl Settings {
+    /// Gives a request that needs one an idempotency key, which makes it repeatable.
+    pub(crate) fn add_key<B>(&self, request: &mut Request<B>) {
+        let Some(new_key) = &self.new_key else {
+            return;
+        };
+        if !matches!(*request.method(), Method::POST | Method::PATCH)
+            || request.headers().contains_key(IDEMPOTENCY_KEY)
+        {
+            return;
+        }
+        // A string of a structured field (RFC 9651, section 3.3.3) is quoted.
+        if let Ok(key) = HeaderValue::try_from(format!("\"{}\"", new_key())) {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+            request.extensions_mut().insert(Idempotent);
+        }
+    }
+
     /// What the first classifier with an opinion says.
     pub(crate) fn judge(&self, outcome: &Outcome<'_>) -> Judgement {
         for classifier in &self.classifiers {
@@ -98,11 +198,6 @@ impl Settings {
             Some(clock) => clock(),
             None => SystemTime::now(),
         }
-    }
-
-    /// Whether an attempt can be cut off, so that its start must be known.
-    pub(crate) fn has_time_limits(&self) -> bool {
-        self.attempt_timeout.is_some() || self.deadline.is_some()
     }
 }
 

@@ -170,6 +170,14 @@ enum Kind<B> {
     Failed,
 }
 
+impl<B> Default for ReplayBody<B> {
+    /// An empty body, which layers that make requests of their own ask for: tower-http's
+    /// `FollowRedirect` sends one after a 303.
+    fn default() -> Self {
+        Self(Kind::Empty)
+    }
+}
+
 impl<B> Body for ReplayBody<B>
 where
     B: Body + Unpin,
@@ -307,7 +315,6 @@ where
     B::Error: Into<BoxError>,
 {
     let mut body = {
-        let mut left = Leftovers::new();
         let mut state = lock(shared);
         match state.turn(attempt) {
             Turn::Read(body) => body,
@@ -316,7 +323,10 @@ where
             Turn::Superseded => return Poll::Ready(Some(Err(ReplayError::Superseded))),
             Turn::End => return Poll::Ready(None),
             Turn::Busy => {
+                let mut left = Leftovers::new();
                 state.park(cx.waker(), &mut left);
+                drop(state);
+                left.settle();
                 return Poll::Pending;
             }
         }

@@ -182,7 +182,7 @@ impl RetryBudgetBuilder {
             return Err(InvalidPolicy::new(
                 "ratio",
                 self.ratio,
-                "above 0 unless min_per_second is: nothing would ever be earned",
+                "more than 0, or a min_per_second of more than 0",
             ));
         }
         let cost = |field, tokens| units(field, tokens, MAX_UNITS, AMOUNT);
@@ -203,12 +203,12 @@ impl RetryBudgetBuilder {
                 .max(2.0 * highest.max(self.throttle_cost.unwrap_or(0.0)))
                 .min(f64::from(MAX_UNITS / UNITS_PER_TOKEN))
         });
+        if matches!(self.kind, Kind::Grpc) && !(1.0..=1000.0).contains(&capacity) {
+            return Err(InvalidPolicy::new("max_tokens", capacity, "from 1 to 1000"));
+        }
         let capacity_units = units("capacity", capacity, MAX_UNITS, CAPACITY)?;
         if capacity_units == 0 {
-            return Err(invalid("capacity", capacity, CAPACITY));
-        }
-        if matches!(self.kind, Kind::Grpc) && !(1.0..=1000.0).contains(&capacity) {
-            return Err(invalid("max_tokens", capacity, "from 1 to 1000"));
+            return Err(InvalidPolicy::new("capacity", capacity, CAPACITY));
         }
         for (field, tokens, units) in [
             ("cost", self.costs[0], costs.connect),
@@ -222,7 +222,7 @@ impl RetryBudgetBuilder {
             ),
         ] {
             if units > capacity_units {
-                return Err(invalid(field, tokens, "at most the capacity"));
+                return Err(InvalidPolicy::new(field, tokens, "at most the capacity"));
             }
         }
         Ok(Rules {
@@ -250,10 +250,6 @@ fn index(kind: FailureKind) -> usize {
     }
 }
 
-fn invalid(field: &'static str, value: f64, allowed: &'static str) -> InvalidPolicy {
-    InvalidPolicy::new(field, value, allowed)
-}
-
 /// `tokens` in units, rounded to the nearest; an error if it is no number, out of range, or
 /// vanishes by the rounding.
 fn units(
@@ -265,7 +261,7 @@ fn units(
     let scaled = (tokens * f64::from(UNITS_PER_TOKEN)).round();
     let vanishes = scaled == 0.0 && tokens != 0.0;
     if vanishes || !(0.0..=f64::from(max)).contains(&scaled) {
-        return Err(invalid(field, tokens, allowed));
+        return Err(InvalidPolicy::new(field, tokens, allowed));
     }
     Ok(scaled as u32)
 }

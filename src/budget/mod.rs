@@ -22,6 +22,11 @@
 //! authorities that needed a retry lately have a bucket; for the others a success is one read as
 //! well. See [`RetryBudgetBuilder::slots`] for how their number is bounded.
 //!
+//! # Two more limits
+//!
+//! [`AdaptiveThrottle`] refuses requests, first attempts too, to a server that refuses most of
+//! them anyway. [`InFlightLimit`] caps how many retries run at once. Both are optional.
+//!
 //! # Differences from `tower::retry::budget`
 //!
 //! - `TpsBudget` divides one by the ratio and cuts off the rest, which makes 0.6 and 0.9 both
@@ -36,17 +41,23 @@
 //!
 //! [tower-rs/tower#857]: https://github.com/tower-rs/tower/issues/857
 
+mod board;
 mod bucket;
 mod builder;
+mod in_flight;
 mod scope;
 mod sync;
 mod table;
+mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
 
+pub(crate) use self::board::HintBoard;
 pub use self::{
     builder::RetryBudgetBuilder,
+    in_flight::InFlightLimit,
     scope::{KeyFn, KeyHasher, Scope, Slot},
+    throttle::{AdaptiveThrottle, AdaptiveThrottleBuilder, ThrottleStats},
 };
 
 use std::{

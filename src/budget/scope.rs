@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use http::{Uri, uri::Scheme};
+use http::Uri;
 
 /// Which requests share one bucket of a [`RetryBudget`](super::RetryBudget).
 ///
@@ -188,9 +188,9 @@ impl KeyHasher {
             self.state = before;
             host = after_user_info(host);
         }
-        let default = || match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => 80,
-            Some(scheme) if *scheme == Scheme::HTTPS => 443,
+        let default = || match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
             _ => 0,
         };
         self.mix(u64::from(port.unwrap_or_else(default)));

@@ -6,7 +6,7 @@ use super::{
     Cause,
     reading::{Reading, Stage},
 };
-use crate::body::ReplayError;
+use crate::{body::ReplayError, human::Human};
 
 /// The source of a [`RetryError`](crate::RetryError) whose last attempt took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl AttemptTimedOut {
 
 impl fmt::Display for AttemptTimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no response within {:.1?}", self.after)
+        write!(f, "no response within {}", Human(self.after))
     }
 }
 
@@ -53,7 +53,7 @@ impl DeadlinePassed {
 
 impl fmt::Display for DeadlinePassed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the deadline of {:.1?} passed", self.deadline)
+        write!(f, "the deadline of {} passed", Human(self.deadline))
     }
 }
 

@@ -37,8 +37,10 @@ mod tests;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backoff {
     kind: BackoffKind,
+    base: Duration,
+    // The base in seconds: as it was set, so that powers of it are urllib3's to the last digit.
+    factor: f64,
     // `Err` keeps a number of seconds that is not a duration, for `validate` to name.
-    base: Result<Duration, f64>,
     max: Result<Duration, f64>,
     jitter: Result<Jitter, f64>,
     multiplier: Option<f64>,
@@ -104,12 +106,11 @@ impl Backoff {
 
     /// urllib3's backoff: the first retry at once, then `factor * 2^(n-1)` seconds.
     ///
-    /// Jitter is never added to the first retry. The factor is kept to the nanosecond.
+    /// Jitter is never added to the first retry.
     pub fn urllib3(factor: f64) -> Self {
-        Self {
-            base: seconds(factor),
-            ..Self::new(BackoffKind::Urllib3, Duration::ZERO, Self::DEFAULT_MAX)
-        }
+        let mut backoff = Self::new(BackoffKind::Urllib3, Duration::ZERO, Self::DEFAULT_MAX);
+        backoff.set_factor(factor);
+        backoff
     }
 
     /// `base`, then multiplied each time by the [multiplier](Self::multiplier).
@@ -155,7 +156,8 @@ impl Backoff {
     fn new(kind: BackoffKind, base: Duration, max: Duration) -> Self {
         Self {
             kind,
-            base: Ok(base),
+            base,
+            factor: base.as_secs_f64(),
             max: Ok(max),
             jitter: Ok(Jitter::None),
             multiplier: None,
@@ -190,7 +192,8 @@ impl Backoff {
     ///
     /// A list has no base; [`validate`](Self::validate) refuses one.
     pub fn set_factor(&mut self, factor: f64) {
-        self.base = seconds(factor);
+        self.base = seconds(factor).unwrap_or_default();
+        self.factor = factor;
     }
 
     /// Sets the cap in seconds, as urllib3's `backoff_max` does.
@@ -217,7 +220,7 @@ impl Backoff {
     pub fn get_base(&self) -> Duration {
         match &self.kind {
             BackoffKind::List(waits) => waits.first().copied().unwrap_or_default(),
-            _ => self.base.unwrap_or_default(),
+            _ => self.base,
         }
     }
 
@@ -249,8 +252,7 @@ impl Backoff {
     pub fn validate(&self) -> Result<(), InvalidPolicy> {
         const SECONDS: &str = "a finite number of seconds >= 0";
 
-        let base = self
-            .base
+        seconds(self.factor)
             .map_err(|value| InvalidPolicy::new("backoff_factor", value, SECONDS))?;
         self.max
             .map_err(|value| InvalidPolicy::new("backoff_max", value, SECONDS))?;
@@ -274,10 +276,10 @@ impl Backoff {
                     "a list of at least one wait",
                 ));
             }
-            if !base.is_zero() {
+            if self.factor != 0.0 {
                 return Err(InvalidPolicy::new(
                     "backoff_factor",
-                    base.as_secs_f64(),
+                    self.factor,
                     "nothing: a list of waits has no factor",
                 ));
             }
@@ -349,8 +351,8 @@ impl Backoff {
     fn plain(&self, n: u32) -> Duration {
         let base = self.get_base();
         match &self.kind {
-            BackoffKind::Urllib3 => power(base, 2.0, n),
-            BackoffKind::Exponential => power(base, self.get_multiplier(), n),
+            BackoffKind::Urllib3 => self.power(2.0, n),
+            BackoffKind::Exponential => self.power(self.get_multiplier(), n),
             BackoffKind::Linear => base.saturating_mul(n),
             BackoffKind::Constant => base,
             BackoffKind::List(waits) => {
@@ -360,16 +362,17 @@ impl Backoff {
             BackoffKind::Fibonacci => fibonacci(base, n),
         }
     }
-}
 
-/// `base * multiplier^(n-1)`.
-fn power(base: Duration, multiplier: f64, n: u32) -> Duration {
-    let factor = multiplier.powi(i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX));
-    // Zero times infinity is not a number, and a float does not hold every duration.
-    if base.is_zero() || factor == 1.0 {
-        return base;
+    /// The base times `multiplier^(n-1)`.
+    fn power(&self, multiplier: f64, n: u32) -> Duration {
+        let by = multiplier.powi(i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX));
+        // A float does not hold every duration, and zero times infinity is not a number.
+        if by == 1.0 || self.factor == 0.0 {
+            self.base
+        } else {
+            saturating(self.factor * by)
+        }
     }
-    saturating(base.as_secs_f64() * factor)
 }
 
 /// `base` times the `n`-th Fibonacci number.

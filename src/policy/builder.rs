@@ -198,7 +198,14 @@ impl RetryPolicyBuilder {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        let settings = self.settings;
+        let mut settings = self.settings;
+        let never = |kind| settings.limits.get(kind) == Limit::Never;
+        if settings.preset == Preset::Urllib3
+            && (never(CountKind::Total) || never(CountKind::Redirect))
+        {
+            // urllib3's constructor does this, so that redirects are returned as they come.
+            *settings.limits.get_mut(CountKind::Redirect) = Limit::AtMost(0);
+        }
         if settings.preset != Preset::Urllib3 {
             for kind in CountKind::ALL {
                 if let Limit::AtMost(n @ ..=-1) = settings.limits.get(kind) {

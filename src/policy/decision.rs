@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 use http::{Method, StatusCode};
 
 use super::{CountKind, Gates, HintHeader, Limit};
-use crate::classify::Cause;
+use crate::{classify::Cause, human::Human};
 
 /// What becomes of a request after an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +122,8 @@ impl fmt::Display for WaitReason {
 pub enum Note {
     /// The header could not be understood, so it was ignored.
     HintIgnored(HintHeader),
+    /// The server still works at the first request with this idempotency key.
+    StillInProgress,
     /// A classifier took the outcome for transient.
     Reclassified {
         /// The classifier's name.
@@ -135,6 +137,9 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HintIgnored(header) => write!(f, "unreadable {header} ignored"),
+            Self::StillInProgress => {
+                f.write_str("the first request with this idempotency key is still in progress")
+            }
             Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
         }
     }
@@ -223,10 +228,19 @@ pub enum StopReason {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// The server says that the idempotency key was used for another request.
+    IdempotencyKeyReused,
     /// No mount matches the request's URL.
     NoMount,
     /// Retries are switched off for this request.
     Disabled,
+    /// The adaptive throttle refused the request: the server turns too many of them down.
+    Throttled,
+    /// As many retries as are allowed at once are in flight.
+    TooManyInFlight {
+        /// The limit.
+        max: u32,
+    },
     /// The inner service failed to become ready.
     NotReady,
     /// A policy of the user's own stopped, for this reason.
@@ -269,8 +283,11 @@ impl StopReason {
             Self::RetryAfterTooLong { .. } => "retry_after_too_long",
             Self::NotTransient { .. } => "not_transient",
             Self::Vetoed { .. } => "vetoed",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::NoMount => "no_mount",
             Self::Disabled => "disabled",
+            Self::Throttled => "throttled",
+            Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::NotReady => "not_ready",
             Self::Custom(_) => "custom",
         }
@@ -303,19 +320,35 @@ impl fmt::Display for StopReason {
             Self::BudgetExhausted => f.write_str("the shared retry budget is used up"),
             Self::DeadlineTooClose { left, needed } => write!(
                 f,
-                "the deadline is too close: {left:.1?} left, {needed:.1?} needed"
+                "the deadline is too close: {} left, {} needed",
+                Human(*left),
+                Human(*needed)
             ),
             Self::DeadlineExceeded { deadline } => {
-                write!(f, "the deadline of {deadline:.1?} passed")
+                write!(f, "the deadline of {} passed", Human(*deadline))
             }
             Self::RetryAfterTooLong { asked, cap } => write!(
                 f,
-                "the server asked to wait {asked:.1?}, `retry_after_max` is {cap:.1?}"
+                "the server asked to wait {}, `retry_after_max` is {}",
+                Human(*asked),
+                Human(*cap)
             ),
             Self::NotTransient { cause } => write!(f, "repeating cannot help: {cause}"),
             Self::Vetoed { by, because } => write!(f, "{by} forbids it: {because}"),
+            Self::IdempotencyKeyReused => {
+                f.write_str("the idempotency key was used for another request")
+            }
             Self::NoMount => f.write_str("no mount matches the URL"),
             Self::Disabled => f.write_str("retries are switched off for this request"),
+            Self::Throttled => {
+                f.write_str("refused by the adaptive throttle: the server turns too many down")
+            }
+            Self::TooManyInFlight { max } => {
+                write!(
+                    f,
+                    "{max} retries are in flight, as many as are allowed at once"
+                )
+            }
             Self::NotReady => f.write_str("the inner service failed to become ready"),
             Self::Custom(reason) => f.write_str(reason),
         }

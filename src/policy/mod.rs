@@ -34,7 +34,7 @@ mod retry_policy;
 mod rng;
 mod session;
 
-pub(crate) use self::overrides::{AnySession, select};
+pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
     Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Session, SharedPolicy,
@@ -34,6 +34,10 @@ pub struct RetryDisabled;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Idempotent;
+
+/// The header that makes a request idempotent whatever its method
+/// (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The session of a request: the layer's, or one that the request brought along.
 pub(crate) enum AnySession<T> {

@@ -239,8 +239,9 @@ fn find(header: HintHeader, headers: &HeaderMap, now: SystemTime) -> Found {
 /// The value of a `Retry-After` header as the time left from `now`.
 ///
 /// Both forms of RFC 9110, section 10.2.3, are read: a number of seconds, however long (it
-/// saturates), and a date in any of the three formats of section 5.6.7, from the year 1970 on. A
-/// date that has passed gives zero. Whitespace around the value is ignored.
+/// saturates), and a date in any of the three formats of section 5.6.7, from the year 1970 on
+/// (which is also where the two-digit years of the second format begin). A date that has passed
+/// gives zero. Whitespace around the value is ignored.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -272,6 +273,10 @@ fn seconds_or_date(value: &[u8], now: SystemTime) -> Option<Duration> {
 }
 
 fn date(value: &str) -> Option<SystemTime> {
+    // `httpdate` takes any byte for the space between the day and the time of RFC 850's form.
+    if value.ends_with("GMT") && value.as_bytes().iter().nth_back(12) != Some(&b' ') {
+        return None;
+    }
     // The grammar knows leap seconds, `httpdate` does not.
     const LEAP: &str = "23:59:60";
     if value.contains(LEAP) {

@@ -303,8 +303,7 @@ fn is_cheap_to_share() {
 
 /// One backoff of each kind.
 fn samples(base: Duration) -> Vec<Backoff> {
-    let mut urllib3 = Backoff::urllib3(0.0);
-    urllib3.base = Ok(base);
+    let urllib3 = Backoff::new(BackoffKind::Urllib3, base, Backoff::DEFAULT_MAX);
     vec![
         urllib3,
         Backoff::exponential(base),

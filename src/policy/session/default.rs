@@ -8,7 +8,7 @@ use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
-        Attempt, CountKind, Decision, Gate, Gates, Judgement, Note, Retry, Stop, StopReason,
+        Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
         WaitReason,
         retry_after::{Hint, retry_after},
     },
@@ -24,6 +24,8 @@ struct Found {
     safe: bool,
     /// What the server asks for.
     hint: Hint,
+    /// What the report should say of it.
+    note: Option<Note>,
 }
 
 impl RetrySession {
@@ -91,7 +93,10 @@ impl RetrySession {
             Hint::Absent
         };
         let asked = retry_after_alone(status) && !matches!(hint, Hint::Absent);
-        let transient = listed || asked || judged_retry;
+        let repeated = self.keyed && attempt.number() > 1;
+        // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
+        let in_progress = repeated && status == StatusCode::CONFLICT;
+        let transient = listed || asked || judged_retry || in_progress;
         let failed = status.is_client_error() || status.is_server_error();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         (transient || failed || forbidden).then(|| Found {
@@ -100,7 +105,14 @@ impl RetrySession {
             } else {
                 CountKind::Status
             },
-            not_transient: (!transient).then_some(StopReason::StatusNotListed { status }),
+            not_transient: (!transient).then_some(
+                if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
+                    StopReason::IdempotencyKeyReused
+                } else {
+                    StopReason::StatusNotListed { status }
+                },
+            ),
+            note: in_progress.then_some(Note::StillInProgress),
             safe: false,
             hint,
         })
@@ -120,6 +132,7 @@ impl RetrySession {
             not_transient: not_transient.filter(|_| !judged_retry),
             safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
             hint: Hint::Absent,
+            note: None,
         }
     }
 
@@ -135,7 +148,7 @@ impl RetrySession {
         };
 
         let transient = found.not_transient.is_none();
-        let mut note = None;
+        let mut note = found.note;
         match attempt.judgement() {
             Judgement::Forbid { by, because } => ask(
                 Gate::Classifiers,
@@ -167,11 +180,11 @@ impl RetrySession {
         }
         // The closure's borrow ended with the line above; from here gates are set directly.
         let limits = self.settings().limits;
-        if !limits.get(found.kind).allows_any()
-            && limits.get(found.kind) == crate::policy::Limit::Never
-            && reason.is_none()
-        {
-            reason = Some(StopReason::KindDisabled { kind: found.kind });
+        if reason.is_none() {
+            reason = [CountKind::Total, found.kind]
+                .into_iter()
+                .find(|kind| limits.get(*kind) == Limit::Never)
+                .map(|kind| StopReason::KindDisabled { kind });
         }
         let total_left = self.left(CountKind::Total).is_none_or(|left| left > 0);
         let kind_left = self.left(found.kind).is_none_or(|left| left > 0);

@@ -13,9 +13,9 @@ use crate::{
 };
 
 use super::{
-    Attempt, CountKind, Decision, Idempotent, Limit, Note, Preset, RequestHead, RetryAfterMode,
-    RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind, retry_after::Hint,
-    retry_policy::Settings,
+    Attempt, CountKind, Decision, IDEMPOTENCY_KEY, Idempotent, Limit, Note, Preset, RequestHead,
+    RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind,
+    retry_after::Hint, retry_policy::Settings,
 };
 
 /// One request under a [`RetryPolicy`].
@@ -32,6 +32,8 @@ pub struct RetrySession {
     rng: Option<Rng>,
     method_allowed: bool,
     idempotent: bool,
+    /// The request carries an idempotency key that matters.
+    keyed: bool,
     /// The request's bucket, if the policy has a budget.
     slot: Option<Slot>,
     /// What the retry that was decided on costs; `None` if it is free.
@@ -54,16 +56,14 @@ impl RetrySession {
         let settings = &policy.inner.settings;
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
-        let (method_allowed, idempotent) = match settings.preset {
-            Preset::Urllib3 => (settings.methods.contains_upper(request.method()), marked),
-            Preset::Default => {
-                let allowed = settings.methods.contains(request.method());
-                // The header is looked for only where it matters.
-                let idempotent =
-                    marked || !allowed && request.headers().contains_key("idempotency-key");
-                (allowed, idempotent)
-            }
+        let method_allowed = match settings.preset {
+            Preset::Urllib3 => settings.methods.contains_upper(request.method()),
+            Preset::Default => settings.methods.contains(request.method()),
         };
+        // The header is looked for only where it matters.
+        let keyed = settings.preset == Preset::Default
+            && !method_allowed
+            && request.headers().contains_key(IDEMPOTENCY_KEY);
         Self {
             slot: settings
                 .budget
@@ -78,7 +78,8 @@ impl RetrySession {
             previous: Duration::ZERO,
             rng: policy.rng(),
             method_allowed,
-            idempotent,
+            idempotent: marked || keyed,
+            keyed,
             policy,
         }
     }

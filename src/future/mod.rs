@@ -1,9 +1,12 @@
 //! [`ResponseFuture`]: the attempt loop, and the only place that sleeps, reads a clock or drops
 //! a response.
 
+mod clock;
+mod held;
+mod progress;
+
 use std::{
     future::Future,
-    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,21 +14,29 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{Method, Request, Response, Uri, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tower_service::Service;
 
+pub(crate) use self::held::Held;
+use self::{
+    clock::{Clock, Limit},
+    progress::Progress,
+};
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
     classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
-    observe,
-    policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
+    guards::Guards,
+    policy::{
+        AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason,
+        WaitReason,
+    },
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
-    settings::{AttemptInfo, Settings},
+    settings::{AttemptInfo, Brought, Settings},
     snapshot::Snapshot,
 };
 
@@ -40,24 +51,29 @@ pin_project! {
         E: Session,
     {
         #[pin]
-        state: State<F, D>,
+        state: State<F, D, Held<S, B>>,
         kept: Kept<S, V>,
         session: CommitGuard<E>,
         settings: Arc<Settings>,
         clock: Clock,
+        outer_attempt: Option<u32>,
+        guards: Option<Box<Guards>>,
         // Boxed, since most requests never need it.
         progress: Option<Box<Progress>>,
-        body: PhantomData<fn() -> B>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, D> {
+    enum State<F, D, H> {
+        /// Waiting to send the first attempt, because the server asked another request to wait.
+        Held { held: Option<Box<H>> },
+        /// Refused by the throttle.
+        Refused,
         /// Polling the response of the attempt in flight.
         Called { #[pin] future: F },
         /// Reading a failed response to its end, so that its connection can be used again.
-        Draining { body: Pin<Box<D>>, left: u64 },
+        Draining { body: Pin<Box<D>>, left: u64, until: Option<Instant> },
         /// Waiting for the next attempt's time. Nothing is held.
         Waiting,
         /// Polling the inner service until it is ready for the next attempt.
@@ -84,6 +100,16 @@ pub(crate) struct Tools<S, V> {
     service: S,
     head: Snapshot,
     body: V,
+}
+
+/// How a request starts.
+pub(crate) enum Start<F, S, B> {
+    /// Its first attempt is on the way.
+    Called(F),
+    /// Its first attempt is held back.
+    Held(Box<Held<S, B>>),
+    /// It is not sent.
+    Refused,
 }
 
 /// An attempt's end.
@@ -136,17 +162,24 @@ impl<S, V> Kept<S, V> {
 
 impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
     pub(crate) fn new(
-        future: F,
+        start: Start<F, S, B>,
         session: AnySession<E>,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
+        brought: Brought,
+        guards: Option<Box<Guards>>,
     ) -> Self {
-        let mut clock = Clock::default();
-        if settings.has_time_limits() {
-            clock.start_attempt(Instant::now());
-        }
+        let mut clock = Clock::start(settings, brought.deadline);
+        let state = match start {
+            Start::Called(future) => State::Called { future },
+            Start::Held(held) => {
+                clock.start_waiting();
+                State::Held { held: Some(held) }
+            }
+            Start::Refused => State::Refused,
+        };
         Self {
-            state: State::Called { future },
+            state,
             kept,
             session: CommitGuard {
                 session,
@@ -154,8 +187,9 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             },
             settings: Arc::clone(settings),
             clock,
+            outer_attempt: brought.outer_attempt,
+            guards,
             progress: None,
-            body: PhantomData,
         }
     }
 }
@@ -175,6 +209,51 @@ where
         loop {
             let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
+                StateProj::Refused => {
+                    this.state.set(State::Done);
+                    return Poll::Ready(Err(self.unsent(StopReason::Throttled)));
+                }
+                StateProj::Held { held } => {
+                    let Some(first) = held else {
+                        unreachable!("a request that was held back is sent once")
+                    };
+                    let now = Instant::now();
+                    if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
+                        if let Some(left) = this.clock.left(now)
+                            && left <= wait
+                        {
+                            this.state.set(State::Done);
+                            let needed = wait;
+                            let stop = StopReason::DeadlineTooClose { left, needed };
+                            return Poll::Ready(Err(self.unsent(stop)));
+                        }
+                        ready!(this.clock.poll_until(now.checked_add(wait), cx));
+                        // The server may have asked for more in the meantime.
+                        continue;
+                    }
+                    match first.service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(self.not_ready(error.into())));
+                        }
+                        Poll::Pending => {
+                            ready!(this.clock.poll_until(this.clock.deadline(), cx));
+                            let deadline = this.clock.limit.unwrap_or_default();
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
+                        }
+                    }
+                    if let Some(first) = held.take() {
+                        let Held {
+                            mut service,
+                            request,
+                        } = *first;
+                        let future = service.call(request);
+                        this.clock.start_attempt(now);
+                        this.state.set(State::Called { future });
+                    }
+                }
                 StateProj::Called { future } => {
                     let ended = match future.poll(cx) {
                         Poll::Ready(Ok(response)) => {
@@ -184,6 +263,10 @@ where
                                 && session.is_final(response.status(), response.headers())
                             {
                                 session.succeeded();
+                                if let Some(guards) = this.guards {
+                                    let now = Instant::now().into_std();
+                                    guards.answered(response.status(), now);
+                                }
                                 this.state.set(State::Done);
                                 return Poll::Ready(Ok(response));
                             }
@@ -206,9 +289,9 @@ where
                         Next::Wait(body) => self.as_mut().wait(body),
                     }
                 }
-                StateProj::Draining { body, left } => {
+                StateProj::Draining { body, left, until } => {
                     if !drained(body, left, cx) {
-                        ready!(this.clock.poll_timer(cx));
+                        ready!(this.clock.poll_until(*until, cx));
                     }
                     this.state.set(State::Waiting);
                     let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
@@ -216,25 +299,28 @@ where
                 }
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
-                    this.clock.set_timer(this.clock.deadline(this.settings));
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
                     let Kept::All(tools) = this.kept else {
                         unreachable!("a request of which nothing was kept is never retried")
                     };
-                    match tools.service.poll_ready(cx) {
+                    let deadline = this.clock.deadline();
+                    // An attempt that cannot be waited for is not sent.
+                    let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        Poll::Pending
+                    } else {
+                        tools.service.poll_ready(cx)
+                    };
+                    match ready {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.not_ready(error.into())));
                         }
                         Poll::Pending => {
-                            if this.settings.deadline.is_none() {
-                                return Poll::Pending;
-                            }
-                            ready!(this.clock.poll_timer(cx));
-                            let deadline = this.settings.deadline.unwrap_or_default();
+                            ready!(this.clock.poll_until(deadline, cx));
+                            let deadline = this.clock.limit.unwrap_or_default();
                             this.state.set(State::Done);
                             return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
                         }
@@ -263,6 +349,9 @@ where
         let now = Instant::now();
         let (offset, took, elapsed) = this.clock.end_attempt(now);
         let session = &mut this.session.session;
+        if let (Some(guards), Ended::Response(response)) = (&this.guards, &ended) {
+            guards.answered(response.status(), now.into_std());
+        }
         let number = this.progress.as_ref().map_or(1, |progress| progress.number);
 
         // What happened, and what everybody makes of it.
@@ -341,9 +430,14 @@ where
             wait: None,
             gates: crate::policy::Gates::default(),
             note: None,
+            inner_attempts: inner_attempts(&ended),
         };
         let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
         });
         progress.quickest = progress.quickest.min(took);
 
@@ -351,15 +445,23 @@ where
             Decision::Accept => Stop::because(StopReason::Succeeded),
             Decision::Stop(stop) => stop,
             Decision::Retry(mut retry) => {
-                let left = this.clock.left(settings, now);
+                let left = this.clock.left(now);
                 match last_gates(
                     &mut retry,
                     this.kept,
                     this.session,
+                    this.guards,
                     (left, settings.min_attempt.max(progress.quickest)),
                     now,
                 ) {
                     Ok(()) => {
+                        if let Some(guards) = this.guards {
+                            if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) =
+                                retry.why
+                            {
+                                guards.hinted(now.into_std(), retry.wait);
+                            }
+                        }
                         record.gates = retry.gates;
                         record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
@@ -392,6 +494,11 @@ where
                 }
             }
         };
+        if let (Some(guards), StopReason::RetryAfterTooLong { asked, .. }) =
+            (&this.guards, &stop.reason)
+        {
+            guards.hinted(now.into_std(), *asked);
+        }
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
@@ -422,6 +529,7 @@ where
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
         if let Kept::All(tools) = this.kept {
+            tools.head.settle();
             tools.body.retire();
             tools.head.settle();
         }
@@ -434,11 +542,10 @@ where
         {
             let body = Box::pin(body);
             let left = drain.bytes;
-            this.state.set(State::Draining { body, left });
-            let deadline = this.clock.deadline(this.settings);
+            let deadline = this.clock.deadline();
             let until = Instant::now().checked_add(drain.time);
-            this.clock
-                .set_timer(until.into_iter().chain(deadline).min());
+            let until = until.into_iter().chain(deadline).min();
+            this.state.set(State::Draining { body, left, until });
         } else {
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting);
@@ -461,16 +568,23 @@ where
         progress.number = progress.number.saturating_add(1);
         let info = AttemptInfo {
             number: progress.number,
+            previous: progress.previous,
             elapsed: this.clock.elapsed(now),
+            left: this.clock.left(now),
         };
         let mut parts = tools.head.restore(progress.last);
         parts.extensions.insert(info);
+        if let Some(name) = &this.settings.attempt_header {
+            let retries = HeaderValue::from(info.number - 1);
+            parts.headers.insert(name.clone(), retries);
+        }
         if let Some(before_retry) = &this.settings.before_retry {
             before_retry(&mut parts, &info);
         }
         let body = match tools.body.next(&parts, progress.last) {
             Ok(body) => body,
             Err(error) => {
+                this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let (reason, source) = refused(error);
                 let report = progress.finish(reason, info.elapsed, this.settings);
@@ -490,9 +604,15 @@ where
 
     fn deadline_exceeded(self: Pin<&mut Self>, deadline: Duration, in_attempt: bool) -> RetryError {
         let this = self.project();
-        let (offset, took, elapsed) = this.clock.end_attempt(Instant::now());
+        let now = Instant::now();
+        let (offset, took, elapsed) = this.clock.end_attempt(now);
+        this.session.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
         });
         if in_attempt {
             progress.report.attempts.push(AttemptRecord {
@@ -511,6 +631,7 @@ where
                     gates
                 },
                 note: None,
+                inner_attempts: None,
             });
         }
         let last = progress
@@ -522,11 +643,30 @@ where
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
     }
 
+    /// The end of a request of which nothing was sent.
+    fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
+        let this = self.project();
+        let kind = match stop {
+            StopReason::Throttled => RetryErrorKind::Throttled,
+            _ => RetryErrorKind::DeadlineExceeded,
+        };
+        let elapsed = this.clock.elapsed(Instant::now());
+        let (method, uri) = (this.kept.method().clone(), this.kept.uri());
+        let mut progress = Progress::new(method, uri, *this.outer_attempt);
+        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
+    }
+
     fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
         let this = self.project();
-        let elapsed = this.clock.elapsed(Instant::now());
+        let now = Instant::now();
+        let elapsed = this.clock.elapsed(now);
+        this.session.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(this.kept.method().clone(), this.kept.uri()))
+            Box::new(Progress::new(
+                this.kept.method().clone(),
+                this.kept.uri(),
+                *this.outer_attempt,
+            ))
         });
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
@@ -540,6 +680,7 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     retry: &mut Retry,
     kept: &Kept<S, V>,
     session: &mut CommitGuard<E>,
+    guards: &mut Option<Box<Guards>>,
     (left, attempt): (Option<Duration>, Duration),
     now: Instant,
 ) -> Result<(), StopReason> {
@@ -562,6 +703,11 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
         }
     }
     answer?;
+    if let Some(guards) = guards {
+        let admitted = guards.admit_retry(now.into_std());
+        retry.gates.set(Gate::Throttle, admitted.is_ok());
+        admitted?;
+    }
     match session.session.commit(now.into_std()) {
         Ok(asked) => {
             session.committed = true;
@@ -575,6 +721,16 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
             Err(reason)
         }
     }
+}
+
+/// How many attempts a retry layer further in made.
+fn inner_attempts<D>(ended: &Ended<D>) -> Option<u32> {
+    let report = match ended {
+        Ended::Response(response) => response.extensions().get::<RetryReport>()?,
+        Ended::Error(error) => error.downcast_ref::<RetryError>()?.report(),
+        Ended::TimedOut(_) => return None,
+    };
+    u32::try_from(report.attempts.len()).ok()
 }
 
 /// A body that cannot be sent again, as a reason and, where there is one, an error.
@@ -621,164 +777,11 @@ impl<E: Session> Drop for CommitGuard<E> {
     }
 }
 
-/// What is remembered of the attempts so far, for the report and the error.
-struct Progress {
-    report: RetryReport,
-    /// The number of the attempt in flight.
-    number: u32,
-    /// When the next attempt is due; `None` if it is due at once.
-    wake_at: Option<Instant>,
-    /// Whether the next attempt is certainly the last one.
-    last: bool,
-    /// The error of the last attempt, if it failed without a response.
-    last_error: Option<BoxError>,
-    /// The shortest time that an attempt took.
-    quickest: Duration,
-}
-
-impl Progress {
-    fn new(method: Method, uri: &Uri) -> Self {
-        Self {
-            report: RetryReport::new(method, uri),
-            number: 1,
-            wake_at: None,
-            last: false,
-            last_error: None,
-            quickest: Duration::MAX,
-        }
-    }
-
-    fn retrying(
-        &mut self,
-        record: AttemptRecord,
-        settings: &Settings,
-        retry: &Retry,
-        now: Instant,
-    ) {
-        observe::retry(settings, &self.report.method, &self.report.url, &record);
-        self.report.attempts.push(record);
-        self.last = retry.last;
-        self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
-    }
-
-    fn finish(&mut self, stop: StopReason, elapsed: Duration, settings: &Settings) -> RetryReport {
-        let empty = RetryReport::without_request();
-        let mut report = std::mem::replace(&mut self.report, empty);
-        report.stop = stop;
-        report.elapsed = elapsed;
-        observe::finished(settings, &report);
-        report
-    }
-}
-
-/// As good as never, and small enough to be added to any instant.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-/// The request's clock and its one timer.
-///
-/// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
-/// that succeeds at its first poll reads no clock.
-#[derive(Default)]
-struct Clock {
-    started: Option<Instant>,
-    attempt: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-    armed: bool,
-}
-
-/// Which time limit an attempt ran into.
-enum Limit {
-    Attempt(Duration),
-    Deadline(Duration),
-}
-
-impl Clock {
-    fn start_attempt(&mut self, now: Instant) {
-        self.started.get_or_insert(now);
-        self.attempt = Some(now);
-        self.armed = false;
-    }
-
-    /// The attempt's offset from the start, how long it took, and the time since the start.
-    fn end_attempt(&mut self, now: Instant) -> (Duration, Duration, Duration) {
-        let started = *self.started.get_or_insert(now);
-        let attempt = self.attempt.take().unwrap_or(now);
-        self.armed = false;
-        (
-            attempt.duration_since(started),
-            now.duration_since(attempt),
-            now.duration_since(started),
-        )
-    }
-
-    fn elapsed(&self, now: Instant) -> Duration {
-        self.started
-            .map_or(Duration::ZERO, |started| now.duration_since(started))
-    }
-
-    fn deadline(&self, settings: &Settings) -> Option<Instant> {
-        self.started?.checked_add(settings.deadline?)
-    }
-
-    fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
-        Some(self.deadline(settings)?.duration_since(now))
-    }
-
-    /// Sets the timer; `None` is a time that has come.
-    fn set_timer(&mut self, at: Option<Instant>) {
-        self.armed = at.is_some();
-        if let Some(at) = at {
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(at),
-                None => self.timer = Some(Box::pin(sleep_until(at))),
-            }
-        }
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.timer {
-            Some(timer) if self.armed => {
-                ready!(timer.as_mut().poll(cx));
-                self.armed = false;
-                Poll::Ready(())
-            }
-            _ => Poll::Ready(()),
-        }
-    }
-
-    /// The attempt in flight is pending: waits for the first of its time limits.
-    fn poll_attempt(&mut self, settings: &Settings, cx: &mut Context<'_>) -> Poll<Limit> {
-        let attempt = match self.attempt {
-            Some(attempt) => attempt,
-            None => {
-                let now = Instant::now();
-                self.start_attempt(now);
-                now
-            }
-        };
-        if !settings.has_time_limits() {
-            return Poll::Pending;
-        }
-        let own = settings
-            .attempt_timeout
-            .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
-        let all = self.deadline(settings).zip(settings.deadline);
-        let (at, limit) = match (own, all) {
-            (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
-            (Some(own), _) => own,
-            (None, Some((all, after))) => (all, Limit::Deadline(after)),
-            (None, None) => return Poll::Pending,
-        };
-        if !self.armed {
-            self.set_timer(Some(at));
-        }
-        self.poll_timer(cx).map(|()| limit)
-    }
-}
-
 impl<S, F, E: Session, B, V, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
+            State::Held { .. } => "held",
+            State::Refused => "refused",
             State::Called { .. } => "called",
             State::Draining { .. } => "draining",
             State::Waiting => "waiting",

@@ -1,0 +1,7 @@
+//! Chapters about using the layer; there is no code in here.
+//!
+//! - [`ordering`]: what it means for another layer to be above or below the retries.
+//! - [`testing`]: how a client's retries are tested, in milliseconds and without a socket.
+
+pub mod ordering;
+pub mod testing;

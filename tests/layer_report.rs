@@ -1,0 +1,519 @@
+//! What the caller is told: nothing on success, everything else otherwise.
+
+mod probe;
+
+use std::{error::Error, fmt, io, task::Poll, time::Duration};
+
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use tokio::time;
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok};
+use tower_http_retry::{
+    AttemptOutcome, RetryError, RetryErrorKind, RetryLayer, RetryReport,
+    classify::{Cause, FailureKind, Opinion, Outcome},
+    policy::{
+        Backoff, CountKind, Gate, HintHeader, Note, Policy, RetryPolicy, StopReason, WaitReason,
+    },
+};
+use tower_test::mock;
+
+use probe::{
+    Bookkeeper, MS, Req, Res, answer, every, get, is_ok, refused, report, request, reset, sent,
+    start,
+};
+
+/// What the service does with one attempt, each of which takes 5 ms.
+enum Act {
+    Answer(Res),
+    Fail(tower_http_retry::BoxError),
+}
+
+/// Plays `acts`, passing over all waits, and returns how the request ended.
+async fn play<P: Policy + Clone>(
+    layer: RetryLayer<P>,
+    request: Req,
+    acts: Vec<Act>,
+) -> Result<Res, RetryError> {
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, request);
+    let mut acts = acts.into_iter();
+    loop {
+        if let Poll::Ready(result) = future.poll() {
+            assert!(acts.next().is_none(), "it ended early: {result:?}");
+            return result;
+        }
+        let Poll::Ready(next) = handle.poll_request() else {
+            time::advance(MS).await;
+            continue;
+        };
+        let (_, respond) = next.expect("the service is alive");
+        time::advance(5 * MS).await;
+        match acts.next().expect("another act") {
+            Act::Answer(response) => respond.send_response(response),
+            Act::Fail(error) => respond.send_error(error),
+        }
+    }
+}
+
+fn with_header(status: u16, name: &'static str, value: &'static str) -> Res {
+    let mut response = answer(status);
+    let value = HeaderValue::from_static(value);
+    response.headers_mut().insert(name, value);
+    response
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_at_once_has_no_report() {
+    for status in [200, 201, 204, 206, 301, 304] {
+        for layer in [
+            RetryLayer::new(every(100 * MS)),
+            RetryLayer::new(every(100 * MS))
+                .deadline(1000 * MS)
+                .attempt_timeout(100 * MS),
+            RetryLayer::new(every(100 * MS)).classify(|_: &Outcome<'_>| Opinion::NoOpinion),
+        ] {
+            let response = play(layer, get(), vec![Act::Answer(answer(status))]).await;
+            let response = response.expect("a response");
+            assert_eq!(response.status().as_u16(), status);
+            assert!(response.extensions().is_empty());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_404_has_a_report_that_says_that_its_status_is_not_listed() {
+    let response = play(
+        RetryLayer::new(every(100 * MS)),
+        get(),
+        vec![Act::Answer(answer(404))],
+    )
+    .await
+    .expect("a response");
+    let report = report(&response);
+    let status = StatusCode::NOT_FOUND;
+    assert_eq!(report.stop, StopReason::StatusNotListed { status });
+    assert_eq!(report.attempt_count(), 1);
+    assert_eq!(report.retry_count(), 0);
+    let attempt = &report.attempts[0];
+    assert_eq!(attempt.outcome, AttemptOutcome::Response(status));
+    assert_eq!(attempt.gates.get(Gate::Transient), Some(false));
+    assert_eq!(
+        attempt.gates.failed().collect::<Vec<_>>(),
+        [Gate::Transient]
+    );
+    assert_eq!((attempt.wait, &attempt.note), (None, &None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_tells_every_attempt_and_every_wait_and_why() {
+    let policy = RetryPolicy::builder()
+        .total(5)
+        .unprocessed(0)
+        .backoff(Backoff::list([0, 40, 80].map(|n| n * MS)))
+        .build()
+        .expect("valid");
+    let response = play(
+        RetryLayer::new(policy),
+        get(),
+        vec![
+            Act::Fail(refused()),
+            Act::Answer(with_header(503, "retry-after", "soon")),
+            Act::Answer(with_header(429, "retry-after", "1")),
+            Act::Fail(reset()),
+            Act::Answer(answer(200)),
+        ],
+    )
+    .await
+    .expect("a response");
+    assert!(is_ok(&response));
+    let report = report(&response);
+    assert_eq!(report.method, Method::GET);
+    assert_eq!(report.url, "http://a.test/x");
+    assert_eq!(report.stop, StopReason::Succeeded);
+    assert_eq!(report.elapsed, (5 + 5 + 40 + 5 + 1000 + 5 + 80 + 5) * MS);
+    assert_eq!(report.waited(), (40 + 1000 + 80) * MS);
+    assert_eq!((report.attempt_count(), report.retry_count()), (5, 4));
+    // Refused: not sent; 503 and 429: who knows; reset: who knows; 200: yes.
+    assert_eq!(report.effects(), 1..=4);
+
+    let attempts = &report.attempts;
+    assert!(attempts.iter().map(|attempt| attempt.number).eq(1..=5));
+    assert!(attempts.iter().all(|attempt| attempt.took == 5 * MS));
+    let started = attempts.iter().map(|attempt| attempt.started);
+    assert!(started.eq([0, 5, 50, 1055, 1140].map(|n| n * MS)));
+
+    let waits: Vec<_> = attempts
+        .iter()
+        .map(|attempt| {
+            attempt
+                .wait
+                .map(|wait| (wait.planned, wait.why, wait.charged))
+        })
+        .collect();
+    let (connect, read) = (Some(CountKind::Connect), Some(CountKind::Read));
+    let status = Some(CountKind::Status);
+    let hint = WaitReason::ServerHint(HintHeader::RetryAfter);
+    assert_eq!(
+        waits,
+        [
+            Some((Duration::ZERO, WaitReason::Immediate, connect)),
+            Some((40 * MS, WaitReason::Backoff, status)),
+            Some((1000 * MS, hint, status)),
+            Some((80 * MS, WaitReason::Backoff, read)),
+            None,
+        ]
+    );
+
+    let notes: Vec<_> = attempts.iter().map(|attempt| &attempt.note).collect();
+    let ignored = Some(Note::HintIgnored(HintHeader::RetryAfter));
+    assert_eq!(notes, [&None, &ignored, &None, &None, &None]);
+
+    let outcomes: Vec<_> = attempts.iter().map(|attempt| &attempt.outcome).collect();
+    let failed = |kind, cause, error: &str| AttemptOutcome::Failed {
+        kind,
+        cause,
+        error: error.to_owned(),
+    };
+    assert_eq!(
+        outcomes,
+        [
+            &failed(
+                FailureKind::Connect,
+                Cause::ConnectionRefused,
+                "connection refused"
+            ),
+            &AttemptOutcome::Response(StatusCode::SERVICE_UNAVAILABLE),
+            &AttemptOutcome::Response(StatusCode::TOO_MANY_REQUESTS),
+            &failed(
+                FailureKind::Read,
+                Cause::ConnectionReset,
+                "connection reset"
+            ),
+            &AttemptOutcome::Response(StatusCode::OK),
+        ]
+    );
+
+    for attempt in &attempts[..4] {
+        for gate in [
+            Gate::Transient,
+            Gate::Method,
+            Gate::Count,
+            Gate::Total,
+            Gate::Body,
+            Gate::Budget,
+        ] {
+            assert_eq!(attempt.gates.get(gate), Some(true), "{gate} {attempt:?}");
+        }
+        // There is no deadline and no classifier.
+        for gate in [Gate::Deadline, Gate::Classifiers, Gate::Idempotency] {
+            assert_eq!(attempt.gates.get(gate), None, "{gate}");
+        }
+    }
+    assert_eq!(attempts[2].gates.get(Gate::Hint), Some(true));
+    assert_eq!(attempts[3].gates.get(Gate::Hint), None);
+    assert_eq!(attempts[4].gates.iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gates_of_a_stop_say_which_one_failed() {
+    let two = RetryPolicy::builder().total(2).backoff(Backoff::none());
+    let last = |result: Result<Res, RetryError>| {
+        let response = result.expect("a response");
+        let report = report(&response);
+        let attempt = report.attempts.last().expect("some");
+        (
+            report.stop.name(),
+            attempt.gates.failed().collect::<Vec<_>>(),
+        )
+    };
+    let failures = || (0..3).map(|_| Act::Answer(answer(503))).collect();
+
+    let layer = RetryLayer::new(two.build().expect("valid"));
+    let (stop, failed) = last(play(layer, get(), failures()).await);
+    assert_eq!((stop, &*failed), ("count_exhausted", &[Gate::Total][..]));
+
+    let one_kind = RetryPolicy::builder().status(2).backoff(Backoff::none());
+    let layer = RetryLayer::new(one_kind.build().expect("valid"));
+    let (stop, failed) = last(play(layer, get(), failures()).await);
+    assert_eq!((stop, &*failed), ("count_exhausted", &[Gate::Count][..]));
+
+    let layer = RetryLayer::new(Bookkeeper::new(Duration::ZERO, 2));
+    let (stop, failed) = last(play(layer, get(), failures()).await);
+    assert_eq!((stop, &*failed), ("budget_exhausted", &[Gate::Budget][..]));
+
+    let layer = RetryLayer::new(every(100 * MS)).deadline(300 * MS);
+    let (stop, failed) = last(play(layer, get(), failures()).await);
+    assert_eq!(
+        (stop, &*failed),
+        ("deadline_too_close", &[Gate::Deadline][..])
+    );
+
+    let slow = vec![
+        Act::Answer(answer(503)),
+        Act::Answer(answer(503)),
+        Act::Answer(with_header(503, "retry-after", "61")),
+    ];
+    let (stop, failed) = last(play(RetryLayer::new(every(MS)), get(), slow).await);
+    assert_eq!(
+        (stop, &*failed),
+        ("retry_after_too_long", &[Gate::Hint][..])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_prints_as_a_timeline() {
+    let policy = RetryPolicy::builder()
+        .backoff(Backoff::list([0, 40, 80].map(|n| n * MS)))
+        .build()
+        .expect("valid");
+    let acts = |last| {
+        vec![
+            Act::Fail(refused()),
+            Act::Answer(with_header(503, "retry-after", "soon")),
+            Act::Answer(with_header(429, "retry-after", "20")),
+            Act::Answer(answer(last)),
+        ]
+    };
+    let response = play(RetryLayer::new(policy.clone()), get(), acts(200)).await;
+    assert_eq!(
+        report(&response.expect("a response")).to_string(),
+        "\
+GET http://a.test/x: succeeded after 4 attempts in 20.1 s
+  #1  +0 ms    connect: connection refused (connection refused), took 5.0 ms
+      no wait: immediate
+  #2  +5.0 ms  503 Service Unavailable, took 5.0 ms
+      note: unreadable retry-after ignored
+      wait 40 ms: backoff
+  #3  +50 ms   429 Too Many Requests, took 5.0 ms
+      wait 20.0 s: retry-after
+  #4  +20.1 s  200 OK, took 5.0 ms"
+    );
+    let response = play(RetryLayer::new(policy), get(), acts(503)).await;
+    let text = report(&response.expect("a response")).to_string();
+    let (first, rest) = text.split_once('\n').expect("more lines");
+    assert_eq!(
+        first,
+        "GET http://a.test/x: gave up after 4 attempts in 20.1 s"
+    );
+    assert!(
+        rest.ends_with(
+            "
+  #4  +20.1 s  503 Service Unavailable, took 5.0 ms
+  stopped: `total` is used up (3 retries)"
+        ),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_holds_no_secrets() {
+    #[derive(Debug)]
+    struct Leaky;
+    impl fmt::Display for Leaky {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("error sending request for http://joe:s3cr3t@a.test/p?token=s3cr3t")
+        }
+    }
+    impl Error for Leaky {}
+
+    let request = Request::get("http://joe:s3cr3t@a.test/p?token=s3cr3t")
+        .body(Full::default())
+        .expect("valid");
+    let acts = (0..4).map(|_| Act::Fail(Box::new(Leaky))).collect();
+    let error = play(RetryLayer::new(every(MS)), request, acts).await;
+    let error = error.expect_err("it fails");
+    assert_eq!(error.report().url, "http://a.test/p");
+    for text in [
+        error.to_string(),
+        error.report().to_string(),
+        format!("{:?}", error.report()),
+    ] {
+        assert!(!text.contains("s3cr3t"), "{text}");
+        assert!(text.contains("http://a.test/p"), "{text}");
+    }
+}
+
+/// An error with a cause of its own.
+#[derive(Debug)]
+struct Outer(io::Error);
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_error_is_kept_as_it_was_with_all_of_its_chain() {
+    let acts = [
+        io::ErrorKind::ConnectionRefused,
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+    ];
+    let acts = acts.map(|kind| Act::Fail(Box::new(Outer(kind.into()))));
+    let error = play(RetryLayer::new(every(MS)), get(), acts.into()).await;
+    let error = error.expect_err("it fails");
+    assert_eq!(error.kind(), RetryErrorKind::Failed);
+    assert_eq!(error.stop_reason(), &error.report().stop);
+    let (kind, limit) = (CountKind::Total, 3);
+    assert_eq!(
+        *error.stop_reason(),
+        StopReason::CountExhausted { kind, limit }
+    );
+    assert!(error.readiness_error().is_none());
+    assert_eq!(
+        error.to_string(),
+        "GET http://a.test/x failed after 4 attempts: `total` is used up (3 retries); \
+         last attempt: connection reset"
+    );
+
+    let outer = error.downcast_inner::<Outer>().expect("it");
+    assert_eq!(outer.0.kind(), io::ErrorKind::ConnectionReset);
+    assert!(error.downcast_inner::<io::Error>().is_none(), "not below");
+    let source = error.source().expect("outer");
+    assert!(std::ptr::eq(
+        source.downcast_ref::<Outer>().expect("it"),
+        outer
+    ));
+    let below = source.source().expect("inner").downcast_ref::<io::Error>();
+    assert_eq!(below.expect("it").kind(), io::ErrorKind::ConnectionReset);
+
+    let texts: Vec<_> = error
+        .report()
+        .attempts
+        .iter()
+        .map(|attempt| attempt.outcome.to_string())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "connect: connection refused (outer: connection refused)",
+            "read: broken pipe (outer: broken pipe)",
+            "read: unexpected end of the stream (outer: unexpected end of file)",
+            "read: connection reset (outer: connection reset)",
+        ]
+    );
+    assert!(error.into_inner().expect("it").is::<Outer>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_cannot_be_retried_is_wrapped_with_its_report_too() {
+    let act = || vec![Act::Fail(reset())];
+    let layer = RetryLayer::new(every(MS));
+    let error = play(layer, request("POST"), act()).await.expect_err("it");
+    assert_eq!(error.kind(), RetryErrorKind::Failed);
+    let method = Method::POST;
+    assert_eq!(
+        *error.stop_reason(),
+        StopReason::MethodNotAllowed { method }
+    );
+    assert!(error.downcast_inner::<io::Error>().is_some());
+    assert_eq!(error.report().attempt_count(), 1);
+    assert_eq!(
+        error.to_string(),
+        "POST http://a.test/x failed after 1 attempt: POST is not in `allowed_methods` and the \
+         request may have been applied; last attempt: connection reset"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_status_is_an_error_only_where_that_is_asked_for() {
+    let failures = || (0..4).map(|_| Act::Answer(answer(503))).collect();
+    let policy = |raise| {
+        let policy = RetryPolicy::builder().backoff(Backoff::none());
+        policy.raise_on_status(raise).build().expect("valid")
+    };
+    let response = play(RetryLayer::new(policy(false)), get(), failures()).await;
+    assert_eq!(response.expect("a response").status(), 503);
+
+    let error = play(RetryLayer::new(policy(true)), get(), failures()).await;
+    let error = error.expect_err("an error");
+    assert_eq!(error.kind(), RetryErrorKind::Status);
+    assert!(error.source().is_none());
+    let report: &RetryReport = error.report();
+    assert_eq!(report.attempt_count(), 4);
+    let last = &report.attempts[3].outcome;
+    assert_eq!(
+        *last,
+        AttemptOutcome::Response(StatusCode::SERVICE_UNAVAILABLE)
+    );
+    assert_eq!(
+        error.to_string(),
+        "GET http://a.test/x failed after 4 attempts: `total` is used up (3 retries); \
+         last attempt: 503 Service Unavailable"
+    );
+    assert!(error.into_inner().is_none());
+
+    // Also where the layer, and not the policy, refuses the next retry.
+    let layer = RetryLayer::new(
+        policy(true)
+            .to_builder()
+            .backoff(Backoff::constant(100 * MS))
+            .build()
+            .expect("valid"),
+    );
+    let acts = (0..3).map(|_| Act::Answer(answer(503))).collect();
+    let error = play(layer.deadline(300 * MS), get(), acts).await;
+    let error = error.expect_err("an error");
+    assert_eq!(error.kind(), RetryErrorKind::Status);
+    assert_eq!(error.stop_reason().name(), "deadline_too_close");
+
+    // A status that nobody would have retried is an answer.
+    for (request, status) in [(get(), 404), (request("POST"), 503)] {
+        let act = vec![Act::Answer(answer(status))];
+        let response = play(RetryLayer::new(policy(true)), request, act).await;
+        assert_eq!(response.expect("a response").status(), status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_4xx_after_retries_is_told_with_all_attempts() {
+    let acts = vec![
+        Act::Answer(answer(503)),
+        Act::Fail(reset()),
+        Act::Answer(answer(404)),
+    ];
+    let response = play(RetryLayer::new(every(MS)), get(), acts).await;
+    let response = response.expect("a response");
+    let status = StatusCode::NOT_FOUND;
+    assert_eq!(
+        report(&response).stop,
+        StopReason::StatusNotListed { status }
+    );
+    assert_eq!(report(&response).attempt_count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_a_report_of_its_own() {
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(MS)));
+    for failures in [3, 1, 2] {
+        let mut future = start(&mut service, get());
+        for _ in 0..failures {
+            assert_pending!(future.poll());
+            sent(&mut handle).1.send_response(answer(503));
+            assert_pending!(future.poll());
+            time::advance(MS).await;
+        }
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(200));
+        let response = assert_ready_ok!(future.poll());
+        assert_eq!(report(&response).retry_count(), failures);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "polled after it finished")]
+async fn a_finished_request_says_so_when_it_is_polled_again() {
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(MS)));
+    let mut future = start(&mut service, request("POST"));
+    sent(&mut handle).1.send_error(reset());
+    assert_ready_err!(future.poll());
+    let _ = assert_ready!(future.poll());
+}

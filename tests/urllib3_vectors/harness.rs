@@ -1,0 +1,195 @@
+//! Reads a file of vectors, runs its cases and counts what became of them.
+
+use std::{
+    collections::BTreeMap,
+    env, fmt, fs,
+    io::{ErrorKind, Write as _, stdout},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+/// A deliberate deviation from urllib3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    UnreadableRetryAfter,
+    LenientDate,
+    EmptyMethodSet,
+    ConsumedBody,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnreadableRetryAfter => {
+                "`unreadable Retry-After`: urllib3 fails the whole call, with InvalidHeader or, \
+                 for more digits than Python converts, ValueError; here the call goes on"
+            }
+            Self::LenientDate => {
+                "`lenient date`: Python reads any mail-like date; here only the three forms of \
+                 RFC 9110 count, and another one is reported instead of guessed"
+            }
+            Self::EmptyMethodSet => {
+                "`empty method set`: urllib3 takes it for any method (and has deprecated that); \
+                 here it means none"
+            }
+            Self::ConsumedBody => {
+                "`consumed body`: urllib3 sends a generator's body a second time as an empty one \
+                 and reports success; here it is sent whole, or not at all"
+            }
+        })
+    }
+}
+
+/// What became of one case.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Passed,
+    Excused(Rule),
+    OutOfScope,
+    Failed(String),
+}
+
+impl Verdict {
+    pub(crate) fn check(passed: bool, why: impl FnOnce() -> String) -> Self {
+        if passed {
+            Self::Passed
+        } else {
+            Self::Failed(why())
+        }
+    }
+
+    /// Excused, if what was checked is so.
+    pub(crate) fn excused_by(self, rule: Rule) -> Self {
+        match self {
+            Self::Passed => Self::Excused(rule),
+            other => other,
+        }
+    }
+}
+
+impl From<Result<Option<Rule>, String>> for Verdict {
+    fn from(result: Result<Option<Rule>, String>) -> Self {
+        match result {
+            Ok(None) => Self::Passed,
+            Ok(Some(rule)) => Self::Excused(rule),
+            Err(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// Runs every case of a file, prints the counts and panics if one failed.
+pub(crate) fn replay(name: &str, run: impl Fn(&Value) -> Verdict) {
+    let folder = env::var_os("URLLIB3_VECTORS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/urllib3")),
+        PathBuf::from,
+    );
+    let path = folder.join(name).with_extension("json");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            print(&format!("{name}: absent from {}\n", folder.display()));
+            return;
+        }
+        Err(error) => panic!("{}: {error}", path.display()),
+    };
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let cases = file["cases"].as_array().expect("a list of cases");
+
+    let (mut passed, mut out_of_scope) = (0, 0);
+    let mut excused = BTreeMap::<Rule, usize>::new();
+    let mut failed = Vec::new();
+    for case in cases {
+        // A case that cannot be read must not hide the others.
+        let verdict = catch_unwind(AssertUnwindSafe(|| run(case)))
+            .unwrap_or_else(|_| Verdict::Failed("panicked".to_owned()));
+        match verdict {
+            Verdict::Passed => passed += 1,
+            Verdict::Excused(rule) => *excused.entry(rule).or_default() += 1,
+            Verdict::OutOfScope => out_of_scope += 1,
+            Verdict::Failed(why) => failed.push(format!("{}: {why}", case["id"])),
+        }
+    }
+
+    let mut report = format!(
+        "{name}: {passed} passed, {} excused, {} failed ({out_of_scope} out of scope)\n",
+        excused.values().sum::<usize>(),
+        failed.len(),
+    );
+    for (rule, count) in &excused {
+        report += &format!("{name}:   {count} excused by {rule}\n");
+    }
+    for failure in &failed {
+        report += &format!("{name}:   FAILED {failure}\n");
+    }
+    print(&report);
+    assert!(failed.is_empty(), "{name}: {} failed", failed.len());
+    assert!(
+        cases.is_empty() || out_of_scope < cases.len(),
+        "{name}: no case is in scope"
+    );
+}
+
+/// Not through `println!`: the counts are to be seen without `--nocapture`, too.
+fn print(text: &str) {
+    stdout().write_all(text.as_bytes()).unwrap();
+}
+
+pub(crate) fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+pub(crate) fn text(value: &Value) -> &str {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+pub(crate) fn list(value: &Value) -> &[Value] {
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+/// Seconds as a duration.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// The wall clock at this time.
+pub(crate) fn clock(seconds_since_epoch: f64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + seconds(seconds_since_epoch)
+}
+
+/// Where the wall clock stands in all files but `retry_after.json`: 2026-01-01T00:00:00Z.
+pub(crate) fn new_year() -> SystemTime {
+    clock(1_767_225_600.0)
+}
+
+/// A header value as Python's HTTP parser hands it out, one character for each byte; `None` if no
+/// HTTP parser lets it through.
+pub(crate) fn header_value(text: &str) -> Option<HeaderValue> {
+    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+    HeaderValue::from_bytes(&bytes?).ok()
+}
+
+/// Headers written as an object, or as a list of pairs.
+pub(crate) fn headers(value: &Value) -> HeaderMap {
+    let line = |name: &str, value: &Value| {
+        let name: HeaderName = name.parse().unwrap();
+        (name, header_value(text(value)).unwrap())
+    };
+    match value {
+        Value::Null => HeaderMap::new(),
+        Value::Object(map) => map.iter().map(|(name, value)| line(name, value)).collect(),
+        pairs => list(pairs)
+            .iter()
+            .map(|pair| line(text(&pair[0]), &pair[1]))
+            .collect(),
+    }
+}
