@@ -304,6 +304,17 @@ GET http://a.test/x: succeeded after 4 attempts in 20.1 s
         ),
         "{text}"
     );
+
+    // One that was sent once says that it was not retried.
+    let act = vec![Act::Answer(answer(503))];
+    let response = play(RetryLayer::new(every(MS)), request("POST"), act).await;
+    assert_eq!(
+        report(&response.expect("a response")).to_string(),
+        "\
+POST http://a.test/x: failed after 1 attempt in 5.0 ms
+  #1  +0 ms  503 Service Unavailable, took 5.0 ms
+  not retried: POST is not in `allowed_methods` and the request may have been applied"
+    );
 }
 
 #[tokio::test(start_paused = true)]
