@@ -7,7 +7,7 @@ use http::{StatusCode, Uri};
 
 use crate::{
     budget::{AdaptiveThrottle, HintBoard, InFlightLimit, Slot},
-    policy::{Decision, StopReason, WaitReason},
+    policy::StopReason,
     settings::Settings,
 };
 
@@ -81,41 +81,11 @@ impl Guards {
         hints.left(*slot, now)
     }
 
-    /// Shares what the server asked this request for, whatever becomes of it, and makes its retry
-    /// wait for what the server asked others for.
-    pub(crate) fn share(&self, decision: &mut Decision, now: Instant) {
-        let Some((hints, slot)) = &self.hints else {
-            return;
-        };
-        // Read before this request adds its own.
-        let held = hints.left(*slot, now);
-        let asked = match decision {
-            Decision::Accept => None,
-            // A policy of the user's own need not say more than the reason.
-            Decision::Stop(stop) => stop.asked.or(match stop.reason {
-                StopReason::RetryAfterTooLong { asked, .. } => Some(asked),
-                _ => None,
-            }),
-            Decision::Retry(retry) => retry.asked.or(match retry.why {
-                WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) => Some(retry.wait),
-                _ => None,
-            }),
-        };
-        if let Some(asked) = asked {
-            hints.post(*slot, now, asked);
+    /// The server asked this request to wait.
+    pub(crate) fn hinted(&self, now: Instant, wait: Duration) {
+        if let Some((hints, slot)) = &self.hints {
+            hints.post(*slot, now, wait);
         }
-        if let (Decision::Retry(retry), Some(held)) = (decision, held)
-            && held > retry.wait
-        {
-            retry.wait = held.saturating_add(Self::jitter(held));
-            retry.why = WaitReason::SharedHint;
-        }
-    }
-
-    /// What to add to the wait for a time that others wait for as well, so that they do not come
-    /// back together: up to a tenth.
-    pub(crate) fn jitter(wait: Duration) -> Duration {
-        wait.mul_f64(fastrand::f64() / 10.0)
     }
 
     /// The server answered. What it turned down for overload, or never got, it did not accept.

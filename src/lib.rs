@@ -73,6 +73,7 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
+//! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!

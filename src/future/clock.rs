@@ -9,11 +9,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{
-    guards::Guards,
-    policy::StopReason,
-    settings::{RequestDeadline, Settings},
-};
+use crate::settings::{RequestDeadline, Settings};
 
 /// The request's clock and its one timer.
 ///
@@ -28,8 +24,15 @@ pub(super) struct Clock {
     armed: bool,
 }
 
-/// As good as never, and small enough to be added to any instant.
-pub(super) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+/// The times of an attempt that has ended.
+#[derive(Clone, Copy)]
+pub(super) struct AttemptTime {
+    /// From the request's start to the attempt's.
+    pub(super) offset: Duration,
+    pub(super) took: Duration,
+    /// From the request's start until now.
+    pub(super) elapsed: Duration,
+}
 
 /// Which time limit an attempt ran into.
 pub(super) enum Limit {
@@ -69,16 +72,15 @@ impl Clock {
         self.armed = false;
     }
 
-    /// The attempt's offset from the start, how long it took, and the time since the start.
-    pub(super) fn end_attempt(&mut self, now: Instant) -> (Duration, Duration, Duration) {
+    pub(super) fn end_attempt(&mut self, now: Instant) -> AttemptTime {
         let started = *self.started.get_or_insert(now);
         let attempt = self.attempt.take().unwrap_or(now);
         self.armed = false;
-        (
-            attempt.duration_since(started),
-            now.duration_since(attempt),
-            now.duration_since(started),
-        )
+        AttemptTime {
+            offset: attempt.duration_since(started),
+            took: now.duration_since(attempt),
+            elapsed: now.duration_since(started),
+        }
     }
 
     pub(super) fn elapsed(&self, now: Instant) -> Duration {
@@ -92,19 +94,6 @@ impl Clock {
 
     pub(super) fn left(&self, now: Instant) -> Option<Duration> {
         Some(self.deadline()?.duration_since(now))
-    }
-
-    /// When a request may be sent that is held back for `wait`. The time is shared with others, so
-    /// it is jittered, as far as the deadline leaves room for it.
-    pub(super) fn hold(&self, wait: Duration, now: Instant) -> Result<Instant, StopReason> {
-        let mut jitter = Guards::jitter(wait);
-        if let Some(left) = self.left(now) {
-            match left.checked_sub(wait).filter(|room| !room.is_zero()) {
-                Some(room) => jitter = jitter.min(room / 2),
-                None => return Err(StopReason::DeadlineTooClose { left, needed: wait }),
-            }
-        }
-        Ok(now + wait.saturating_add(jitter).min(FAR))
     }
 
     /// Sets the timer; `None` is a time that has come.
@@ -135,7 +124,9 @@ impl Clock {
         if at.is_none() {
             return Poll::Pending;
         }
-        if !self.armed {
+        // It may be set for something else that was waited for before.
+        let is_set = self.armed && self.timer.as_ref().map(|timer| timer.deadline()) == at;
+        if !is_set {
             self.set_timer(at);
         }
         self.poll_timer(cx)

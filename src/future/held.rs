@@ -1,7 +1,6 @@
 //! A first attempt that is held back, because the server asked another request to wait.
 
 use http::Request;
-use tokio::time::Instant;
 
 /// The request as it was given, and the service to send it with.
 ///
@@ -10,6 +9,4 @@ use tokio::time::Instant;
 pub(crate) struct Held<S, B> {
     pub(crate) service: S,
     pub(crate) request: Request<B>,
-    /// When it may be sent.
-    pub(crate) due: Option<Instant>,
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use http::{Method, Uri};
 use tokio::time::Instant;
 
-use super::clock::FAR;
+use super::Kept;
 use crate::{
     BoxError,
     classify::{Cause, Failure},
     observe,
-    policy::{Retry, StopReason, WaitReason},
+    policy::{Retry, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     settings::{PreviousOutcome, Settings},
 };
@@ -33,10 +32,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(method: Method, uri: &Uri, outer_attempt: Option<u32>) -> Self {
-        let mut report = RetryReport::new(method, uri);
+    pub(super) fn of<S, V>(kept: &Kept<S, V>, outer_attempt: Option<u32>) -> Box<Self> {
+        let mut report = RetryReport::new(kept.method().clone(), kept.uri());
         report.outer_attempt = outer_attempt;
-        Self {
+        Box::new(Self {
             report,
             number: 1,
             wake_at: None,
@@ -44,7 +43,7 @@ impl Progress {
             previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
             last_error: None,
             quickest: Duration::MAX,
-        }
+        })
     }
 
     pub(super) fn retrying(
@@ -66,15 +65,6 @@ impl Progress {
         self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
     }
 
-    /// The wait takes this much longer, because the server asked another request for it.
-    pub(super) fn prolong(&mut self, by: Duration) {
-        let last = self.report.attempts.last_mut();
-        if let Some(wait) = last.and_then(|attempt| attempt.wait.as_mut()) {
-            wait.planned = wait.planned.saturating_add(by);
-            wait.why = WaitReason::SharedHint;
-        }
-    }
-
     pub(super) fn finish(
         &mut self,
         stop: StopReason,
@@ -94,3 +84,6 @@ impl Progress {
         report
     }
 }
+
+/// As good as never, and small enough to be added to any instant.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

@@ -109,7 +109,7 @@ pub enum WaitReason {
     ServerHint(HintHeader),
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
-    /// The server asked another request to wait for longer; see
+    /// The server asked another request to the same authority to wait until then; see
     /// [`share_hints`](crate::RetryLayer::share_hints).
     SharedHint,
 }
@@ -121,8 +121,8 @@ impl fmt::Display for WaitReason {
             Self::NeverProcessed => f.write_str("immediate, the request was never processed"),
             Self::Backoff => f.write_str("backoff"),
             Self::ServerHint(header) => write!(f, "{header}"),
+            Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
-            Self::SharedHint => f.write_str("as the server asked another request"),
         }
     }
 }
