@@ -316,9 +316,10 @@ impl fmt::Display for RetryReport {
             }
             last_error = error;
             if let Some(inner) = attempt.inner_attempts {
+                let plural = if inner == 1 { "attempt" } else { "attempts" };
                 write!(
                     f,
-                    "\n      note: a retry layer further in made {inner} attempts of it"
+                    "\n      note: a retry layer further in made {inner} {plural} of it"
                 )?;
             }
             if let Some(note) = &attempt.note {

@@ -16,6 +16,7 @@ use crate::{
     error::RetryError,
     future::{Held, Kept, ResponseFuture, Start, Tools},
     guards::{Admission, Guards},
+    observe,
     policy::{Policy, RequestHead, Session, Standing, select},
     settings::{Brought, Settings},
     snapshot::Snapshot,
@@ -77,9 +78,11 @@ where
     type Future = ResponseFuture<S, S::Future, P::Session, R::Body, R::Saved, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner
-            .poll_ready(cx)
-            .map_err(|error| RetryError::not_ready(error.into()))
+        self.inner.poll_ready(cx).map_err(|error| {
+            let error = RetryError::not_ready(error.into());
+            observe::finished(&self.settings, error.report());
+            error
+        })
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
