@@ -35,8 +35,8 @@ use tower_layer::Layer;
 
 pub(crate) type Body = Full<Bytes>;
 
-#[inline(never)]
 /// A GET with eight usual headers, three of them built from strings.
+#[inline(never)]
 pub(crate) fn get() -> Request<Body> {
     let request = Request::get("http://api.example.com/v1/items/42?fields=name")
         .header(header::HOST, HeaderValue::from_static("api.example.com"))
@@ -62,8 +62,8 @@ pub(crate) fn get() -> Request<Body> {
     request.body(Body::default()).expect("a request")
 }
 
-#[inline(never)]
 /// A POST of 1 KiB that may be repeated.
+#[inline(never)]
 pub(crate) fn post() -> Request<Body> {
     static BODY: [u8; 1024] = [b'x'; 1024];
     let mut request = get().map(|_| Body::new(Bytes::copy_from_slice(&BODY)));
@@ -228,8 +228,8 @@ fn failed<D, E>(result: &Result<Response<D>, E>) -> bool {
     !matches!(result, Ok(response) if response.status().is_success())
 }
 
-pub(crate) fn tower_counting(server: Server) -> TowerRetry<Counting, Server> {
-    TowerRetry::new(Counting(3), server)
+pub(crate) fn tower_counting<S>(inner: S) -> TowerRetry<Counting, S> {
+    TowerRetry::new(Counting(3), inner)
 }
 
 /// Enough that no benchmark runs into it.
@@ -246,45 +246,53 @@ fn budgeted() -> Budgeted {
 }
 
 /// Without backoff, since one of zero still sleeps.
-pub(crate) fn tower_budget(server: Server) -> TowerRetry<Budgeted, Server> {
-    TowerRetry::new(budgeted(), server)
+pub(crate) fn tower_budget<S>(inner: S) -> TowerRetry<Budgeted, S> {
+    TowerRetry::new(budgeted(), inner)
 }
 
-pub(crate) fn tower_budget_backoff(server: Server) -> TowerRetry<BackingOff, Server> {
-    let mut maker = ExponentialBackoffMaker::new(
-        Duration::from_millis(100),
-        Duration::from_secs(20),
-        0.5,
-        HasherRng::default(),
-    )
-    .expect("a backoff");
+pub(crate) fn tower_budget_backoff<S>(inner: S) -> TowerRetry<BackingOff, S> {
+    tower_waiting(inner, Duration::from_millis(100), Duration::from_secs(20))
+}
+
+/// With waits between `min` and `max`.
+pub(crate) fn tower_waiting<S>(
+    inner: S,
+    min: Duration,
+    max: Duration,
+) -> TowerRetry<BackingOff, S> {
+    let mut maker =
+        ExponentialBackoffMaker::new(min, max, 0.5, HasherRng::default()).expect("a backoff");
     let policy = BackingOff {
         inner: budgeted(),
         backoff: maker.make_backoff(),
     };
-    TowerRetry::new(policy, server)
+    TowerRetry::new(policy, inner)
 }
 
 // ===== ours =====
 
-pub(crate) fn ours(server: Server) -> Retry<Server, RetryPolicy> {
-    RetryLayer::new(RetryPolicy::default()).layer(server)
+pub(crate) fn ours<S>(inner: S) -> Retry<S, RetryPolicy> {
+    RetryLayer::new(RetryPolicy::default()).layer(inner)
 }
 
 /// The default policy but for the wait, and with a budget that two retries for each request
 /// do not use up.
-pub(crate) fn ours_at_once(server: Server) -> Retry<Server, RetryPolicy> {
-    let budget = RetryBudget::builder().ratio(10.0).capacity(1000.0);
+pub(crate) fn ours_at_once<S>(inner: S) -> Retry<S, RetryPolicy> {
+    ours_waiting(inner, Backoff::none())
+}
+
+pub(crate) fn ours_waiting<S>(inner: S, backoff: Backoff) -> Retry<S, RetryPolicy> {
+    let budget = RetryBudget::builder().ratio(10.0).capacity(100_000.0);
     let policy = RetryPolicy::builder()
-        .backoff(Backoff::none())
+        .backoff(backoff)
         .budget(budget.build().expect("a budget"));
-    RetryLayer::new(policy.build().expect("a policy")).layer(server)
+    RetryLayer::new(policy.build().expect("a policy")).layer(inner)
 }
 
 /// A policy under which no request is ever sent again.
-pub(crate) fn ours_never(server: Server) -> Retry<Server, RetryPolicy> {
+pub(crate) fn ours_never<S>(inner: S) -> Retry<S, RetryPolicy> {
     let policy = RetryPolicy::builder().total(0);
-    RetryLayer::new(policy.build().expect("a policy")).layer(server)
+    RetryLayer::new(policy.build().expect("a policy")).layer(inner)
 }
 
 // ===== what is compared =====

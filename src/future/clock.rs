@@ -31,6 +31,7 @@ pub(super) enum Limit {
 }
 
 impl Clock {
+    #[inline]
     pub(super) fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
         let mut clock = Self {
             started: None,

@@ -127,6 +127,7 @@ enum Next<D> {
 }
 
 impl<S, V> Tools<S, V> {
+    #[inline]
     pub(crate) fn new(service: S, head: Snapshot, body: V) -> Self {
         Self {
             service,
@@ -137,6 +138,7 @@ impl<S, V> Tools<S, V> {
 }
 
 impl<S, V> Kept<S, V> {
+    #[inline]
     pub(crate) fn line(parts: &Parts, reason: StopReason) -> Self {
         Self::Line {
             method: parts.method.clone(),
@@ -161,6 +163,7 @@ impl<S, V> Kept<S, V> {
 }
 
 impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+    #[inline(always)]
     pub(crate) fn new(
         start: Start<F, S, B>,
         session: AnySession<E>,

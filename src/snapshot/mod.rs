@@ -42,6 +42,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Copies what is needed of `parts`.
+    #[inline]
     pub(crate) fn take(parts: &Parts) -> Self {
         Self {
             headers: Headers::take(&parts.headers),
@@ -118,7 +119,6 @@ impl Default for Headers {
 }
 
 impl Headers {
-    #[inline]
     fn take(map: &HeaderMap) -> Self {
         if map.is_empty() {
             return Self::default();
