@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -81,19 +81,48 @@ pub(crate) struct Server(Arc<Script>);
 struct Script {
     statuses: &'static [u16],
     answered: AtomicUsize,
+    at_once: bool,
 }
 
 pub(crate) fn server(statuses: &'static [u16]) -> Server {
     Server(Arc::new(Script {
         statuses,
         answered: AtomicUsize::new(0),
+        at_once: true,
     }))
+}
+
+/// Answers when it is polled the second time, as every server on a network does.
+fn slow_server() -> Server {
+    Server(Arc::new(Script {
+        statuses: OK,
+        answered: AtomicUsize::new(0),
+        at_once: false,
+    }))
+}
+
+/// The answer of a [`Server`].
+pub(crate) struct Answer {
+    response: Option<Response<Empty<Bytes>>>,
+    polled: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Empty<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.polled {
+            self.polled = true;
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(self.response.take().expect("polled until ready")))
+    }
 }
 
 impl Service<Request<Body>> for Server {
     type Response = Response<Empty<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -103,27 +132,38 @@ impl Service<Request<Body>> for Server {
     #[inline(never)]
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         drop(black_box(request));
-        let Script { statuses, answered } = &*self.0;
+        let Script {
+            statuses,
+            answered,
+            at_once,
+        } = &*self.0;
         let mut status = statuses[0];
         if statuses.len() > 1 {
             status = statuses[answered.fetch_add(1, Ordering::Relaxed) % statuses.len()];
         }
         let mut response = Response::new(Empty::new());
         *response.status_mut() = status.try_into().expect("a status");
-        ready(Ok(response))
+        Answer {
+            response: Some(response),
+            polled: *at_once,
+        }
     }
 }
 
-/// Sends a request to a service that is always ready and never has to wait.
+/// Sends a request to a service that is always ready, and waits for nothing.
 pub(crate) fn send<S, R>(service: &mut S, request: R) -> S::Response
 where
     S: Service<R>,
 {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(service.poll_ready(&mut cx), Poll::Ready(Ok(()))));
-    match pin!(service.call(request)).poll(&mut cx) {
-        Poll::Ready(Ok(response)) => response,
-        _ => panic!("not answered at once"),
+    let mut answer = pin!(service.call(request));
+    loop {
+        match answer.as_mut().poll(&mut cx) {
+            Poll::Ready(Ok(response)) => return response,
+            Poll::Ready(Err(_)) => panic!("the server answers"),
+            Poll::Pending => {}
+        }
     }
 }
 
@@ -400,6 +440,17 @@ pub(crate) fn groups() -> Vec<Group> {
                 sending(tower_budget_backoff(server(OK)), post)
             })
             .with(OURS, || sending(ours(server(OK)), post)),
+        Group::new(
+            "happy path, GET with a wait for the answer",
+            Some(BARE),
+            TOWER_BUDGET,
+        )
+        .with(BARE, || sending(slow_server(), get))
+        .with(TOWER, || sending(tower_counting(slow_server()), get))
+        .with(TOWER_BUDGET, || {
+            sending(tower_budget_backoff(slow_server()), get)
+        })
+        .with(OURS, || sending(ours(slow_server()), get)),
         Group::new("a GET that is never retried", Some(BARE), TOWER)
             .with(BARE, || sending(server(OK), get))
             .with(TOWER, || {
