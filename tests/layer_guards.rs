@@ -13,13 +13,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 use tower_http_retry::{
     RetryError, RetryErrorKind, RetryLayer, RetryReport,
     budget::{AdaptiveThrottle, InFlightLimit},
     policy::{Backoff, Gate, RetryPolicy, StopReason},
 };
 
+type Server = BoxCloneService<Request<Full<Bytes>>, Response<Empty<Bytes>>, Infallible>;
 type Answer = Result<Response<Empty<Bytes>>, RetryError>;
 
 fn policy(retries: u32) -> RetryPolicy {
@@ -33,18 +34,10 @@ fn get(uri: &str) -> Request<Full<Bytes>> {
 }
 
 /// A server that answers every request to a host with that status, and counts them.
-fn server() -> (
-    impl Service<
-        Request<Full<Bytes>>,
-        Response = Response<Empty<Bytes>>,
-        Error = Infallible,
-        Future: Send,
-    > + Clone,
-    Arc<AtomicUsize>,
-) {
+fn server() -> (Server, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
-    let service = service_fn(move |request: Request<Full<Bytes>>| {
+    let service = BoxCloneService::new(service_fn(move |request: Request<Full<Bytes>>| {
         counter.fetch_add(1, SeqCst);
         let status = match request.uri().host() {
             Some("down.test") => 503,
@@ -53,7 +46,7 @@ fn server() -> (
         };
         let response = Response::builder().status(status).body(Empty::new());
         async move { Ok(response.expect("valid")) }
-    });
+    }));
     (service, count)
 }
 

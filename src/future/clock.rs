@@ -116,7 +116,9 @@ impl Clock {
         if at.is_none() {
             return Poll::Pending;
         }
-        if !self.armed {
+        // It may be set for something else that was waited for before.
+        let is_set = self.armed && self.timer.as_ref().map(|timer| timer.deadline()) == at;
+        if !is_set {
             self.set_timer(at);
         }
         self.poll_timer(cx)

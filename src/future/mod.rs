@@ -653,7 +653,9 @@ where
             StopReason::Throttled => RetryErrorKind::Throttled,
             _ => RetryErrorKind::DeadlineExceeded,
         };
-        let elapsed = this.clock.elapsed(Instant::now());
+        let now = Instant::now();
+        let elapsed = this.clock.elapsed(now);
+        this.session.session.failed(now.into_std());
         let (method, uri) = (this.kept.method().clone(), this.kept.uri());
         let mut progress = Progress::new(method, uri, *this.outer_attempt);
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
