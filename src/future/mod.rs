@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
+use http::{HeaderValue, Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -86,11 +86,7 @@ pin_project! {
 /// What is kept of the request while its first attempt runs.
 pub(crate) enum Kept<S, V> {
     /// It will never be sent again, for this reason: only what the report needs.
-    Line {
-        method: Method,
-        uri: Uri,
-        reason: StopReason,
-    },
+    Line { head: Snapshot, reason: StopReason },
     /// All that another attempt needs.
     All(Tools<S, V>),
 }
@@ -141,23 +137,15 @@ impl<S, V> Kept<S, V> {
     #[inline]
     pub(crate) fn line(parts: &Parts, reason: StopReason) -> Self {
         Self::Line {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
+            head: Snapshot::line(parts),
             reason,
         }
     }
 
-    fn method(&self) -> &Method {
+    fn head(&self) -> &Snapshot {
         match self {
-            Self::Line { method, .. } => method,
-            Self::All(tools) => tools.head.method(),
-        }
-    }
-
-    fn uri(&self) -> &Uri {
-        match self {
-            Self::Line { uri, .. } => uri,
-            Self::All(tools) => tools.head.uri(),
+            Self::Line { head, .. } => head,
+            Self::All(tools) => &tools.head,
         }
     }
 }
@@ -391,7 +379,7 @@ where
         let mut decision = if is_final {
             Decision::Accept
         } else {
-            let attempt = Attempt::new(number, this.kept.method(), outcome)
+            let attempt = Attempt::new(number, this.kept.head().method(), outcome)
                 .with_elapsed(elapsed)
                 // Only a response can carry a date.
                 .with_wall_clock(wall_clock.unwrap_or_else(|| settings.wall_clock()))
@@ -435,13 +423,9 @@ where
             note: None,
             inner_attempts: inner_attempts(&ended),
         };
-        let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(
-                this.kept.method().clone(),
-                this.kept.uri(),
-                *this.outer_attempt,
-            ))
-        });
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Box::new(Progress::new(this.kept.head(), *this.outer_attempt)));
         progress.quickest = progress.quickest.min(took);
 
         let stop = match decision {
@@ -575,21 +559,31 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(now),
         };
-        let mut parts = tools.head.restore(progress.last);
-        parts.extensions.insert(info);
-        if let Some(name) = &this.settings.attempt_header {
-            let retries = HeaderValue::from(info.number - 1);
-            parts.headers.insert(name.clone(), retries);
-        }
-        if let Some(before_retry) = &this.settings.before_retry {
-            before_retry(&mut parts, &info);
-        }
-        let body = match tools.body.next(&parts, progress.last) {
-            Ok(body) => body,
-            Err(error) => {
+        let request = match tools.head.restore(progress.last) {
+            Some(mut parts) => {
+                parts.extensions.insert(info);
+                if let Some(name) = &this.settings.attempt_header {
+                    let retries = HeaderValue::from(info.number - 1);
+                    parts.headers.insert(name.clone(), retries);
+                }
+                if let Some(before_retry) = &this.settings.before_retry {
+                    before_retry(&mut parts, &info);
+                }
+                match tools.body.next(&parts, progress.last) {
+                    Ok(body) => Ok(Request::from_parts(parts, body)),
+                    Err(error) => Err(refused(error)),
+                }
+            }
+            None => {
+                let reason = "the request has a header value that must not be sent again";
+                Err((StopReason::Custom(reason.into()), None))
+            }
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err((reason, source)) => {
                 this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
-                let (reason, source) = refused(error);
                 let report = progress.finish(reason, info.elapsed, this.settings);
                 return Err(RetryError::new(
                     RetryErrorKind::Body,
@@ -600,7 +594,7 @@ where
         };
         // From here on the retry counts as sent.
         this.session.committed = false;
-        let future = tools.service.call(Request::from_parts(parts, body));
+        let future = tools.service.call(request);
         this.state.set(State::Called { future });
         Ok(())
     }
@@ -610,13 +604,9 @@ where
         let now = Instant::now();
         let (offset, took, elapsed) = this.clock.end_attempt(now);
         this.session.session.failed(now.into_std());
-        let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(
-                this.kept.method().clone(),
-                this.kept.uri(),
-                *this.outer_attempt,
-            ))
-        });
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Box::new(Progress::new(this.kept.head(), *this.outer_attempt)));
         if in_attempt {
             progress.report.attempts.push(AttemptRecord {
                 number: progress.number,
@@ -656,8 +646,7 @@ where
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let (method, uri) = (this.kept.method().clone(), this.kept.uri());
-        let mut progress = Progress::new(method, uri, *this.outer_attempt);
+        let mut progress = Progress::new(this.kept.head(), *this.outer_attempt);
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
     }
 
@@ -666,13 +655,9 @@ where
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let progress = this.progress.get_or_insert_with(|| {
-            Box::new(Progress::new(
-                this.kept.method().clone(),
-                this.kept.uri(),
-                *this.outer_attempt,
-            ))
-        });
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Box::new(Progress::new(this.kept.head(), *this.outer_attempt)));
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
         RetryError::not_ready_again(report, last, error)

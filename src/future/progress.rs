@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::{
@@ -10,8 +9,9 @@ use crate::{
     classify::{Cause, Failure},
     observe,
     policy::{Retry, StopReason},
-    report::{AttemptOutcome, AttemptRecord, RetryReport},
+    report::{AttemptOutcome, AttemptRecord, RetryReport, sanitized},
     settings::{PreviousOutcome, Settings},
+    snapshot::Snapshot,
 };
 
 /// The attempts so far.
@@ -32,8 +32,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(method: Method, uri: &Uri, outer_attempt: Option<u32>) -> Self {
-        let mut report = RetryReport::new(method, uri);
+    pub(super) fn new(head: &Snapshot, outer_attempt: Option<u32>) -> Self {
+        let target = head.target();
+        let url = sanitized(target.scheme, target.authority, target.path_and_query);
+        let mut report = RetryReport::new(head.method().clone(), url);
         report.outer_attempt = outer_attempt;
         Self {
             report,
