@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderValue, Request, Response, request::Parts};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -52,6 +52,7 @@ pin_project! {
     {
         #[pin]
         state: State<F, D, Held<S, B>>,
+        head: Snapshot,
         kept: Kept<S, V>,
         session: CommitGuard<E>,
         settings: Arc<Settings>,
@@ -83,19 +84,12 @@ pin_project! {
     }
 }
 
-/// What is kept of the request while its first attempt runs.
+/// What is kept of a request besides its head.
 pub(crate) enum Kept<S, V> {
-    /// It will never be sent again, for this reason: only what the report needs.
-    Line { head: Snapshot, reason: StopReason },
+    /// Nothing: it will never be sent again, for this reason.
+    Nothing(StopReason),
     /// All that another attempt needs.
-    All(Tools<S, V>),
-}
-
-/// What another attempt needs.
-pub(crate) struct Tools<S, V> {
-    service: S,
-    head: Snapshot,
-    body: V,
+    All { service: S, body: V },
 }
 
 /// How a request starts.
@@ -122,39 +116,12 @@ enum Next<D> {
     Wait(Option<D>),
 }
 
-impl<S, V> Tools<S, V> {
-    #[inline]
-    pub(crate) fn new(service: S, head: Snapshot, body: V) -> Self {
-        Self {
-            service,
-            head,
-            body,
-        }
-    }
-}
-
-impl<S, V> Kept<S, V> {
-    #[inline]
-    pub(crate) fn line(parts: &Parts, reason: StopReason) -> Self {
-        Self::Line {
-            head: Snapshot::line(parts),
-            reason,
-        }
-    }
-
-    fn head(&self) -> &Snapshot {
-        match self {
-            Self::Line { head, .. } => head,
-            Self::All(tools) => &tools.head,
-        }
-    }
-}
-
 impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
     #[inline(always)]
     pub(crate) fn new(
         start: Start<F, S, B>,
         session: AnySession<E>,
+        head: Snapshot,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
         brought: Brought,
@@ -171,6 +138,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         };
         Self {
             state,
+            head,
             kept,
             session: CommitGuard {
                 session,
@@ -293,7 +261,7 @@ where
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
-                    let Kept::All(tools) = this.kept else {
+                    let Kept::All { service, .. } = this.kept else {
                         unreachable!("a request of which nothing was kept is never retried")
                     };
                     let deadline = this.clock.deadline();
@@ -301,7 +269,7 @@ where
                     let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                         Poll::Pending
                     } else {
-                        tools.service.poll_ready(cx)
+                        service.poll_ready(cx)
                     };
                     match ready {
                         Poll::Ready(Ok(())) => {}
@@ -379,7 +347,7 @@ where
         let mut decision = if is_final {
             Decision::Accept
         } else {
-            let attempt = Attempt::new(number, this.kept.head().method(), outcome)
+            let attempt = Attempt::new(number, this.head.method(), outcome)
                 .with_elapsed(elapsed)
                 // Only a response can carry a date.
                 .with_wall_clock(wall_clock.unwrap_or_else(|| settings.wall_clock()))
@@ -425,7 +393,7 @@ where
         };
         let progress = this
             .progress
-            .get_or_insert_with(|| Box::new(Progress::new(this.kept.head(), *this.outer_attempt)));
+            .get_or_insert_with(|| Box::new(Progress::new(this.head, *this.outer_attempt)));
         progress.quickest = progress.quickest.min(took);
 
         let stop = match decision {
@@ -515,10 +483,9 @@ where
     /// Lets go of the failed response and everything else, and waits.
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
-        if let Kept::All(tools) = this.kept {
-            tools.head.settle();
-            tools.body.retire();
-            tools.head.settle();
+        this.head.settle();
+        if let Kept::All { body, .. } = this.kept {
+            body.retire();
         }
         let drain = this.settings.drain;
         if let Some(body) = body
@@ -547,7 +514,8 @@ where
         S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
     {
         let mut this = self.project();
-        let (Kept::All(tools), Some(progress)) = (this.kept, this.progress.as_mut()) else {
+        let (Kept::All { service, body }, Some(progress)) = (this.kept, this.progress.as_mut())
+        else {
             unreachable!("a retry follows a failure of a request that was kept")
         };
         let now = Instant::now();
@@ -559,7 +527,7 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(now),
         };
-        let request = match tools.head.restore(progress.last) {
+        let request = match this.head.restore(progress.last) {
             Some(mut parts) => {
                 parts.extensions.insert(info);
                 if let Some(name) = &this.settings.attempt_header {
@@ -569,7 +537,7 @@ where
                 if let Some(before_retry) = &this.settings.before_retry {
                     before_retry(&mut parts, &info);
                 }
-                match tools.body.next(&parts, progress.last) {
+                match body.next(&parts, progress.last) {
                     Ok(body) => Ok(Request::from_parts(parts, body)),
                     Err(error) => Err(refused(error)),
                 }
@@ -594,7 +562,7 @@ where
         };
         // From here on the retry counts as sent.
         this.session.committed = false;
-        let future = tools.service.call(request);
+        let future = service.call(request);
         this.state.set(State::Called { future });
         Ok(())
     }
@@ -606,7 +574,7 @@ where
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Box::new(Progress::new(this.kept.head(), *this.outer_attempt)));
+            .get_or_insert_with(|| Box::new(Progress::new(this.head, *this.outer_attempt)));
         if in_attempt {
             progress.report.attempts.push(AttemptRecord {
                 number: progress.number,
@@ -646,7 +614,7 @@ where
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let mut progress = Progress::new(this.kept.head(), *this.outer_attempt);
+        let mut progress = Progress::new(this.head, *this.outer_attempt);
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
     }
 
@@ -657,7 +625,7 @@ where
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Box::new(Progress::new(this.kept.head(), *this.outer_attempt)));
+            .get_or_insert_with(|| Box::new(Progress::new(this.head, *this.outer_attempt)));
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
         RetryError::not_ready_again(report, last, error)
@@ -674,12 +642,12 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     (left, attempt): (Option<Duration>, Duration),
     now: Instant,
 ) -> Result<(), StopReason> {
-    let tools = match kept {
-        Kept::Line { reason, .. } => return Err(reason.clone()),
-        Kept::All(tools) => tools,
+    let body = match kept {
+        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::All { body, .. } => body,
     };
     let mut answer = Ok(());
-    if let Err(error) = tools.body.check() {
+    if let Err(error) = body.check() {
         retry.gates.set(Gate::Body, false);
         answer = Err(refused(error).0);
     } else {

@@ -66,29 +66,29 @@ pub(crate) struct Target<'a> {
 }
 
 impl Snapshot {
-    /// Keeps all that another attempt needs of `parts`.
+    /// Keeps all that another attempt needs of `request`, except for the body.
     #[inline]
-    pub(crate) fn take(parts: &Parts) -> Self {
-        let (layout, rest) = pack(&parts.uri, &parts.headers);
+    pub(crate) fn take<B>(request: &Request<B>) -> Self {
+        let (layout, rest) = pack(request.uri(), request.headers());
         Self {
-            method: parts.method.clone(),
-            extensions: parts.extensions.clone(),
-            scheme: parts.uri.scheme().cloned(),
-            version: parts.version,
+            method: request.method().clone(),
+            extensions: request.extensions().clone(),
+            scheme: request.uri().scheme().cloned(),
+            version: request.version(),
             layout,
             rest,
         }
     }
 
-    /// Keeps what a report says of `parts`: the method and the target.
+    /// Keeps what a report says of `request`: the method and the target.
     #[inline]
-    pub(crate) fn line(parts: &Parts) -> Self {
-        let (layout, rest) = pack_line(&parts.uri);
+    pub(crate) fn line<B>(request: &Request<B>) -> Self {
+        let (layout, rest) = pack_line(request.uri());
         Self {
-            method: parts.method.clone(),
+            method: request.method().clone(),
             extensions: Extensions::new(),
-            scheme: parts.uri.scheme().cloned(),
-            version: parts.version,
+            scheme: request.uri().scheme().cloned(),
+            version: request.version(),
             layout,
             rest,
         }
