@@ -128,6 +128,7 @@ pub(crate) struct Brought {
 }
 
 impl Brought {
+    #[inline]
     pub(crate) fn by(extensions: &Extensions) -> Self {
         // An empty map costs no look-up.
         if extensions.is_empty() {
@@ -183,6 +184,7 @@ fn quoted(key: &str) -> String {
 
 impl Settings {
     /// Gives a request that needs one an idempotency key, which makes it repeatable.
+    #[inline]
     pub(crate) fn add_key<B>(&self, request: &mut Request<B>) {
         let Some(new_key) = &self.new_key else {
             return;
