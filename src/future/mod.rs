@@ -29,7 +29,7 @@ use crate::{
     body::{NotReplayable, Saved},
     classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
-    policy::{AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason},
+    policy::{AnySession, Attempt, Decision, Gate, Retry, Session, Stop, StopReason, ask},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     settings::{AttemptInfo, Brought, Settings},
     snapshot::Snapshot,
@@ -299,28 +299,13 @@ where
             ),
         };
         let judgement = settings.judge(&outcome);
-        let is_final = match &outcome {
-            Outcome::Response { status, headers } => {
-                judgement == Judgement::None && session.is_final(*status, headers)
-            }
-            Outcome::Error { .. } => false,
-        };
-        let mut decision = if is_final {
-            Decision::Accept
-        } else {
-            let attempt = Attempt::new(number, this.kept.method(), outcome)
+        let method = this.kept.method();
+        let decision = ask(session, outcome, judgement, |outcome| {
+            Attempt::new(number, method, outcome)
                 .with_elapsed(elapsed)
                 // Only a response can carry a date.
                 .with_wall_clock(wall_clock.unwrap_or_else(|| settings.wall_clock()))
-                .with_judgement(judgement);
-            session.decide(&attempt)
-        };
-        if let (Decision::Accept, Outcome::Error { failure, .. }) = (&decision, &outcome) {
-            // An error cannot be handed out as a response.
-            decision = Decision::Stop(Stop::because(StopReason::NotTransient {
-                cause: failure.cause,
-            }));
-        }
+        });
         if matches!(decision, Decision::Accept) {
             session.succeeded();
             if this.progress.is_none() {
@@ -581,34 +566,16 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
         Kept::Line { reason, .. } => return Err(reason.clone()),
         Kept::All(tools) => tools,
     };
-    let mut answer = Ok(());
-    if let Err(error) = tools.body.check() {
-        retry.gates.set(Gate::Body, false);
-        answer = Err(refused(error).0);
-    } else {
-        retry.gates.set(Gate::Body, true);
-    }
-    if let Some(left) = left {
-        let needed = retry.wait.saturating_add(attempt);
-        retry.gates.set(Gate::Deadline, needed < left);
-        if needed >= left && answer.is_ok() {
-            answer = Err(StopReason::DeadlineTooClose { left, needed });
-        }
-    }
-    answer?;
-    match session.session.commit(now.into_std()) {
-        Ok(asked) => {
-            session.committed = true;
-            if asked {
-                retry.gates.set(Gate::Budget, true);
-            }
-            Ok(())
-        }
-        Err(reason) => {
-            retry.gates.set(Gate::Budget, false);
-            Err(reason)
-        }
-    }
+    let body = tools.body.check().map_err(|error| refused(error).0);
+    retry.last_gates(
+        &mut session.session,
+        Some(body),
+        left,
+        attempt,
+        now.into_std(),
+    )?;
+    session.committed = true;
+    Ok(())
 }
 
 /// How many attempts a retry layer further in made.
