@@ -1,18 +1,24 @@
 //! [`RetryLayer`]: what a user writes in a `ServiceBuilder`.
 
+mod explain;
+mod lint;
+
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
 use http::{HeaderName, request::Parts};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::{
     BoxError,
     body::{CloneBody, Reopen, Replay},
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::Classify,
     observe::RetryEvent,
+    policy::Policy,
     service::Retry,
     settings::{AttemptInfo, DrainLimit, Settings},
 };
@@ -38,6 +44,8 @@ pub struct RetryLayer<P, R = CloneBody> {
     policy: P,
     rewind: R,
     settings: Arc<Settings>,
+    /// Whether the findings of lint were logged; shared by all clones.
+    linted: Arc<AtomicBool>,
 }
 
 impl<P> RetryLayer<P> {
@@ -47,6 +55,7 @@ impl<P> RetryLayer<P> {
             policy,
             rewind: CloneBody,
             settings: Arc::default(),
+            linted: Arc::default(),
         }
     }
 }
@@ -56,7 +65,9 @@ impl<P, R> RetryLayer<P, R> {
     /// type can be sent again. A longer body is sent all the same; it is only not retried once
     /// more than `limit` bytes of it were read.
     pub fn replay_bodies(self, limit: u64) -> RetryLayer<P, Replay> {
-        self.rewind(Replay::new(limit))
+        let mut layer = self.rewind(Replay::new(limit));
+        layer.change().body_limit = Some(limit);
+        layer
     }
 
     /// Makes the body of each further attempt with `factory`, from that attempt's head: for
@@ -70,11 +81,13 @@ impl<P, R> RetryLayer<P, R> {
     }
 
     /// Sends bodies a second time in a way of the user's own.
-    pub fn rewind<R2>(self, rewind: R2) -> RetryLayer<P, R2> {
+    pub fn rewind<R2>(mut self, rewind: R2) -> RetryLayer<P, R2> {
+        self.change().body_limit = None;
         RetryLayer {
             policy: self.policy,
             rewind,
             settings: self.settings,
+            linted: self.linted,
         }
     }
 
@@ -201,6 +214,32 @@ impl<P, R> RetryLayer<P, R> {
         self.idempotency_keys_with(|| uuid::Uuid::now_v7().to_string())
     }
 
+    /// Refuses requests, first attempts too, that the server would most likely turn down. Such a
+    /// request ends at once with
+    /// [`RetryErrorKind::Throttled`](crate::RetryErrorKind::Throttled).
+    #[must_use]
+    pub fn throttle(mut self, throttle: AdaptiveThrottle) -> Self {
+        self.change().throttle = Some(throttle);
+        self
+    }
+
+    /// Limits how many requests can be in a retry at once, waits included.
+    #[must_use]
+    pub fn max_retries_in_flight(mut self, limit: InFlightLimit) -> Self {
+        self.change().in_flight = Some(limit);
+        self
+    }
+
+    /// Whether a server's hint to one request slows the others to the same authority: none is
+    /// sent before the time that the server named. Off by default.
+    ///
+    /// The hints are shared by the layer's services and by its clones.
+    #[must_use]
+    pub fn share_hints(mut self, share: bool) -> Self {
+        self.change().hints = share.then(|| HintBoard::new(Instant::now().into_std()));
+        self
+    }
+
     /// Reads the wall clock, which dates in `Retry-After` are compared with, from `clock` in
     /// place of the system's; for tests.
     #[must_use]
@@ -218,18 +257,21 @@ impl<P, R> RetryLayer<P, R> {
     }
 
     fn change(&mut self) -> &mut Settings {
+        // What was said of the layer before need not hold any more.
+        self.linted = Arc::default();
         Arc::make_mut(&mut self.settings)
     }
 }
 
 impl<S, P, R> Layer<S> for RetryLayer<P, R>
 where
-    P: Clone,
+    P: Policy + Clone,
     R: Clone,
 {
     type Service = Retry<S, P, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.log_findings();
         Retry::with_settings(
             inner,
             self.policy.clone(),

@@ -92,6 +92,7 @@ pub mod policy;
 
 mod error;
 mod future;
+mod guards;
 mod human;
 mod layer;
 mod observe;

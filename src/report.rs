@@ -54,6 +54,17 @@ pub struct RetryReport {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub outer_attempt: Option<u32>,
+    /// How long the first attempt was held back because the server had asked another request to
+    /// wait; see [`RetryLayer::share_hints`](crate::RetryLayer::share_hints).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default,
+            skip_serializing_if = "Duration::is_zero",
+            with = "crate::serde_http::seconds"
+        )
+    )]
+    pub held: Duration,
     /// The time from the start of the first attempt until the end.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub elapsed: Duration,
@@ -96,6 +107,22 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub inner_attempts: Option<u32>,
+}
+
+impl AttemptRecord {
+    /// An attempt that ended with `outcome`, at once.
+    pub(crate) fn new(number: u32, outcome: AttemptOutcome) -> Self {
+        Self {
+            number,
+            started: Duration::ZERO,
+            took: Duration::ZERO,
+            outcome,
+            wait: None,
+            gates: Gates::default(),
+            note: None,
+            inner_attempts: None,
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -144,6 +171,7 @@ impl RetryReport {
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
             outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -156,6 +184,7 @@ impl RetryReport {
             attempts: Vec::new(),
             stop: StopReason::NotReady,
             outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -265,6 +294,10 @@ impl fmt::Display for RetryReport {
             f,
             "{method} {url}: {ended} after {count} {plural} in {elapsed}"
         )?;
+        if !self.held.is_zero() {
+            let held = Human(self.held);
+            write!(f, "\n  held back for {held}, as the server asked before")?;
+        }
         if let Some(outer) = self.outer_attempt {
             write!(
                 f,
@@ -335,6 +368,7 @@ mod tests {
             wait: None,
             gates: Gates::default(),
             note: None,
+            inner_attempts: None,
         }
     }
 

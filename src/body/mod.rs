@@ -1,8 +1,13 @@
 //! How a request body is sent a second time.
 //!
 //! A [`Rewind`] splits a request body into the one that the first attempt sends and what is
-//! [`Saved`] of it for later attempts. Three are built in: [`CloneBody`], [`Replay`] and
-//! [`Reopen`].
+//! [`Saved`] of it for later attempts. Three are built in:
+//!
+//! | | for | the inner service gets | is kept |
+//! | --- | --- | --- | --- |
+//! | [`CloneBody`] | bodies that are `Clone` | the body itself | one clone |
+//! | [`Replay`] | every [`Body`](http_body::Body) | a [`ReplayBody`] | what was sent, up to a limit |
+//! | [`Reopen`] | bodies that can be made anew | the body itself | nothing |
 
 mod clone;
 mod reopen;

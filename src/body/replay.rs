@@ -315,7 +315,6 @@ where
     B::Error: Into<BoxError>,
 {
     let mut body = {
-        let mut left = Leftovers::new();
         let mut state = lock(shared);
         match state.turn(attempt) {
             Turn::Read(body) => body,
@@ -324,7 +323,10 @@ where
             Turn::Superseded => return Poll::Ready(Some(Err(ReplayError::Superseded))),
             Turn::End => return Poll::Ready(None),
             Turn::Busy => {
+                let mut left = Leftovers::new();
                 state.park(cx.waker(), &mut left);
+                drop(state);
+                left.settle();
                 return Poll::Pending;
             }
         }

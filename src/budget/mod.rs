@@ -41,6 +41,7 @@
 //!
 //! [tower-rs/tower#857]: https://github.com/tower-rs/tower/issues/857
 
+mod board;
 mod bucket;
 mod builder;
 mod in_flight;
@@ -51,6 +52,7 @@ mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
 
+pub(crate) use self::board::HintBoard;
 pub use self::{
     builder::RetryBudgetBuilder,
     in_flight::InFlightLimit,

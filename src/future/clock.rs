@@ -49,6 +49,13 @@ impl Clock {
         clock
     }
 
+    /// The request starts with a wait.
+    pub(super) fn start_waiting(&mut self) {
+        let now = Instant::now();
+        self.started.get_or_insert(now);
+        self.armed = false;
+    }
+
     pub(super) fn start_attempt(&mut self, now: Instant) {
         self.started.get_or_insert(now);
         self.attempt = Some(now);

@@ -2,11 +2,11 @@
 //! a response.
 
 mod clock;
+mod held;
 mod progress;
 
 use std::{
     future::Future,
-    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -20,6 +20,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
+pub(crate) use self::held::Held;
 use self::{
     clock::{Clock, Limit},
     progress::Progress,
@@ -29,7 +30,10 @@ use crate::{
     body::{NotReplayable, Saved},
     classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
-    policy::{AnySession, Attempt, Decision, Gate, Retry, Session, Stop, StopReason, ask},
+    guards::Guards,
+    policy::{
+        AnySession, Attempt, Decision, Gate, Retry, Session, Stop, StopReason, WaitReason, ask,
+    },
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
     settings::{AttemptInfo, Brought, Settings},
     snapshot::Snapshot,
@@ -46,21 +50,25 @@ pin_project! {
         E: Session,
     {
         #[pin]
-        state: State<F, D>,
+        state: State<F, D, Held<S, B>>,
         kept: Kept<S, V>,
         session: CommitGuard<E>,
         settings: Arc<Settings>,
         clock: Clock,
         outer_attempt: Option<u32>,
+        guards: Option<Box<Guards>>,
         // Boxed, since most requests never need it.
         progress: Option<Box<Progress>>,
-        body: PhantomData<fn() -> B>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, D> {
+    enum State<F, D, H> {
+        /// Waiting to send the first attempt, because the server asked another request to wait.
+        Held { held: Option<Box<H>> },
+        /// Refused by the throttle.
+        Refused,
         /// Polling the response of the attempt in flight.
         Called { #[pin] future: F },
         /// Reading a failed response to its end, so that its connection can be used again.
@@ -91,6 +99,16 @@ pub(crate) struct Tools<S, V> {
     service: S,
     head: Snapshot,
     body: V,
+}
+
+/// How a request starts.
+pub(crate) enum Start<F, S, B> {
+    /// Its first attempt is on the way.
+    Called(F),
+    /// Its first attempt is held back.
+    Held(Box<Held<S, B>>),
+    /// It is not sent.
+    Refused,
 }
 
 /// An attempt's end.
@@ -143,15 +161,24 @@ impl<S, V> Kept<S, V> {
 
 impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
     pub(crate) fn new(
-        future: F,
+        start: Start<F, S, B>,
         session: AnySession<E>,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
         brought: Brought,
+        guards: Option<Box<Guards>>,
     ) -> Self {
-        let clock = Clock::start(settings, brought.deadline);
+        let mut clock = Clock::start(settings, brought.deadline);
+        let state = match start {
+            Start::Called(future) => State::Called { future },
+            Start::Held(held) => {
+                clock.start_waiting();
+                State::Held { held: Some(held) }
+            }
+            Start::Refused => State::Refused,
+        };
         Self {
-            state: State::Called { future },
+            state,
             kept,
             session: CommitGuard {
                 session,
@@ -160,8 +187,8 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             settings: Arc::clone(settings),
             clock,
             outer_attempt: brought.outer_attempt,
+            guards,
             progress: None,
-            body: PhantomData,
         }
     }
 }
@@ -181,6 +208,51 @@ where
         loop {
             let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
+                StateProj::Refused => {
+                    this.state.set(State::Done);
+                    return Poll::Ready(Err(self.unsent(StopReason::Throttled)));
+                }
+                StateProj::Held { held } => {
+                    let Some(first) = held else {
+                        unreachable!("a request that was held back is sent once")
+                    };
+                    let now = Instant::now();
+                    if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
+                        if let Some(left) = this.clock.left(now)
+                            && left <= wait
+                        {
+                            this.state.set(State::Done);
+                            let needed = wait;
+                            let stop = StopReason::DeadlineTooClose { left, needed };
+                            return Poll::Ready(Err(self.unsent(stop)));
+                        }
+                        ready!(this.clock.poll_until(now.checked_add(wait), cx));
+                        // The server may have asked for more in the meantime.
+                        continue;
+                    }
+                    match first.service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => {
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(self.not_ready(error.into())));
+                        }
+                        Poll::Pending => {
+                            ready!(this.clock.poll_until(this.clock.deadline(), cx));
+                            let deadline = this.clock.limit.unwrap_or_default();
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
+                        }
+                    }
+                    if let Some(first) = held.take() {
+                        let Held {
+                            mut service,
+                            request,
+                        } = *first;
+                        let future = service.call(request);
+                        this.clock.start_attempt(now);
+                        this.state.set(State::Called { future });
+                    }
+                }
                 StateProj::Called { future } => {
                     let ended = match future.poll(cx) {
                         Poll::Ready(Ok(response)) => {
@@ -190,6 +262,10 @@ where
                                 && session.is_final(response.status(), response.headers())
                             {
                                 session.succeeded();
+                                if let Some(guards) = this.guards {
+                                    let now = Instant::now().into_std();
+                                    guards.answered(response.status(), now);
+                                }
                                 this.state.set(State::Done);
                                 return Poll::Ready(Ok(response));
                             }
@@ -272,6 +348,9 @@ where
         let now = Instant::now();
         let (offset, took, elapsed) = this.clock.end_attempt(now);
         let session = &mut this.session.session;
+        if let (Some(guards), Ended::Response(response)) = (&this.guards, &ended) {
+            guards.answered(response.status(), now.into_std());
+        }
         let number = this.progress.as_ref().map_or(1, |progress| progress.number);
 
         // What happened, and what everybody makes of it.
@@ -355,10 +434,18 @@ where
                     &mut retry,
                     this.kept,
                     this.session,
+                    this.guards,
                     (left, settings.min_attempt.max(progress.quickest)),
                     now,
                 ) {
                     Ok(()) => {
+                        if let Some(guards) = this.guards {
+                            if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) =
+                                retry.why
+                            {
+                                guards.hinted(now.into_std(), retry.wait);
+                            }
+                        }
                         record.gates = retry.gates;
                         record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
@@ -391,6 +478,11 @@ where
                 }
             }
         };
+        if let (Some(guards), StopReason::RetryAfterTooLong { asked, .. }) =
+            (&this.guards, &stop.reason)
+        {
+            guards.hinted(now.into_std(), *asked);
+        }
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
@@ -535,6 +627,19 @@ where
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
     }
 
+    /// The end of a request of which nothing was sent.
+    fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
+        let this = self.project();
+        let kind = match stop {
+            StopReason::Throttled => RetryErrorKind::Throttled,
+            _ => RetryErrorKind::DeadlineExceeded,
+        };
+        let elapsed = this.clock.elapsed(Instant::now());
+        let (method, uri) = (this.kept.method().clone(), this.kept.uri());
+        let mut progress = Progress::new(method, uri, *this.outer_attempt);
+        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
+    }
+
     fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
         let this = self.project();
         let now = Instant::now();
@@ -559,6 +664,7 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     retry: &mut Retry,
     kept: &Kept<S, V>,
     session: &mut CommitGuard<E>,
+    guards: &mut Option<Box<Guards>>,
     (left, attempt): (Option<Duration>, Duration),
     now: Instant,
 ) -> Result<(), StopReason> {
@@ -567,13 +673,13 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
         Kept::All(tools) => tools,
     };
     let body = tools.body.check().map_err(|error| refused(error).0);
-    retry.last_gates(
-        &mut session.session,
-        Some(body),
-        left,
-        attempt,
-        now.into_std(),
-    )?;
+    retry.check(Some(body), left, attempt)?;
+    if let Some(guards) = guards {
+        let admitted = guards.admit_retry(now.into_std());
+        retry.gates.set(Gate::Throttle, admitted.is_ok());
+        admitted?;
+    }
+    retry.commit(&mut session.session, now.into_std())?;
     session.committed = true;
     Ok(())
 }
@@ -635,6 +741,8 @@ impl<E: Session> Drop for CommitGuard<E> {
 impl<S, F, E: Session, B, V, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
+            State::Held { .. } => "held",
+            State::Refused => "refused",
             State::Called { .. } => "called",
             State::Draining { .. } => "draining",
             State::Waiting => "waiting",

@@ -75,6 +75,11 @@ impl Progress {
         let mut report = std::mem::replace(&mut self.report, empty);
         report.stop = stop;
         report.elapsed = elapsed;
+        // A first attempt starts at once unless it was held back.
+        report.held = report
+            .attempts
+            .first()
+            .map_or(Duration::ZERO, |first| first.started);
         observe::finished(settings, &report);
         report
     }

@@ -32,16 +32,14 @@ pub(crate) fn ask<'a, S: Session>(
 }
 
 impl Retry {
-    /// Asks the gates behind the session's own: whether the body can be sent again, where that is
-    /// known; whether the wait and an attempt of length `attempt` fit into the time `left` until
-    /// the deadline, where there is one; and the budget, the only one that takes something.
-    pub(crate) fn last_gates<S: Session>(
+    /// Asks the gates behind the session's own that take nothing: whether the body can be sent
+    /// again, where that is known, and whether the wait and an attempt of length `attempt` fit
+    /// into the time `left` until the deadline, where there is one.
+    pub(crate) fn check(
         &mut self,
-        session: &mut S,
         body: Option<Result<(), StopReason>>,
         left: Option<Duration>,
         attempt: Duration,
-        now: Instant,
     ) -> Result<(), StopReason> {
         let mut answer = Ok(());
         if let Some(body) = body {
@@ -55,7 +53,15 @@ impl Retry {
                 answer = answer.and(Err(StopReason::DeadlineTooClose { left, needed }));
             }
         }
-        answer?;
+        answer
+    }
+
+    /// Asks the last gate, the budget: all others have let the retry pass.
+    pub(crate) fn commit<S: Session>(
+        &mut self,
+        session: &mut S,
+        now: Instant,
+    ) -> Result<(), StopReason> {
         match session.commit(now) {
             Ok(false) => Ok(()),
             Ok(true) => {

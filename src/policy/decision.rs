@@ -234,6 +234,13 @@ pub enum StopReason {
     NoMount,
     /// Retries are switched off for this request.
     Disabled,
+    /// The adaptive throttle refused the request: the server turns too many of them down.
+    Throttled,
+    /// As many retries as are allowed at once are in flight.
+    TooManyInFlight {
+        /// The limit.
+        max: u32,
+    },
     /// The inner service failed to become ready.
     NotReady,
     /// A policy of the user's own stopped, for this reason.
@@ -279,6 +286,8 @@ impl StopReason {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::NoMount => "no_mount",
             Self::Disabled => "disabled",
+            Self::Throttled => "throttled",
+            Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::NotReady => "not_ready",
             Self::Custom(_) => "custom",
         }
@@ -331,6 +340,15 @@ impl fmt::Display for StopReason {
             }
             Self::NoMount => f.write_str("no mount matches the URL"),
             Self::Disabled => f.write_str("retries are switched off for this request"),
+            Self::Throttled => {
+                f.write_str("refused by the adaptive throttle: the server turns too many down")
+            }
+            Self::TooManyInFlight { max } => {
+                write!(
+                    f,
+                    "{max} retries are in flight, as many as are allowed at once"
+                )
+            }
             Self::NotReady => f.write_str("the inner service failed to become ready"),
             Self::Custom(reason) => f.write_str(reason),
         }

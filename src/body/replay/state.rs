@@ -59,8 +59,8 @@ pub(super) struct Leftovers<B> {
     wake: Option<Waker>,
     waker: Option<Waker>,
     body: Option<B>,
-    chunks: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
+    /// One `Option` for both, as it is looked at for each chunk.
+    sent: Option<(VecDeque<Bytes>, Option<HeaderMap>)>,
 }
 
 impl<B> Leftovers<B> {
@@ -69,17 +69,17 @@ impl<B> Leftovers<B> {
             wake: None,
             waker: None,
             body: None,
-            chunks: VecDeque::new(),
-            trailers: None,
+            sent: None,
         }
     }
 
     /// To be called without the lock.
+    #[inline]
     pub(super) fn settle(self) {
         if let Some(waker) = self.wake {
             waker.wake();
         }
-        drop((self.waker, self.body, self.chunks, self.trailers));
+        drop((self.waker, self.body, self.sent));
     }
 }
 
@@ -355,14 +355,18 @@ impl<B> State<B> {
 
     /// Lets go of what the running attempt has sent.
     fn forget_sent(&mut self, left: &mut Leftovers<B>) {
+        let mut chunks = VecDeque::new();
         if self.cursor > 0 {
-            let rest = self.chunks.split_off(self.cursor);
-            left.chunks = mem::replace(&mut self.chunks, rest);
+            chunks = self.chunks.split_off(self.cursor);
+            mem::swap(&mut chunks, &mut self.chunks);
             self.cursor = 0;
         }
-        if self.trailers_sent {
-            left.trailers = self.trailers.take();
-        }
+        let trailers = if self.trailers_sent {
+            self.trailers.take()
+        } else {
+            None
+        };
+        left.sent = Some((chunks, trailers));
     }
 
     pub(super) fn check(&self) -> Result<(), NotReplayable> {

@@ -31,12 +31,12 @@ pub(super) fn all<P: Policy + ?Sized>(
     ];
     for (class, statuses) in by_treatment(policy, request, venue) {
         for status in statuses.special {
-            scenarios.extend([None, Some(SHORT), Some(LONG)].map(|retry_after| {
-                Scenario::Status {
+            scenarios.extend(
+                [None, Some(SHORT), Some(LONG)].map(|retry_after| Scenario::Status {
                     status,
                     retry_after,
-                }
-            }));
+                }),
+            );
         }
         if let Some(like) = statuses.others {
             scenarios.extend([None, Some(SHORT)].map(|retry_after| Scenario::Others {
@@ -58,8 +58,9 @@ struct Statuses {
     others: Option<StatusCode>,
 }
 
-/// What a first attempt with a status leads to, and how many statuses it is the same for.
-type Treatment = [(&'static str, Option<CountKind>); 2];
+/// What a first attempt with a status leads to and what it is charged to, without a `Retry-After`
+/// and with one.
+type Treatment = [(&'static str, Option<&'static str>); 2];
 
 /// The final statuses by class: those that most statuses of their class are treated like, and
 /// the rest.
@@ -75,8 +76,7 @@ fn by_treatment<P: Policy + ?Sized>(
         for status in codes.filter_map(|code| StatusCode::from_u16(code).ok()) {
             let plain = ScriptedOutcome::response(status);
             let hinted = plain.clone().retry_after(SHORT);
-            let treatment =
-                [plain, hinted].map(|outcome| first(policy, request, venue, &outcome));
+            let treatment = [plain, hinted].map(|outcome| first(policy, request, venue, &outcome));
             groups.entry(treatment).or_default().push(status);
         }
         let most = groups.values().map(Vec::len).max().unwrap_or(0);
@@ -103,24 +103,28 @@ fn by_treatment<P: Policy + ?Sized>(
     classes
 }
 
-const ACCEPTED: (&str, Option<CountKind>) = ("accept", None);
+const ACCEPTED: (&str, Option<&str>) = ("accept", None);
 
 fn first<P: Policy + ?Sized>(
     policy: &P,
     request: &RequestHead<'_>,
     venue: &Venue<'_>,
     outcome: &ScriptedOutcome,
-) -> (&'static str, Option<CountKind>) {
+) -> (&'static str, Option<&'static str>) {
     let mut rehearsal = Rehearsal::new(policy, request, Rng::constant(0.0), venue);
     match rehearsal.attempt(outcome).decision {
         Decision::Accept => ACCEPTED,
         Decision::Stop(stop) => (stop.reason.name(), None),
-        Decision::Retry(retry) => match retry.why {
-            WaitReason::ServerHint(_) => ("server hint", retry.charged),
-            WaitReason::ServerHintClamped(_) => ("clamped server hint", retry.charged),
-            WaitReason::NeverProcessed => ("never processed", retry.charged),
-            WaitReason::Immediate | WaitReason::Backoff => ("backoff", retry.charged),
-        },
+        Decision::Retry(retry) => {
+            let why = match retry.why {
+                WaitReason::ServerHint(_) => "server hint",
+                WaitReason::ServerHintClamped(_) => "clamped server hint",
+                WaitReason::NeverProcessed => "never processed",
+                // Which of the two may be a matter of chance.
+                WaitReason::Immediate | WaitReason::Backoff => "backoff",
+            };
+            (why, retry.charged.map(CountKind::as_str))
+        }
     }
 }
 
@@ -155,7 +159,8 @@ fn case<P: Policy + ?Sized>(
     scenario: Scenario,
 ) -> Case {
     let outcome = outcome(scenario);
-    let runs = [0.0, 1.0].map(|unit| Run::play(policy, request, venue, &outcome, Rng::constant(unit)));
+    let runs =
+        [0.0, 1.0].map(|unit| Run::play(policy, request, venue, &outcome, Rng::constant(unit)));
     let (most, fewest) = if runs[0].waits.len() >= runs[1].waits.len() {
         (&runs[0], &runs[1])
     } else {

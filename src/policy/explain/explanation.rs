@@ -8,10 +8,9 @@ use super::{
     Venue, cases,
     rehearsal::Rehearsal,
     schedule::range,
-    table::Table,
+    table::{Column, Table},
 };
 use crate::{
-    human::Human,
     policy::{CountKind, Gate, Gates, Policy, RequestHead, Rng, StopReason, WaitReason},
     report::sanitized,
 };
@@ -231,6 +230,9 @@ impl Case {
     fn end(&self) -> String {
         let mut text = match &self.stop {
             Some(StopReason::Succeeded) => "no failure".to_owned(),
+            // The row names the status or the cause already, or more than one.
+            Some(StopReason::StatusNotListed { .. }) => "not in `status_forcelist`".to_owned(),
+            Some(StopReason::NotTransient { .. }) => "repeating cannot help".to_owned(),
             Some(reason) => reason.to_string(),
             None => "no end".to_owned(),
         };
@@ -239,7 +241,7 @@ impl Case {
         }
         let gates: Vec<_> = self.blocked_by().map(Gate::as_str).collect();
         if !self.is_retried() && gates.len() > 1 {
-            text.push_str(&format!(" (gates that say no: {})", gates.join(", ")));
+            text.push_str(&format!(" [no: {}]", gates.join(", ")));
         }
         text
     }
@@ -295,8 +297,6 @@ struct Row {
     names: Vec<String>,
     hint: Option<Duration>,
     cells: [String; 3],
-    /// What the cells would be but for the status in a reason.
-    key: [String; 3],
 }
 
 impl Explanation {
@@ -305,43 +305,34 @@ impl Explanation {
         for case in &self.cases {
             let plain = case.scenario.plain();
             let hint = case.scenario.retry_after();
+            let cells = case.cells();
             let without = self.case(plain).filter(|_| hint.is_some());
-            if without.is_some_and(|without| without.key() == case.key()) {
+            if without.is_some_and(|without| without.cells() == cells) {
                 // The header makes no difference.
                 continue;
             }
-            let key = case.key();
-            let name = plain.to_string();
-            match rows.iter_mut().find(|row| row.key == key && row.hint == hint) {
+            let name = match plain {
+                Scenario::Others { class, .. } if !self.has_special(class) => format!("{class}xx"),
+                plain => plain.to_string(),
+            };
+            let same = |row: &&mut Row| row.cells == cells && row.hint == hint;
+            match rows.iter_mut().find(same) {
                 Some(row) => row.names.push(name),
                 None => rows.push(Row {
                     names: vec![name],
                     hint,
-                    cells: case.cells(),
-                    key,
+                    cells,
                 }),
             }
         }
         rows
     }
-}
 
-impl Case {
-    fn key(&self) -> [String; 3] {
-        let [retries, waits, _] = self.cells();
-        let stop = self.stop.as_ref().map_or("", |stop| match stop {
-            // These name the status, which is in the row's name already.
-            StopReason::StatusNotListed { .. } => "status",
-            StopReason::NotTransient { .. } => "cause",
-            _ => "",
-        });
-        let end = if stop.is_empty() {
-            self.end()
-        } else {
-            let gates: Vec<_> = self.blocked_by().map(Gate::as_str).collect();
-            format!("{stop} {}", gates.join(" "))
-        };
-        [retries, waits, end]
+    /// Whether a status of `class` is treated in a way of its own.
+    fn has_special(&self, class: u16) -> bool {
+        self.cases.iter().any(|case| {
+            matches!(case.scenario, Scenario::Status { status, .. } if status.as_u16() / 100 == class)
+        })
     }
 }
 
@@ -351,14 +342,16 @@ impl fmt::Display for Explanation {
         if let Some(reason) = &self.never {
             write!(f, "\n  never sent again: {reason}")?;
         }
-        let mut table = Table::new(
-            ["each attempt ends with", "retries", "waits", "then"],
-            &[1],
-        );
+        let mut table = Table::new([
+            ("each attempt ends with", Column::Text(32)),
+            ("retries", Column::Number),
+            ("waits", Column::Text(21)),
+            ("then", Column::Text(36)),
+        ]);
         for row in self.rows() {
             let mut name = row.names.join(", ");
             if let Some(hint) = row.hint {
-                name.push_str(&format!(" + Retry-After {}", Human(hint)));
+                name.push_str(&format!(" + Retry-After: {}", hint.as_secs()));
             }
             let [retries, waits, end] = row.cells;
             table.row([name, retries, waits, end]);

@@ -183,7 +183,9 @@ impl<'a, S: Session> Rehearsal<'a, S> {
                 let answer = match &self.never {
                     Some(reason) => Err(reason.clone()),
                     // Nothing is known of the body.
-                    None => retry.last_gates(&mut self.session, None, left, attempt, now),
+                    None => retry
+                        .check(None, left, attempt)
+                        .and_then(|()| retry.commit(&mut self.session, now)),
                 };
                 match answer {
                     Ok(()) => {
@@ -208,9 +210,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
     }
 
     fn now(&self) -> Instant {
-        self.origin
-            .checked_add(self.elapsed)
-            .unwrap_or(self.origin)
+        self.origin.checked_add(self.elapsed).unwrap_or(self.origin)
     }
 }
 

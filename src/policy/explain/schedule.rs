@@ -4,7 +4,11 @@ use std::{fmt, time::Duration};
 
 use http::Method;
 
-use super::{ScriptedOutcome, Venue, cases::Run, table::Table};
+use super::{
+    ScriptedOutcome, Venue,
+    cases::Run,
+    table::{Column, Table},
+};
 use crate::{
     human::Human,
     policy::{Policy, RequestHead, Rng, StopReason, WaitReason},
@@ -85,7 +89,10 @@ impl Spread {
         // The nearest rank.
         let percentile = |percent: usize| {
             let rank = (samples.len() * percent).div_ceil(100);
-            samples.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+            samples
+                .get(rank.saturating_sub(1))
+                .copied()
+                .unwrap_or_default()
         };
         Self {
             min: samples.first().copied().unwrap_or_default(),
@@ -134,12 +141,18 @@ pub(crate) fn schedule<P: Policy + ?Sized>(
             .collect()
     };
     let took = outcome.length();
-    let longest = ends.iter().chain(&samples).max_by_key(|run| run.waits.len());
+    let longest = ends
+        .iter()
+        .chain(&samples)
+        .max_by_key(|run| run.waits.len());
     let count = longest.map_or(0, |run| run.waits.len());
     let retries = (0..count).map(|at| {
         let spread = |time: &dyn Fn(&Run) -> Duration| {
             let reach = |runs: &[Run]| -> Vec<Duration> {
-                runs.iter().filter(|run| run.waits.len() > at).map(time).collect()
+                runs.iter()
+                    .filter(|run| run.waits.len() > at)
+                    .map(time)
+                    .collect()
             };
             let ends = reach(&ends);
             let least = ends.first().copied();
@@ -187,7 +200,10 @@ pub(crate) fn schedule<P: Policy + ?Sized>(
 /// Where the longest of the waits before a retry comes from: one that happens to be zero has no
 /// reason of its own.
 fn why(ends: &[Run], samples: &[Run], at: usize) -> WaitReason {
-    let waits = ends.iter().chain(samples).filter_map(|run| run.waits.get(at));
+    let waits = ends
+        .iter()
+        .chain(samples)
+        .filter_map(|run| run.waits.get(at));
     waits
         .max_by_key(|wait| wait.0)
         .map_or(WaitReason::Backoff, |wait| wait.1)
@@ -210,42 +226,77 @@ impl Schedule {
     }
 }
 
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.url)?;
-        let head = [
-            "retry",
-            "wait: min",
-            "p50",
-            "p95",
-            "max",
-            "sent after: min",
-            "p50",
-            "p95",
-            "max",
-            "why",
-        ];
-        let mut table = Table::new(head, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+/// The columns are wide enough for every reason to wait.
+const WHY: (&str, Column) = ("why", Column::Text(60));
+
+impl Schedule {
+    fn exact_table(&self) -> Table {
+        let mut table = Table::new([
+            ("retry", Column::Number),
+            ("wait", Column::Number),
+            ("sent after", Column::Number),
+            WHY,
+        ]);
+        for retry in &self.retries {
+            let times = [retry.wait, retry.start].map(|time| Human(time.max).to_string());
+            let [wait, start] = times;
+            table.row([retry.number.to_string(), wait, start, retry.why()]);
+        }
+        table
+    }
+
+    fn random_table(&self) -> Table {
+        let mut table = Table::new([
+            ("retry", Column::Number),
+            ("wait: min", Column::Number),
+            ("p50", Column::Number),
+            ("p95", Column::Number),
+            ("max", Column::Number),
+            ("sent after: min", Column::Number),
+            ("p50", Column::Number),
+            ("p95", Column::Number),
+            ("max", Column::Number),
+            WHY,
+        ]);
         let times = |spread: Spread| {
             [spread.min, spread.p50, spread.p95, spread.max].map(|time| Human(time).to_string())
         };
         for retry in &self.retries {
             let [w0, w1, w2, w3] = times(retry.wait);
             let [s0, s1, s2, s3] = times(retry.start);
-            let mut why = retry.why.to_string();
-            if retry.share < 1.0 {
-                why.push_str(&format!(", {:.0} % of the requests", retry.share * 100.0));
-            }
             let number = retry.number.to_string();
-            table.row([number, w0, w1, w2, w3, s0, s1, s2, s3, why]);
+            table.row([number, w0, w1, w2, w3, s0, s1, s2, s3, retry.why()]);
         }
+        let [t0, t1, t2, t3] = times(self.total);
+        let rest = [(); 5].map(|()| String::new());
+        let [r0, r1, r2, r3, r4] = rest;
+        table.row(["sum".to_owned(), t0, t1, t2, t3, r0, r1, r2, r3, r4]);
+        table
+    }
+}
+
+impl ScheduledRetry {
+    fn why(&self) -> String {
+        let mut why = self.why.to_string();
+        if self.share < 1.0 {
+            why.push_str(&format!(", {:.0} % of the requests", self.share * 100.0));
+        }
+        why
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url)?;
+        let exact = self.retries.iter().all(|retry| retry.wait.is_exact());
+        let table = if exact {
+            self.exact_table()
+        } else {
+            self.random_table()
+        };
         if !self.retries.is_empty() {
-            let [t0, t1, t2, t3] = times(self.total);
-            let empty = String::new;
-            let all = "all".to_owned();
-            table.row([all, t0, t1, t2, t3, empty(), empty(), empty(), empty(), empty()]);
+            write!(f, "\n{table}")?;
         }
-        write!(f, "\n{table}")?;
         match &self.stop {
             Some(reason) if self.retries.is_empty() => write!(f, "\n  not retried: {reason}"),
             Some(reason) => write!(f, "\n  then: {reason}"),

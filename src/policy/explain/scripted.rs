@@ -35,7 +35,10 @@ pub struct ScriptedOutcome {
 
 #[derive(Clone, Debug)]
 enum End {
-    Response { status: StatusCode, headers: HeaderMap },
+    Response {
+        status: StatusCode,
+        headers: HeaderMap,
+    },
     Failure(Failure),
 }
 

@@ -85,9 +85,7 @@ mod tests {
     /// The cells of the table in the module's documentation.
     fn table() -> Vec<(&'static str, &'static str)> {
         let docs = include_str!("mod.rs");
-        let rows = docs
-            .lines()
-            .filter_map(|line| line.strip_prefix("//! | `"));
+        let rows = docs.lines().filter_map(|line| line.strip_prefix("//! | `"));
         rows.map(|row| {
             let (code, rest) = row.split_once("` | ").expect("a code and a severity");
             let (severity, what) = rest.split_once(" | ").expect("a severity and a text");
@@ -118,6 +116,9 @@ mod tests {
         }
         let error = "no-jiter".parse::<LintCode>().expect_err("a wrong name");
         let text = error.to_string();
-        assert!(text.contains("\"no-jiter\"") && text.contains("`no-jitter`"), "{text}");
+        assert!(
+            text.contains("\"no-jiter\"") && text.contains("`no-jitter`"),
+            "{text}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::{Finding, LintCode, LintContext, Severity};
 use crate::{
@@ -104,7 +104,9 @@ impl Look<'_> {
             Limit::Never => Some(0),
         };
         let kinds = CountKind::ALL.into_iter().skip(1);
-        let together = kinds.map(most).try_fold(0, |sum: u32, n| Some(sum.saturating_add(n?)));
+        let together = kinds
+            .map(most)
+            .try_fold(0, |sum: u32, n| Some(sum.saturating_add(n?)));
         match (most(CountKind::Total), together) {
             (Some(total), Some(together)) => Some(total.min(together)),
             (total, together) => total.or(together),
@@ -180,7 +182,9 @@ impl Look<'_> {
 
     fn listed_statuses(&self) -> Option<Finding> {
         let listed = self.policy.status_forcelist();
-        let never: Vec<_> = listed.filter(|status| NEVER_TRANSIENT.contains(status)).collect();
+        let never: Vec<_> = listed
+            .filter(|status| NEVER_TRANSIENT.contains(status))
+            .collect();
         (self.retries_anything() && !never.is_empty()).then(|| {
             Finding::new(
                 LintCode::StatusNeverTransient,
@@ -214,7 +218,9 @@ impl Look<'_> {
 
     fn kinds_with(&self, matches: impl Fn(Limit) -> bool) -> Vec<CountKind> {
         let kinds = CountKind::ALL.into_iter().skip(1);
-        kinds.filter(|kind| matches(self.policy.limit(*kind))).collect()
+        kinds
+            .filter(|kind| matches(self.policy.limit(*kind)))
+            .collect()
     }
 
     fn with_values(&self, kinds: &[CountKind]) -> String {

@@ -79,7 +79,13 @@ impl RetrySession {
         } else {
             None
         };
+        let kind = if is_redirect(status, headers) {
+            CountKind::Redirect
+        } else {
+            CountKind::Status
+        };
         if let Some(reason) = returned {
+            self.ask_the_rest(kind, hint, &mut gates);
             return Decision::Stop(Stop {
                 reason,
                 raise: false,
@@ -87,13 +93,7 @@ impl RetrySession {
                 note: None,
             });
         }
-
-        let raise = settings.raise_on_status;
-        let kind = if is_redirect(status, headers) {
-            CountKind::Redirect
-        } else {
-            CountKind::Status
-        };
+        let raise = self.settings().raise_on_status;
         self.go_on(attempt, kind, hint, raise, gates)
     }
 
@@ -142,6 +142,7 @@ impl RetrySession {
             None
         };
         if let Some(reason) = bare {
+            self.ask_the_rest(kind, Hint::Absent, &mut gates);
             return Decision::Stop(Stop {
                 reason,
                 raise: false,
@@ -150,6 +151,18 @@ impl RetrySession {
             });
         }
         self.go_on(attempt, kind, Hint::Absent, false, gates)
+    }
+
+    /// Asks the gates that urllib3 does not come to any more, for the report only.
+    fn ask_the_rest(&self, kind: CountKind, hint: Hint, gates: &mut Gates) {
+        let any_left = |kind| self.left(kind).is_none_or(|left| left > 0);
+        gates.set(Gate::Total, any_left(CountKind::Total));
+        gates.set(Gate::Count, any_left(kind));
+        match obey(hint, self.settings().retry_after_mode) {
+            Hinted::Wait(..) => gates.set(Gate::Hint, true),
+            Hinted::TooLong { .. } => gates.set(Gate::Hint, false),
+            Hinted::None(_) => {}
+        }
     }
 
     /// `Retry.increment`, and then `Retry.sleep`.
