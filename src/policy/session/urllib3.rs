@@ -69,7 +69,7 @@ impl RetrySession {
             return Decision::Accept;
         }
         gates.set(Gate::Transient, transient);
-        gates.set(Gate::Method, self.may_repeat());
+        self.ask_method(&mut gates);
         let returned = if !transient {
             Some(StopReason::StatusNotListed { status })
         } else if !self.may_repeat() {
@@ -90,7 +90,7 @@ impl RetrySession {
                 reason,
                 raise: false,
                 gates,
-                note: None,
+                note: reclassified(attempt),
             });
         }
         let raise = self.settings().raise_on_status;
@@ -116,7 +116,7 @@ impl RetrySession {
         });
         let read = failure.kind == FailureKind::Read || status.is_some();
         if read {
-            gates.set(Gate::Method, self.may_repeat());
+            self.ask_method(&mut gates);
         }
 
         // What urllib3 re-raises as it came, without wrapping it in MaxRetryError.
@@ -147,10 +147,17 @@ impl RetrySession {
                 reason,
                 raise: false,
                 gates,
-                note: None,
+                note: reclassified(attempt),
             });
         }
         self.go_on(attempt, kind, Hint::Absent, false, gates)
+    }
+
+    fn ask_method(&self, gates: &mut Gates) {
+        gates.set(Gate::Method, self.may_repeat());
+        if !self.method_allowed {
+            gates.set(Gate::Idempotency, self.idempotent);
+        }
     }
 
     /// Asks the gates that urllib3 does not come to any more, for the report only.
@@ -174,13 +181,7 @@ impl RetrySession {
         raise: bool,
         mut gates: Gates,
     ) -> Decision {
-        let mut note = match attempt.judgement() {
-            Judgement::Retry { by, because } => Some(Note::Reclassified {
-                by: by.clone(),
-                because: because.clone(),
-            }),
-            _ => None,
-        };
+        let mut note = reclassified(attempt);
         let exceeded = self.charge(kind);
         self.set_cost(attempt.outcome());
         let total_ok = self.left(CountKind::Total).is_none_or(|left| left >= 0);
@@ -227,5 +228,15 @@ impl RetrySession {
             gates,
             note,
         })
+    }
+}
+
+fn reclassified(attempt: &Attempt<'_>) -> Option<Note> {
+    match attempt.judgement() {
+        Judgement::Retry { by, because } => Some(Note::Reclassified {
+            by: by.clone(),
+            because: because.clone(),
+        }),
+        Judgement::None | Judgement::Forbid { .. } => None,
     }
 }
