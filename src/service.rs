@@ -107,11 +107,17 @@ where
         let request = Request::from_parts(parts, body);
         let start = match admission {
             Admission::Now => Start::Called(self.inner.call(request)),
+            // The service that was polled ready is replaced: what it reserved for a call that is
+            // not made, such as the permit of a limit, must not be kept from others.
             Admission::Held => {
                 let service = self.inner.clone();
+                self.inner = service.clone();
                 Start::Held(Box::new(Held { service, request }))
             }
-            Admission::Refused => Start::Refused,
+            Admission::Refused => {
+                self.inner = self.inner.clone();
+                Start::Refused
+            }
         };
         ResponseFuture::new(start, session, kept, &self.settings, brought, guards)
     }

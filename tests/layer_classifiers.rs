@@ -135,7 +135,7 @@ async fn an_opinion_to_forbid_stops_a_listed_status_at_any_attempt_and_is_told()
             assert_eq!(watch.polls(), 0);
             let text = report.to_string();
             assert!(
-                text.ends_with("stopped: quota forbids it: used up for today"),
+                text.ends_with("quota forbids it: used up for today"),
                 "{text}"
             );
         }

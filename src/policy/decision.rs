@@ -98,6 +98,8 @@ pub enum WaitReason {
     Backoff,
     /// The server named the time in this header.
     ServerHint(HintHeader),
+    /// The server asked another request to the same authority to wait until then.
+    SharedHint,
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
 }
@@ -109,6 +111,7 @@ impl fmt::Display for WaitReason {
             Self::NeverProcessed => f.write_str("immediate, the request was never processed"),
             Self::Backoff => f.write_str("backoff"),
             Self::ServerHint(header) => write!(f, "{header}"),
+            Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
         }
     }
