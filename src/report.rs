@@ -1,8 +1,12 @@
 //! What a request went through: each attempt, each wait and why, and why it stopped.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::{
     classify::{Cause, FailureKind, Sent},
@@ -100,6 +104,12 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Note>,
+    /// What a failed response said about when to come back.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub hint: Option<HintRecord>,
     /// How many attempts a retry layer further in made of this one. Two layers multiply: three
     /// times three attempts are nine.
     #[cfg_attr(
@@ -120,8 +130,52 @@ impl AttemptRecord {
             wait: None,
             gates: Gates::default(),
             note: None,
+            hint: None,
             inner_attempts: None,
         }
+    }
+}
+
+/// What a failed response said about when to come back, kept so that
+/// [`RetryReport::replay`] can judge it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct HintRecord {
+    /// The wall clock when the response's head arrived.
+    pub at: SystemTime,
+    /// Its headers about retries and rate limits, with `Date` and `Age`: as they came, but cut
+    /// where they are very long.
+    pub headers: Vec<(String, String)>,
+}
+
+impl HintRecord {
+    const NAMES: [&str; 3] = ["retry", "ratelimit", "rate-limit"];
+    const CLOCKS: [&str; 2] = ["date", "age"];
+    /// Headers come from the network, and reports are kept.
+    const MOST: usize = 16;
+    const LONGEST: usize = 256;
+
+    /// What these headers say; `None` if it is nothing.
+    pub(crate) fn of(headers: &HeaderMap, at: SystemTime) -> Option<Self> {
+        let is_hint = |name: &str| Self::NAMES.iter().any(|part| name.contains(part));
+        if !headers.keys().any(|name| is_hint(name.as_str())) {
+            return None;
+        }
+        let kept = headers
+            .iter()
+            .filter(|(name, _)| is_hint(name.as_str()) || Self::CLOCKS.contains(&name.as_str()))
+            .take(Self::MOST);
+        let headers = kept.map(|(name, value)| {
+            let value = value.as_bytes();
+            let value = &value[..value.len().min(Self::LONGEST)];
+            let value = String::from_utf8_lossy(value).into_owned();
+            (name.as_str().to_owned(), value)
+        });
+        Some(Self {
+            at,
+            headers: headers.collect(),
+        })
     }
 }
 
@@ -361,14 +415,9 @@ mod tests {
 
     fn attempt(number: u32, started_ms: u64, outcome: AttemptOutcome) -> AttemptRecord {
         AttemptRecord {
-            number,
             started: Duration::from_millis(started_ms),
             took: Duration::from_micros(1_200),
-            outcome,
-            wait: None,
-            gates: Gates::default(),
-            note: None,
-            inner_attempts: None,
+            ..AttemptRecord::new(number, outcome)
         }
     }
 
@@ -443,6 +492,38 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
   #1  +0 ms  404 Not Found, took 1.2 ms
   not retried: 404 is not in `status_forcelist`";
         assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn a_hint_keeps_what_is_about_retries_and_no_more() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut headers = HeaderMap::new();
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for (name, value) in [
+            ("date", date),
+            ("set-cookie", "session=secret"),
+            ("content-type", "text/plain"),
+        ] {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        assert_eq!(HintRecord::of(&headers, now), None);
+
+        headers.append("retry-after", "7".parse().expect("a header value"));
+        headers.append(
+            "x-ratelimit-reset",
+            "9".repeat(999).parse().expect("a header value"),
+        );
+        let mut kept = HintRecord::of(&headers, now).expect("a hint").headers;
+        kept.sort();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            kept,
+            [
+                pair("date", date),
+                pair("retry-after", "7"),
+                pair("x-ratelimit-reset", &"9".repeat(256)),
+            ]
+        );
     }
 
     #[test]

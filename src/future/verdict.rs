@@ -1,6 +1,10 @@
 //! What becomes of an attempt that has ended.
 
-use std::{error::Error, pin::Pin, time::Duration};
+use std::{
+    error::Error,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
 
 use http::Response;
 use http_body::Body;
@@ -13,8 +17,8 @@ use crate::{
     classify::{self, AttemptTimedOut, Cause, Failure, FailureKind, Outcome},
     error::{RetryError, RetryErrorKind},
     guards::Guards,
-    policy::{Attempt, Decision, Gate, Gates, Retry, Session, Stop, StopReason, WaitReason, ask},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    policy::{Attempt, Decision, Gate, Retry, Session, Stop, StopReason, WaitReason, ask},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
 };
 
@@ -71,21 +75,27 @@ impl<D> Ended<D> {
             Self::Error(error) => classify::chain(&**error),
             Self::TimedOut(after) => AttemptTimedOut::new(*after).to_string(),
         };
+        let outcome = match (self, failure) {
+            (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
+            (_, failure) => {
+                let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
+                AttemptOutcome::Failed { kind, cause, error }
+            }
+        };
         AttemptRecord {
-            number,
             started: time.offset,
             took: time.took,
-            outcome: match (self, failure) {
-                (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
-                (_, failure) => {
-                    let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
-                    AttemptOutcome::Failed { kind, cause, error }
-                }
-            },
-            wait: None,
-            gates: Gates::default(),
-            note: None,
             inner_attempts: self.inner_attempts(),
+            ..AttemptRecord::new(number, outcome)
+        }
+    }
+
+    /// What a response said about when to come back, if it was a failure that was looked at when
+    /// the wall clock stood at `at`.
+    fn hint(&self, at: Option<SystemTime>) -> Option<HintRecord> {
+        match self {
+            Self::Response(response) => HintRecord::of(response.headers(), at?),
+            Self::Error(_) | Self::TimedOut(_) => None,
         }
     }
 
@@ -158,11 +168,12 @@ where
         let outcome = ended.outcome(failure);
         let judgement = settings.judge(&outcome);
         let method = this.kept.method();
+        let mut looked_at = None;
         let decision = ask(session, outcome, judgement, |outcome| {
             let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
             match failure {
                 // Only a response can carry a date to compare the wall clock with.
-                None => attempt.with_wall_clock(settings.wall_clock()),
+                None => attempt.with_wall_clock(*looked_at.insert(settings.wall_clock())),
                 Some(_) => attempt,
             }
         });
@@ -177,6 +188,7 @@ where
         };
 
         let mut record = ended.record(number, time, failure);
+        record.hint = ended.hint(looked_at);
         let progress = this
             .progress
             .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));

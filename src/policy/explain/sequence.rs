@@ -9,7 +9,7 @@ use super::{
 use crate::{
     classify::{Cause, Failure, Outcome},
     policy::{Decision, Policy, RequestHead, Rng, StopReason},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
 };
 
 /// What becomes of a request whose attempts end as a script says; made by
@@ -69,6 +69,9 @@ fn record(scripted: &ScriptedOutcome, attempt: Rehearsed) -> (AttemptRecord, Opt
     let mut record = AttemptRecord::new(attempt.number, outcome);
     record.started = attempt.started;
     record.took = attempt.took;
+    if let (false, Outcome::Response { headers, .. }) = (attempt.timed_out, scripted.outcome()) {
+        record.hint = HintRecord::of(headers, scripted.ended_at());
+    }
     let stop = match attempt.decision {
         Decision::Accept => Some(StopReason::Succeeded),
         Decision::Stop(stop) => {

@@ -124,14 +124,15 @@ mod tests {
         let mut table = Table::new([("name", Column::Text(9)), ("n", Column::Number)]);
         table.row(["one two three".into(), "10".into()]);
         table.row(["incomprehensibilities no".into(), "2".into()]);
-        let expected = "\
-  name                    n
-  ---------------------  --
-  one two                10
-  three
-  incomprehensibilities   2
-  no";
-        assert_eq!(table.to_string(), expected);
+        let expected = [
+            "  name                    n",
+            "  ---------------------  --",
+            "  one two                10",
+            "  three",
+            "  incomprehensibilities   2",
+            "  no",
+        ];
+        assert_eq!(table.to_string(), expected.join("\n"));
     }
 
     #[test]
