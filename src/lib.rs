@@ -97,6 +97,7 @@ mod guards;
 mod human;
 mod layer;
 mod observe;
+mod replay;
 mod report;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
@@ -111,7 +112,8 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    replay::{Difference, Replay, Unknown, Verdict},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     service::Retry,
     settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };
