@@ -72,6 +72,7 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
+//! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!
 //! # Logs

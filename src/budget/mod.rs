@@ -51,6 +51,7 @@ mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
 
+pub(crate) use self::scope::host_and_port;
 pub use self::{
     builder::RetryBudgetBuilder,
     in_flight::InFlightLimit,

@@ -309,6 +309,7 @@ where
             Decision::Accept
         } else {
             let attempt = Attempt::new(number, this.kept.method(), outcome)
+                .with_uri(this.kept.uri())
                 .with_elapsed(elapsed)
                 // Only a response can carry a date.
                 .with_wall_clock(wall_clock.unwrap_or_else(|| settings.wall_clock()))

@@ -97,6 +97,7 @@ pub enum Judgement {
 pub struct Attempt<'a> {
     number: u32,
     method: &'a Method,
+    uri: Option<&'a Uri>,
     outcome: Outcome<'a>,
     judgement: Judgement,
     elapsed: Duration,
@@ -111,11 +112,19 @@ impl<'a> Attempt<'a> {
         Self {
             number,
             method,
+            uri: None,
             outcome,
             judgement: Judgement::None,
             elapsed: Duration::ZERO,
             wall_clock: SystemTime::UNIX_EPOCH,
         }
+    }
+
+    /// Sets the request's URI.
+    #[must_use]
+    pub fn with_uri(mut self, uri: &'a Uri) -> Self {
+        self.uri = Some(uri);
+        self
     }
 
     /// Sets the time since the request started.
@@ -147,6 +156,11 @@ impl<'a> Attempt<'a> {
     /// The request's method.
     pub fn method(&self) -> &'a Method {
         self.method
+    }
+
+    /// The request's URI. The layer always sets it.
+    pub fn uri(&self) -> Option<&'a Uri> {
+        self.uri
     }
 
     /// How it ended.

@@ -27,6 +27,7 @@ mod dynamic;
 mod gates;
 mod invalid;
 mod limit;
+mod mounts;
 mod overrides;
 mod policy_fn;
 mod retry_after;
@@ -44,6 +45,7 @@ pub use self::{
     gates::{Gate, Gates},
     invalid::InvalidPolicy,
     limit::{CountKind, Limit, Methods, Seconds},
+    mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
     retry_after::{
