@@ -32,6 +32,8 @@ pub enum RetryErrorKind {
     AttemptTimeout,
     /// The deadline passed during an attempt or a wait.
     DeadlineExceeded,
+    /// The request was not sent at all, because the adaptive throttle refused it.
+    Throttled,
     /// The request body could not be made again for the next attempt.
     Body,
     /// The inner service failed to become ready. Before a retry, the failure that the retry was

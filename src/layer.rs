@@ -6,11 +6,13 @@ use std::{
 };
 
 use http::{HeaderName, request::Parts};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::{
     BoxError,
     body::{CloneBody, Reopen, Replay},
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::Classify,
     observe::RetryEvent,
     service::Retry,
@@ -183,7 +185,7 @@ impl<P, R> RetryLayer<P, R> {
     /// (IETF draft `draft-ietf-httpapi-idempotency-key-header`).
     ///
     /// The key is sent as a structured-field string; it should be as unguessable as a UUID.
-    /// [`idempotency_keys`](Self::idempotency_keys) makes one.
+    /// With the feature `uuid`, `idempotency_keys` makes one.
     #[must_use]
     pub fn idempotency_keys_with<F>(mut self, new_key: F) -> Self
     where
@@ -199,6 +201,32 @@ impl<P, R> RetryLayer<P, R> {
     #[must_use]
     pub fn idempotency_keys(self) -> Self {
         self.idempotency_keys_with(|| uuid::Uuid::now_v7().to_string())
+    }
+
+    /// Refuses requests, first attempts too, that the server would most likely turn down. Such a
+    /// request ends at once with
+    /// [`RetryErrorKind::Throttled`](crate::RetryErrorKind::Throttled).
+    #[must_use]
+    pub fn throttle(mut self, throttle: AdaptiveThrottle) -> Self {
+        self.change().throttle = Some(throttle);
+        self
+    }
+
+    /// Limits how many requests can be in a retry at once, waits included.
+    #[must_use]
+    pub fn max_retries_in_flight(mut self, limit: InFlightLimit) -> Self {
+        self.change().in_flight = Some(limit);
+        self
+    }
+
+    /// Whether a server's hint to one request slows the others to the same authority: none is
+    /// sent before the time that the server named. Off by default.
+    ///
+    /// The hints are shared by the layer's services and by its clones.
+    #[must_use]
+    pub fn share_hints(mut self, share: bool) -> Self {
+        self.change().hints = share.then(|| HintBoard::new(Instant::now().into_std()));
+        self
     }
 
     /// Reads the wall clock, which dates in `Retry-After` are compared with, from `clock` in

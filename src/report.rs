@@ -54,6 +54,17 @@ pub struct RetryReport {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub outer_attempt: Option<u32>,
+    /// How long the first attempt was held back because the server had asked another request to
+    /// wait; see [`RetryLayer::share_hints`](crate::RetryLayer::share_hints).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default,
+            skip_serializing_if = "Duration::is_zero",
+            with = "crate::serde_http::seconds"
+        )
+    )]
+    pub held: Duration,
     /// The time from the start of the first attempt until the end.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub elapsed: Duration,
@@ -144,6 +155,7 @@ impl RetryReport {
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
             outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -156,6 +168,7 @@ impl RetryReport {
             attempts: Vec::new(),
             stop: StopReason::NotReady,
             outer_attempt: None,
+            held: Duration::ZERO,
             elapsed: Duration::ZERO,
         }
     }
@@ -265,6 +278,10 @@ impl fmt::Display for RetryReport {
             f,
             "{method} {url}: {ended} after {count} {plural} in {elapsed}"
         )?;
+        if !self.held.is_zero() {
+            let held = Human(self.held);
+            write!(f, "\n  held back for {held}, as the server asked before")?;
+        }
         if let Some(outer) = self.outer_attempt {
             write!(
                 f,
@@ -299,9 +316,10 @@ impl fmt::Display for RetryReport {
             }
             last_error = error;
             if let Some(inner) = attempt.inner_attempts {
+                let plural = if inner == 1 { "attempt" } else { "attempts" };
                 write!(
                     f,
-                    "\n      note: a retry layer further in made {inner} attempts of it"
+                    "\n      note: a retry layer further in made {inner} {plural} of it"
                 )?;
             }
             if let Some(note) = &attempt.note {
@@ -335,6 +353,7 @@ mod tests {
             wait: None,
             gates: Gates::default(),
             note: None,
+            inner_attempts: None,
         }
     }
 

@@ -7,13 +7,16 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
     BoxError,
     body::Rewind,
     error::RetryError,
-    future::{Kept, ResponseFuture, Tools},
+    future::{Held, Kept, ResponseFuture, Start, Tools},
+    guards::{Admission, Guards},
+    observe,
     policy::{Policy, RequestHead, Session, Standing, select},
     settings::{Brought, Settings},
     snapshot::Snapshot,
@@ -75,29 +78,50 @@ where
     type Future = ResponseFuture<S, S::Future, P::Session, R::Body, R::Saved, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner
-            .poll_ready(cx)
-            .map_err(|error| RetryError::not_ready(error.into()))
+        self.inner.poll_ready(cx).map_err(|error| {
+            let error = RetryError::not_ready(error.into());
+            observe::finished(&self.settings, error.report());
+            error
+        })
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         self.settings.add_key(&mut request);
         let session = select(&self.policy, &RequestHead::of(&request));
         let brought = Brought::by(request.extensions());
+        let guards = Guards::of(&self.settings, request.uri());
+        let admission = match &guards {
+            Some(guards) => guards.admit(Instant::now().into_std()),
+            None => Admission::Now,
+        };
         let (parts, body) = request.into_parts();
-        if let Standing::Never(reason) = session.standing() {
-            let kept = Kept::line(&parts, reason);
-            let body = self.rewind.pass(body);
-            let call = self.inner.call(Request::from_parts(parts, body));
-            return ResponseFuture::new(call, session, kept, &self.settings, brought);
-        }
-        // NOTE: the call is made on the service that was polled ready, and the clone is kept. A
-        // clone need not be ready, so the future polls it before each further attempt.
-        let service = self.inner.clone();
-        let head = Snapshot::take(&parts);
-        let (body, saved) = self.rewind.prepare(body);
-        let call = self.inner.call(Request::from_parts(parts, body));
-        let kept = Kept::All(Tools::new(service, head, saved));
-        ResponseFuture::new(call, session, kept, &self.settings, brought)
+        let (kept, body) = match session.standing() {
+            Standing::Never(reason) => (Kept::line(&parts, reason), self.rewind.pass(body)),
+            Standing::Eligible => {
+                let head = Snapshot::take(&parts);
+                let (body, saved) = self.rewind.prepare(body);
+                // NOTE: the call is made on the service that was polled ready, and the clone is
+                // kept. A clone need not be ready, so the future polls it before each further
+                // attempt.
+                let service = self.inner.clone();
+                (Kept::All(Tools::new(service, head, saved)), body)
+            }
+        };
+        let request = Request::from_parts(parts, body);
+        let start = match admission {
+            Admission::Now => Start::Called(self.inner.call(request)),
+            // The service that was polled ready is replaced: what it reserved for a call that is
+            // not made, such as the permit of a limit, must not be kept from others.
+            Admission::Held => {
+                let service = self.inner.clone();
+                self.inner = service.clone();
+                Start::Held(Box::new(Held { service, request }))
+            }
+            Admission::Refused => {
+                self.inner = self.inner.clone();
+                Start::Refused
+            }
+        };
+        ResponseFuture::new(start, session, kept, &self.settings, brought, guards)
     }
 }

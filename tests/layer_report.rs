@@ -279,13 +279,14 @@ async fn a_report_prints_as_a_timeline() {
         report(&response.expect("a response")).to_string(),
         "\
 GET http://a.test/x: succeeded after 4 attempts in 20.1 s
-  #1  +0 ms    connect: connection refused (connection refused), took 5.0 ms
+  #1    +0 ms  connect: connection refused, took 5.0 ms
+      connection refused
       no wait: immediate
   #2  +5.0 ms  503 Service Unavailable, took 5.0 ms
       note: unreadable retry-after ignored
       wait 40 ms: backoff
-  #3  +50 ms   429 Too Many Requests, took 5.0 ms
-      wait 20.0 s: retry-after
+  #3   +50 ms  429 Too Many Requests, took 5.0 ms
+      wait 20 s: retry-after
   #4  +20.1 s  200 OK, took 5.0 ms"
     );
     let response = play(RetryLayer::new(policy), get(), acts(503)).await;
@@ -293,15 +294,26 @@ GET http://a.test/x: succeeded after 4 attempts in 20.1 s
     let (first, rest) = text.split_once('\n').expect("more lines");
     assert_eq!(
         first,
-        "GET http://a.test/x: gave up after 4 attempts in 20.1 s"
+        "GET http://a.test/x: failed after 4 attempts in 20.1 s"
     );
     assert!(
         rest.ends_with(
             "
   #4  +20.1 s  503 Service Unavailable, took 5.0 ms
-  stopped: `total` is used up (3 retries)"
+  gave up: `total` is used up (3 retries)"
         ),
         "{text}"
+    );
+
+    // One that was sent once says that it was not retried.
+    let act = vec![Act::Answer(answer(503))];
+    let response = play(RetryLayer::new(every(MS)), request("POST"), act).await;
+    assert_eq!(
+        report(&response.expect("a response")).to_string(),
+        "\
+POST http://a.test/x: failed after 1 attempt in 5.0 ms
+  #1  +0 ms  503 Service Unavailable, took 5.0 ms
+  not retried: POST is not in `allowed_methods` and the request may have been applied"
     );
 }
 

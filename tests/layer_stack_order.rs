@@ -91,10 +91,12 @@ struct Seen {
     id: Option<HeaderValue>,
 }
 
+type Script = dyn Fn(&str, usize) -> Answer + Send + Sync;
+
 /// A service that answers by a script and remembers what it saw. All clones are one upstream.
 #[derive(Clone)]
 struct Upstream {
-    script: Arc<dyn Fn(&str, usize) -> Answer + Send + Sync>,
+    script: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
     started: Instant,
 }

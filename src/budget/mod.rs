@@ -41,6 +41,7 @@
 //!
 //! [tower-rs/tower#857]: https://github.com/tower-rs/tower/issues/857
 
+mod board;
 mod bucket;
 mod builder;
 mod in_flight;
@@ -51,7 +52,7 @@ mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
 
-pub(crate) use self::scope::host_and_port;
+pub(crate) use self::{board::HintBoard, scope::host_and_port};
 pub use self::{
     builder::RetryBudgetBuilder,
     in_flight::InFlightLimit,

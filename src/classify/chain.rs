@@ -144,8 +144,8 @@ fn without_userinfo(rest: &str) -> &str {
     if let Some(at) = authority.rfind('@') {
         return &rest[at + 1..];
     }
-    // A password with a slash of its own ends the authority too early; what follows the colon is
-    // then no port.
+    // A password with a slash of its own ends the authority too early: what follows the colon is
+    // then no port. It goes on to the `@`, or, if there is none before a query, to the end.
     let is_port = |port: &str| {
         port.trim_end_matches(is_closing)
             .bytes()
@@ -153,7 +153,8 @@ fn without_userinfo(rest: &str) -> &str {
     };
     match authority.split_once(':') {
         Some((_, port)) if !authority.starts_with('[') && !is_port(port) => {
-            rest.rfind('@').map_or("", |at| &rest[at + 1..])
+            let path = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
+            path.rfind('@').map_or("", |at| &rest[at + 1..])
         }
         _ => rest,
     }
@@ -258,6 +259,7 @@ mod tests {
             ("http://a/?x=s://joe:pw@b", "http://a/"),
             ("http://joe:p/w@h/x", "http://h/x"),
             ("http://joe:p#w?q", "http://"),
+            ("http://joe:p?@s3cr3t", "http://"),
             ("url=ftp://joe:pw@h", "url=ftp://h"),
             ("invalid target /search?q=s3cr3t", "invalid target /search"),
             ("joe:pw@proxy:3128", "proxy:3128"),

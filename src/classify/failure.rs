@@ -85,7 +85,8 @@ pub enum Cause {
     Dns,
     /// The connection was not made in time.
     ConnectTimeout,
-    /// The peer closed or reset the connection while it was being made.
+    /// The peer closed or reset the connection while it was being made, or before it took a
+    /// request.
     ConnectReset,
     /// The TLS handshake was cut off: a transient fault, unlike [`Cause::Certificate`].
     TlsHandshake,

@@ -31,15 +31,17 @@ pub(super) enum Stage {
 impl Stage {
     /// What `cause`, found below a link that named this stage, is called.
     ///
-    /// Only an ambiguous cause changes: one that is certain or permanent is so at every stage.
+    /// A cause that is permanent is so at every stage.
     pub(super) const fn settle(self, cause: Cause) -> Cause {
         match self {
             Self::Exchange => cause,
             Self::Connecting => match cause {
                 Cause::Timeout | Cause::AttemptTimeout => Cause::ConnectTimeout,
-                Cause::ConnectionReset | Cause::BrokenPipe | Cause::IncompleteMessage => {
-                    Cause::ConnectReset
-                }
+                // A connection that goes away before it takes its first request was never there.
+                Cause::ConnectionReset
+                | Cause::BrokenPipe
+                | Cause::IncompleteMessage
+                | Cause::Canceled => Cause::ConnectReset,
                 // A handshake is the only thing that is read while connecting.
                 Cause::UnexpectedEof => Cause::TlsHandshake,
                 Cause::Http2(_)

@@ -163,6 +163,7 @@ fn the_stage_names_what_an_ambiguous_cause_means() {
             Cause::ConnectReset,
             Cause::ResponseBody,
         ),
+        (Cause::Canceled, Cause::ConnectReset, Cause::ResponseBody),
         (
             Cause::UnexpectedEof,
             Cause::TlsHandshake,

@@ -24,6 +24,16 @@ pub(super) struct Clock {
     armed: bool,
 }
 
+/// The times of an attempt that has ended.
+#[derive(Clone, Copy)]
+pub(super) struct AttemptTime {
+    /// From the request's start to the attempt's.
+    pub(super) offset: Duration,
+    pub(super) took: Duration,
+    /// From the request's start until now.
+    pub(super) elapsed: Duration,
+}
+
 /// Which time limit an attempt ran into.
 pub(super) enum Limit {
     Attempt(Duration),
@@ -49,22 +59,28 @@ impl Clock {
         clock
     }
 
+    /// The request starts with a wait.
+    pub(super) fn start_waiting(&mut self) {
+        let now = Instant::now();
+        self.started.get_or_insert(now);
+        self.armed = false;
+    }
+
     pub(super) fn start_attempt(&mut self, now: Instant) {
         self.started.get_or_insert(now);
         self.attempt = Some(now);
         self.armed = false;
     }
 
-    /// The attempt's offset from the start, how long it took, and the time since the start.
-    pub(super) fn end_attempt(&mut self, now: Instant) -> (Duration, Duration, Duration) {
+    pub(super) fn end_attempt(&mut self, now: Instant) -> AttemptTime {
         let started = *self.started.get_or_insert(now);
         let attempt = self.attempt.take().unwrap_or(now);
         self.armed = false;
-        (
-            attempt.duration_since(started),
-            now.duration_since(attempt),
-            now.duration_since(started),
-        )
+        AttemptTime {
+            offset: attempt.duration_since(started),
+            took: now.duration_since(attempt),
+            elapsed: now.duration_since(started),
+        }
     }
 
     pub(super) fn elapsed(&self, now: Instant) -> Duration {
@@ -108,7 +124,9 @@ impl Clock {
         if at.is_none() {
             return Poll::Pending;
         }
-        if !self.armed {
+        // It may be set for something else that was waited for before.
+        let is_set = self.armed && self.timer.as_ref().map(|timer| timer.deadline()) == at;
+        if !is_set {
             self.set_timer(at);
         }
         self.poll_timer(cx)

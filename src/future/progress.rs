@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::{Method, Uri};
 use tokio::time::Instant;
 
+use super::Kept;
 use crate::{
     BoxError,
     classify::{Cause, Failure},
@@ -32,10 +32,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(method: Method, uri: &Uri, outer_attempt: Option<u32>) -> Self {
-        let mut report = RetryReport::new(method, uri);
+    pub(super) fn of<S, V>(kept: &Kept<S, V>, outer_attempt: Option<u32>) -> Box<Self> {
+        let mut report = RetryReport::new(kept.method().clone(), kept.uri());
         report.outer_attempt = outer_attempt;
-        Self {
+        Box::new(Self {
             report,
             number: 1,
             wake_at: None,
@@ -43,7 +43,7 @@ impl Progress {
             previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
             last_error: None,
             quickest: Duration::MAX,
-        }
+        })
     }
 
     pub(super) fn retrying(
@@ -75,6 +75,11 @@ impl Progress {
         let mut report = std::mem::replace(&mut self.report, empty);
         report.stop = stop;
         report.elapsed = elapsed;
+        // A first attempt starts at once unless it was held back.
+        report.held = report
+            .attempts
+            .first()
+            .map_or(Duration::ZERO, |first| first.started);
         observe::finished(settings, &report);
         report
     }

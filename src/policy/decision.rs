@@ -98,6 +98,8 @@ pub enum WaitReason {
     Backoff,
     /// The server named the time in this header.
     ServerHint(HintHeader),
+    /// The server asked another request to the same authority to wait until then.
+    SharedHint,
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
 }
@@ -109,6 +111,7 @@ impl fmt::Display for WaitReason {
             Self::NeverProcessed => f.write_str("immediate, the request was never processed"),
             Self::Backoff => f.write_str("backoff"),
             Self::ServerHint(header) => write!(f, "{header}"),
+            Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
         }
     }
@@ -261,6 +264,13 @@ pub enum StopReason {
     },
     /// Retries are switched off for this request.
     Disabled,
+    /// The adaptive throttle refused the request: the server turns too many of them down.
+    Throttled,
+    /// As many retries as are allowed at once are in flight.
+    TooManyInFlight {
+        /// The limit.
+        max: u32,
+    },
     /// The inner service failed to become ready.
     NotReady,
     /// A policy of the user's own stopped, for this reason.
@@ -306,6 +316,8 @@ impl StopReason {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::NoMount { .. } => "no_mount",
             Self::Disabled => "disabled",
+            Self::Throttled => "throttled",
+            Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::NotReady => "not_ready",
             Self::Custom(_) => "custom",
         }
@@ -360,6 +372,15 @@ impl fmt::Display for StopReason {
                 write!(f, "no mount matches the URL{}", Nearest(nearest))
             }
             Self::Disabled => f.write_str("retries are switched off for this request"),
+            Self::Throttled => {
+                f.write_str("refused by the adaptive throttle: the server turns too many down")
+            }
+            Self::TooManyInFlight { max } => {
+                write!(
+                    f,
+                    "{max} retries are in flight, as many as are allowed at once"
+                )
+            }
             Self::NotReady => f.write_str("the inner service failed to become ready"),
             Self::Custom(reason) => f.write_str(reason),
         }

@@ -6,19 +6,39 @@ use super::{Policy, RequestHead, Session};
 
 /// A [`Policy`] whose sessions are boxed, so that it can be a trait object.
 ///
-/// Implemented for every policy with sendable sessions; `Box<dyn DynPolicy>` is a policy.
+/// Implemented for every policy that is `Clone` and has sendable sessions. `Box<dyn DynPolicy>`
+/// is a policy and `Clone`, so that a layer can be made of it; `Arc<dyn DynPolicy>` is so without
+/// copying what is inside.
 pub trait DynPolicy: Send + Sync {
     /// Starts a request.
     fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send>;
+
+    /// The same policy once more.
+    fn boxed_clone<'a>(&self) -> Box<dyn DynPolicy + 'a>
+    where
+        Self: 'a;
 }
 
 impl<P> DynPolicy for P
 where
-    P: Policy + Send + Sync,
+    P: Policy + Clone + Send + Sync,
     P::Session: Send + 'static,
 {
     fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send> {
         Box::new(self.session(request))
+    }
+
+    fn boxed_clone<'a>(&self) -> Box<dyn DynPolicy + 'a>
+    where
+        Self: 'a,
+    {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn DynPolicy + '_> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
     }
 }
 
@@ -58,7 +78,8 @@ impl SharedPolicy {
         P: Policy + Send + Sync + 'static,
         P::Session: Send + 'static,
     {
-        Self(Arc::new(policy))
+        // An `Arc` of any policy is `Clone`.
+        Self(Arc::new(Arc::new(policy)))
     }
 }
 

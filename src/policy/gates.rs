@@ -26,13 +26,15 @@ pub enum Gate {
     Body,
     /// The next attempt can end before the deadline.
     Deadline,
+    /// The adaptive throttle and the limit of retries in flight let it through.
+    Throttle,
     /// The shared budget has something left.
     Budget,
 }
 
 impl Gate {
     /// All gates, in the order in which they are asked.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Transient,
         Self::Classifiers,
         Self::Method,
@@ -42,6 +44,7 @@ impl Gate {
         Self::Hint,
         Self::Body,
         Self::Deadline,
+        Self::Throttle,
         Self::Budget,
     ];
 
@@ -57,6 +60,7 @@ impl Gate {
             Self::Hint => "hint",
             Self::Body => "body",
             Self::Deadline => "deadline",
+            Self::Throttle => "throttle",
             Self::Budget => "budget",
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Cloning a `HeaderMap` is most of what a retry layer costs a request that succeeds at once: two
 //! allocations for the map and one for each value that was never cloned before. A [`Snapshot`]
-//! copies the text of all headers into one buffer instead, which the next request uses again, and
-//! builds a map only when a retry happens.
+//! packs all headers into one buffer instead, which the next request uses again, and builds a map
+//! only when a retry happens.
 
 mod names;
 mod pool;
@@ -19,7 +19,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Extensions, Method, Request, Uri, Version};
 
-use self::pool::{Buffers, CUSTOM, Head};
+use self::pool::Buffer;
 
 /// A request with a longer value has its map cloned: sharing is cheaper than copying then.
 const MAX_VALUE: usize = 16 * 1024;
@@ -62,8 +62,8 @@ impl Snapshot {
 
     /// Gives memory back that is not needed for what is kept; for a request that has to wait.
     pub(crate) fn settle(&mut self) {
-        if let Headers::Packed(buffers) = &mut self.headers {
-            buffers.settle();
+        if let Headers::Own { buffer, .. } = &mut self.headers {
+            buffer.settle();
         }
     }
 
@@ -77,7 +77,7 @@ impl Snapshot {
             parts.method = mem::take(&mut self.method);
             parts.uri = mem::take(&mut self.uri);
             parts.extensions = mem::take(&mut self.extensions);
-            parts.headers = mem::take(&mut self.headers).into_map();
+            parts.headers = mem::take(&mut self.headers).map();
         } else {
             parts.method = self.method.clone();
             parts.uri = self.uri.clone();
@@ -100,16 +100,20 @@ impl fmt::Debug for Snapshot {
 }
 
 enum Headers {
-    /// As text, until the first retry.
-    Packed(Buffers),
-    /// As a map from then on, because cloning one costs a third of building one. Boxed, because
-    /// most requests never get here.
+    /// Packed, in memory of one's own.
+    Own { buffer: Buffer, count: u16 },
+    /// Packed, in memory that the values of a restored map share.
+    Shared { packed: Bytes, count: u16 },
+    /// Not packed. Boxed, because it is rare.
     Map(Box<HeaderMap>),
 }
 
 impl Default for Headers {
     fn default() -> Self {
-        Self::Packed(Buffers::default())
+        Self::Own {
+            buffer: Buffer::default(),
+            count: 0,
+        }
     }
 }
 
@@ -122,11 +126,14 @@ impl Headers {
         if map.len() > MAX_HEADERS {
             return Self::clone_of(map);
         }
-        let mut buffers = Buffers::recycled().unwrap_or_else(|| sized_for(map));
-        if pack(map, &mut buffers).is_none() {
-            return Self::clone_of(map);
+        let mut buffer = Buffer::recycled().unwrap_or_else(|| buffer_for(map));
+        match pack(map, &mut buffer.bytes) {
+            Some(()) => Self::Own {
+                buffer,
+                count: map.len() as u16,
+            },
+            None => Self::clone_of(map),
         }
-        Self::Packed(buffers)
     }
 
     #[cold]
@@ -135,96 +142,131 @@ impl Headers {
     }
 
     fn map(&mut self) -> HeaderMap {
-        match self {
-            Self::Packed(buffers) if buffers.heads.is_empty() => HeaderMap::new(),
-            Self::Packed(buffers) => {
-                let map = unpack(buffers);
-                // The clone is kept, because it has no spare room.
-                *self = Self::Map(Box::new(map.clone()));
-                map
+        if let Self::Own { buffer, count } = self {
+            if *count == 0 {
+                return HeaderMap::new();
             }
-            Self::Map(map) => HeaderMap::clone(map),
+            *self = Self::Shared {
+                packed: Bytes::from_owner(mem::take(buffer)),
+                count: *count,
+            };
         }
-    }
-
-    fn into_map(self) -> HeaderMap {
         match self {
-            Self::Packed(buffers) => unpack(&buffers),
-            Self::Map(map) => *map,
+            Self::Shared { packed, count } => unpack(packed, *count),
+            Self::Map(map) => HeaderMap::clone(map),
+            Self::Own { .. } => HeaderMap::new(),
         }
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Packed(buffers) => buffers.heads.len(),
+            Self::Own { count, .. } | Self::Shared { count, .. } => usize::from(*count),
             Self::Map(map) => map.len(),
         }
     }
 }
 
-/// New buffers of exactly the size that `map` needs.
+/// What stands in front of each header's text: a custom name, if there is one, and the value.
+#[derive(Clone, Copy)]
+struct Head {
+    /// The number of a standard name, or [`CUSTOM`].
+    number: u8,
+    sensitive: bool,
+    /// Bytes of a custom name.
+    name: u16,
+    /// Bytes of the value.
+    value: u32,
+}
+
+/// In place of a number: the name is kept as text.
+const CUSTOM: u8 = u8::MAX;
+
+impl Head {
+    const BYTES: usize = 8;
+
+    #[inline]
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let word = u64::from(self.number)
+            | u64::from(self.sensitive) << 8
+            | u64::from(self.name) << 16
+            | u64::from(self.value) << 32;
+        word.to_ne_bytes()
+    }
+
+    #[inline]
+    fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let word = u64::from_ne_bytes(bytes);
+        Self {
+            number: word as u8,
+            sensitive: word >> 8 & 1 == 1,
+            name: (word >> 16) as u16,
+            value: (word >> 32) as u32,
+        }
+    }
+}
+
+/// A new buffer of exactly the size that `map` needs.
 #[cold]
 #[inline(never)]
-fn sized_for(map: &HeaderMap) -> Buffers {
-    let text = map.iter().map(|(name, value)| match names::number(name) {
-        Some(_) => value.len(),
-        None => name.as_str().len() + value.len(),
+fn buffer_for(map: &HeaderMap) -> Buffer {
+    let sizes = map.iter().map(|(name, value)| match names::number(name) {
+        Some(_) => Head::BYTES + value.len(),
+        None => Head::BYTES + name.as_str().len() + value.len(),
     });
-    Buffers {
-        heads: Vec::with_capacity(map.len()),
-        text: Vec::with_capacity(text.sum()),
+    Buffer {
+        bytes: Vec::with_capacity(sizes.sum()),
     }
 }
 
 /// Adds all headers in the map's order, or gives up on one that is too long to be copied.
 #[inline]
-fn pack(map: &HeaderMap, buffers: &mut Buffers) -> Option<()> {
+fn pack(map: &HeaderMap, packed: &mut Vec<u8>) -> Option<()> {
     for (name, value) in map {
-        let (number, name) = match names::number(name) {
-            Some(number) => (number, 0),
-            None => (CUSTOM, pack_name(name, buffers)?),
-        };
         let text = value.as_bytes();
         if text.len() > MAX_VALUE {
             return None;
         }
-        buffers.text.extend_from_slice(text);
-        buffers.heads.push(Head {
-            number,
+        let mut head = Head {
+            number: CUSTOM,
             sensitive: value.is_sensitive(),
-            name,
+            name: 0,
             value: text.len() as u32,
-        });
+        };
+        match names::number(name) {
+            Some(number) => {
+                head.number = number;
+                packed.extend_from_slice(&head.to_bytes());
+            }
+            None => pack_name(name, head, packed)?,
+        }
+        packed.extend_from_slice(text);
     }
     Some(())
 }
 
 /// Out of the loop, because its registers are worth more than the call.
 #[inline(never)]
-fn pack_name(name: &HeaderName, buffers: &mut Buffers) -> Option<u16> {
+fn pack_name(name: &HeaderName, mut head: Head, packed: &mut Vec<u8>) -> Option<()> {
     let text = name.as_str().as_bytes();
-    let len = u16::try_from(text.len()).ok()?;
-    buffers.text.extend_from_slice(text);
-    Some(len)
+    head.name = u16::try_from(text.len()).ok()?;
+    packed.extend_from_slice(&head.to_bytes());
+    packed.extend_from_slice(text);
+    Some(())
 }
 
-fn unpack(buffers: &Buffers) -> HeaderMap {
-    if buffers.heads.is_empty() {
-        return HeaderMap::new();
-    }
-    let mut map = HeaderMap::try_with_capacity(buffers.heads.len()).unwrap_or_default();
-    // All values are slices of this one copy.
-    let text = Bytes::copy_from_slice(&buffers.text);
-    let mut end = 0;
-    for head in &buffers.heads {
-        let name = end..end + usize::from(head.name);
-        end = name.end + head.value as usize;
-        let mut value = unpack_value(&text, name.end..end);
+fn unpack(packed: &Bytes, count: u16) -> HeaderMap {
+    let mut map = HeaderMap::try_with_capacity(count.into()).unwrap_or_default();
+    let mut at = 0;
+    while let Some(head) = packed[at..].first_chunk() {
+        let head = Head::from_bytes(*head);
+        let name = at + Head::BYTES..at + Head::BYTES + usize::from(head.name);
+        at = name.end + head.value as usize;
+        let mut value = unpack_value(packed, name.end..at);
         value.set_sensitive(head.sensitive);
         // Neither error can happen: the name was legal before, the map is far from its limit.
         let _ = match names::name(head.number) {
             Some(name) => map.try_append(name, value),
-            None => match HeaderName::from_bytes(&text[name]) {
+            None => match HeaderName::from_bytes(&packed[name]) {
                 Ok(name) => map.try_append(name, value),
                 Err(_) => Ok(false),
             },
@@ -233,18 +275,22 @@ fn unpack(buffers: &Buffers) -> HeaderMap {
     map
 }
 
-/// A value that shares `text`.
+/// A value that shares the memory of `packed`.
 ///
 /// Only one that was made by `HeaderValue::from_maybe_shared_unchecked` can hold bytes that
 /// `http` refuses. They become spaces, as RFC 9110, section 5.5, asks of whoever forwards them.
 #[inline]
-fn unpack_value(text: &Bytes, range: Range<usize>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(text.slice(range.clone())).unwrap_or_else(|_| {
-        let legal = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-        let clean: Vec<u8> = text[range]
-            .iter()
-            .map(|&byte| if legal(byte) { byte } else { b' ' })
-            .collect();
-        HeaderValue::from_maybe_shared(Bytes::from(clean)).unwrap_or(HeaderValue::from_static(""))
-    })
+fn unpack_value(packed: &Bytes, range: Range<usize>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(packed.slice(range.clone()))
+        .unwrap_or_else(|_| without_illegal_bytes(&packed[range]))
+}
+
+#[cold]
+fn without_illegal_bytes(text: &[u8]) -> HeaderValue {
+    let legal = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    let clean: Vec<u8> = text
+        .iter()
+        .map(|&byte| if legal(byte) { byte } else { b' ' })
+        .collect();
+    HeaderValue::from_maybe_shared(Bytes::from(clean)).unwrap_or(HeaderValue::from_static(""))
 }

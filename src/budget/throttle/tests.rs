@@ -1,4 +1,4 @@
-#[cfg(not(budget_loom))]
+#[cfg(not(retry_loom))]
 mod unit {
     use proptest::prelude::*;
 
@@ -76,7 +76,7 @@ mod unit {
     }
 }
 
-#[cfg(budget_loom)]
+#[cfg(retry_loom)]
 mod interleavings {
     use loom::{sync::Arc, thread};
 

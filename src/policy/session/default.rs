@@ -8,7 +8,7 @@ use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
-        Attempt, CountKind, Decision, Gate, Gates, Judgement, Note, Retry, Stop, StopReason,
+        Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
         WaitReason,
         retry_after::{Hint, retry_after},
     },
@@ -180,11 +180,11 @@ impl RetrySession {
         }
         // The closure's borrow ended with the line above; from here gates are set directly.
         let limits = self.settings().limits;
-        if !limits.get(found.kind).allows_any()
-            && limits.get(found.kind) == crate::policy::Limit::Never
-            && reason.is_none()
-        {
-            reason = Some(StopReason::KindDisabled { kind: found.kind });
+        if reason.is_none() {
+            reason = [CountKind::Total, found.kind]
+                .into_iter()
+                .find(|kind| limits.get(*kind) == Limit::Never)
+                .map(|kind| StopReason::KindDisabled { kind });
         }
         let total_left = self.left(CountKind::Total).is_none_or(|left| left > 0);
         let kind_left = self.left(found.kind).is_none_or(|left| left > 0);

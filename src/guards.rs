@@ -1,0 +1,116 @@
+//! What stands between a request and the inner service besides its policy: the adaptive throttle,
+//! the limit of retries in flight, and the hints that other requests were given.
+
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, Uri};
+
+use crate::{
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit, Slot},
+    policy::StopReason,
+    settings::Settings,
+};
+
+/// The guards of one request. Exists only where the layer has any.
+pub(crate) struct Guards {
+    throttle: Option<(AdaptiveThrottle, Slot)>,
+    hints: Option<(HintBoard, Slot)>,
+    in_flight: Option<InFlightLimit>,
+    /// Whether this request has a place among the retries in flight.
+    has_place: bool,
+}
+
+/// Whether a first attempt may be sent.
+pub(crate) enum Admission {
+    Now,
+    Held,
+    Refused,
+}
+
+impl Guards {
+    pub(crate) fn of(settings: &Settings, uri: &Uri) -> Option<Box<Self>> {
+        let (throttle, hints) = (&settings.throttle, &settings.hints);
+        if throttle.is_none() && hints.is_none() && settings.in_flight.is_none() {
+            return None;
+        }
+        Some(Box::new(Self {
+            throttle: throttle.clone().map(|throttle| {
+                let slot = throttle.slot(uri);
+                (throttle, slot)
+            }),
+            hints: hints.clone().map(|hints| {
+                let slot = hints.slot(uri);
+                (hints, slot)
+            }),
+            in_flight: settings.in_flight.clone(),
+            has_place: false,
+        }))
+    }
+
+    /// Asks for the first attempt.
+    pub(crate) fn admit(&self, now: Instant) -> Admission {
+        if self.throttled(now) {
+            Admission::Refused
+        } else if self.held(now).is_some() {
+            Admission::Held
+        } else {
+            Admission::Now
+        }
+    }
+
+    /// Asks for a retry, and takes a place for it.
+    pub(crate) fn admit_retry(&mut self, now: Instant) -> Result<(), StopReason> {
+        if self.throttled(now) {
+            return Err(StopReason::Throttled);
+        }
+        match &self.in_flight {
+            Some(limit) if !self.has_place => {
+                if !limit.acquire() {
+                    return Err(StopReason::TooManyInFlight { max: limit.max() });
+                }
+                self.has_place = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long nothing may be sent, because the server asked another request to wait.
+    pub(crate) fn held(&self, now: Instant) -> Option<Duration> {
+        let (hints, slot) = self.hints.as_ref()?;
+        hints.left(*slot, now)
+    }
+
+    /// The server asked this request to wait.
+    pub(crate) fn hinted(&self, now: Instant, wait: Duration) {
+        if let Some((hints, slot)) = &self.hints {
+            hints.post(*slot, now, wait);
+        }
+    }
+
+    /// The server answered. What it turned down for overload, or never got, it did not accept.
+    pub(crate) fn answered(&self, status: StatusCode, now: Instant) {
+        if let Some((throttle, slot)) = &self.throttle
+            && !matches!(status.as_u16(), 429 | 502..=504)
+        {
+            throttle.on_accept(*slot, now);
+        }
+    }
+
+    /// Asks the throttle, which counts the request whatever it says.
+    fn throttled(&self, now: Instant) -> bool {
+        self.throttle.as_ref().is_some_and(|(throttle, slot)| {
+            let rejected = throttle.should_reject(*slot, now, fastrand::f64());
+            throttle.on_request(*slot, now);
+            rejected
+        })
+    }
+}
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        if let (true, Some(limit)) = (self.has_place, &self.in_flight) {
+            limit.release();
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Classifiers: they add to what the policy takes for transient, or forbid a retry; the other
+//! gates still have their say.
+
+mod probe;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::{Method, StatusCode};
+use tokio::time;
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
+use tower_http_retry::{
+    RetryErrorKind, RetryLayer,
+    classify::{Cause, Classify, Opinion, Outcome},
+    policy::{Backoff, CountKind, Gate, Note, RetryPolicy, StopReason},
+};
+use tower_test::mock;
+
+use probe::{
+    MS, Req, Res, Step, Tracked, answer, assert_nothing_sent, every, get, is_ok, report, request,
+    reset, sent, start, with_body,
+};
+
+/// Has an opinion of one status, under a name.
+struct OfStatus(&'static str, u16, Opinion);
+
+impl Classify for OfStatus {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn classify(&self, outcome: &Outcome<'_>) -> Opinion {
+        match outcome {
+            Outcome::Response { status, .. } if status.as_u16() == self.1 => self.2.clone(),
+            _ => Opinion::NoOpinion,
+        }
+    }
+}
+
+fn retry(because: &'static str) -> Opinion {
+    Opinion::Retry(because.into())
+}
+
+fn forbid(because: &'static str) -> Opinion {
+    Opinion::Forbid(because.into())
+}
+
+fn vetoed(by: &'static str, because: &'static str) -> StopReason {
+    StopReason::Vetoed {
+        by: by.into(),
+        because: because.into(),
+    }
+}
+
+fn policies() -> [RetryPolicy; 2] {
+    let urllib3 = RetryPolicy::urllib3_builder()
+        .total(3)
+        .status_forcelist([503])
+        .backoff(Backoff::constant(100 * MS))
+        .raise_on_status(false);
+    [every(100 * MS), urllib3.build().expect("valid")]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opinion_to_retry_makes_an_unlisted_status_transient_and_is_told() {
+    for policy in policies() {
+        // Also a status that says success.
+        for status in [409, 202, 304] {
+            let classifier = OfStatus("rows", status, retry("the row is locked"));
+            let layer = RetryLayer::new(policy.clone()).classify(classifier);
+            let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+            let mut future = start(&mut service, get());
+            for _ in 0..3 {
+                assert_pending!(future.poll());
+                sent(&mut handle).1.send_response(answer(status));
+                assert_pending!(future.poll());
+                time::advance(100 * MS).await;
+            }
+            assert_pending!(future.poll());
+            sent(&mut handle).1.send_response(answer(200));
+            let response = assert_ready_ok!(future.poll());
+            assert!(is_ok(&response));
+            for attempt in &report(&response).attempts[..3] {
+                let note = Note::Reclassified {
+                    by: "rows".into(),
+                    because: "the row is locked".into(),
+                };
+                assert_eq!(attempt.note, Some(note));
+                assert_eq!(
+                    attempt.wait.expect("a wait").charged,
+                    Some(CountKind::Status)
+                );
+            }
+            let text = report(&response).to_string();
+            assert!(
+                text.contains("note: rows says retry: the row is locked"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opinion_to_forbid_stops_a_listed_status_at_any_attempt_and_is_told() {
+    for policy in policies() {
+        for failures in 0..3 {
+            let classifier = OfStatus("quota", 503, forbid("used up for today"));
+            let layer = RetryLayer::new(policy.clone())
+                .classify(classifier)
+                .classify(OfStatus("any", 500, retry("try again")));
+            let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+            let mut future = start(&mut service, get());
+            for _ in 0..failures {
+                assert_pending!(future.poll());
+                sent(&mut handle).1.send_response(answer(500));
+                assert_pending!(future.poll());
+                time::advance(100 * MS).await;
+            }
+            assert_pending!(future.poll());
+            let body = Tracked::new([Step::Data(b"a")]);
+            let watch = body.watch();
+            sent(&mut handle).1.send_response(with_body(503, body));
+            let response = assert_ready_ok!(future.poll());
+            let report = report(&response);
+            assert_eq!(report.stop, vetoed("quota", "used up for today"));
+            assert_eq!(report.attempt_count(), failures + 1);
+            let last = report.attempts.last().expect("some");
+            assert_eq!(last.gates.get(Gate::Classifiers), Some(false));
+            assert_eq!(watch.polls(), 0);
+            let text = report.to_string();
+            assert!(
+                text.ends_with("quota forbids it: used up for today"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forbidden_success_is_handed_out_with_a_report() {
+    for policy in policies() {
+        let layer = RetryLayer::new(policy).classify(OfStatus("odd", 200, forbid("a trap")));
+        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+        let mut future = start(&mut service, get());
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(200));
+        let response = assert_ready_ok!(future.poll());
+        assert!(is_ok(&response));
+        assert_eq!(report(&response).stop, vetoed("odd", "a trap"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_classifier_with_an_opinion_wins() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = |opinion: Opinion| {
+        let asked = Arc::clone(&asked);
+        move |_: &Outcome<'_>| {
+            asked.fetch_add(1, Relaxed);
+            opinion.clone()
+        }
+    };
+    for (first, second, stop, questions) in [
+        (Opinion::NoOpinion, Opinion::NoOpinion, "count_exhausted", 8),
+        (Opinion::NoOpinion, forbid("no"), "vetoed", 2),
+        (forbid("no"), retry("yes"), "vetoed", 1),
+        (retry("yes"), forbid("no"), "count_exhausted", 4),
+    ] {
+        asked.store(0, Relaxed);
+        let layer = RetryLayer::new(every(Duration::ZERO))
+            .classify(count(first))
+            .classify(count(second));
+        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+        let mut future = start(&mut service, get());
+        let response = loop {
+            if let std::task::Poll::Ready(response) = future.poll() {
+                break response.expect("a response");
+            }
+            sent(&mut handle).1.send_response(answer(503));
+        };
+        assert_eq!(report(&response).stop.name(), stop);
+        assert_eq!(asked.load(Relaxed), questions);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_method_still_has_its_say() {
+    for policy in policies() {
+        let classifier = OfStatus("rows", 409, retry("the row is locked"));
+        let layer = RetryLayer::new(policy).classify(classifier);
+        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+        let mut future = start(&mut service, request("POST"));
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(409));
+        let response = assert_ready_ok!(future.poll());
+        let method = Method::POST;
+        assert_eq!(
+            report(&response).stop,
+            StopReason::MethodNotAllowed { method }
+        );
+        assert_nothing_sent(&mut handle);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_and_the_deadline_still_have_their_say() {
+    let layer = || {
+        let classifier = OfStatus("rows", 409, retry("the row is locked"));
+        RetryLayer::new(every(100 * MS)).classify(classifier)
+    };
+    for (layer, attempts, stop) in [
+        (layer(), 4, "count_exhausted"),
+        (layer().deadline(250 * MS), 3, "deadline_too_close"),
+    ] {
+        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+        let mut future = start(&mut service, get());
+        for _ in 1..attempts {
+            assert_pending!(future.poll());
+            sent(&mut handle).1.send_response(answer(409));
+            assert_pending!(future.poll());
+            time::advance(100 * MS).await;
+        }
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(409));
+        let response = assert_ready_ok!(future.poll());
+        assert_eq!(report(&response).stop.name(), stop);
+        assert_eq!(response.status(), StatusCode::CONFLICT);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_are_judged_with_their_cause_and_in_their_own_type() {
+    let classifier = |outcome: &Outcome<'_>| match outcome {
+        Outcome::Error {
+            failure,
+            error: Some(error),
+        } if failure.cause == Cause::ConnectionReset => {
+            let error = error.downcast_ref::<io::Error>();
+            assert_eq!(error.expect("it").kind(), io::ErrorKind::ConnectionReset);
+            Opinion::Forbid("the peer means it".into())
+        }
+        _ => Opinion::NoOpinion,
+    };
+    let layer = RetryLayer::new(every(Duration::ZERO)).classify(classifier);
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    for _ in 0..2 {
+        assert_pending!(future.poll());
+        let error = io::Error::from(io::ErrorKind::BrokenPipe);
+        sent(&mut handle).1.send_error(error);
+    }
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_error(reset());
+    let error = assert_ready_err!(future.poll());
+    assert_eq!(error.kind(), RetryErrorKind::Failed);
+    // The name of a closure is its kind.
+    assert_eq!(
+        *error.stop_reason(),
+        vetoed("classifier", "the peer means it")
+    );
+    assert_eq!(error.report().attempt_count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_timeout_is_judged_as_well() {
+    let classifier = |outcome: &Outcome<'_>| match outcome {
+        Outcome::Error {
+            failure,
+            error: None,
+        } if failure.cause == Cause::AttemptTimeout => Opinion::Forbid("slow means dead".into()),
+        _ => Opinion::NoOpinion,
+    };
+    let layer = RetryLayer::new(every(Duration::ZERO))
+        .attempt_timeout(10 * MS)
+        .classify(classifier);
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    for _ in 0..2 {
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(503));
+    }
+    assert_pending!(future.poll());
+    let _unanswered = sent(&mut handle);
+    time::advance(10 * MS).await;
+    let error = assert_ready_err!(future.poll());
+    assert_eq!(error.kind(), RetryErrorKind::AttemptTimeout);
+    assert_eq!(
+        *error.stop_reason(),
+        vetoed("classifier", "slow means dead")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_failure_is_retried_where_a_classifier_knows_better() {
+    let permanent = || -> tower_http_retry::BoxError {
+        Box::new(http::Error::from(
+            http::Uri::try_from("").expect_err("empty"),
+        ))
+    };
+
+    let (mut service, mut handle) =
+        mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(Duration::ZERO)));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_error(permanent());
+    let error = assert_ready_err!(future.poll());
+    let cause = Cause::InvalidUri;
+    assert_eq!(*error.stop_reason(), StopReason::NotTransient { cause });
+
+    let layer =
+        RetryLayer::new(every(Duration::ZERO)).classify(|outcome: &Outcome<'_>| match outcome {
+            Outcome::Error { failure, .. } if failure.cause == Cause::InvalidUri => {
+                Opinion::Retry("it will be mended".into())
+            }
+            _ => Opinion::NoOpinion,
+        });
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    for _ in 0..3 {
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_error(permanent());
+    }
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(200));
+    let response = assert_ready_ok!(future.poll());
+    assert_eq!(report(&response).attempt_count(), 4);
+}
