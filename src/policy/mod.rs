@@ -30,6 +30,7 @@ mod gates;
 mod invalid;
 mod limit;
 pub mod lint;
+mod mounts;
 mod overrides;
 mod policy_fn;
 mod retry_after;
@@ -50,6 +51,7 @@ pub use self::{
     gates::{Gate, Gates},
     invalid::InvalidPolicy,
     limit::{CountKind, Limit, Methods, Seconds},
+    mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
     retry_after::{
