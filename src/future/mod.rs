@@ -210,6 +210,8 @@ where
                         } = *first;
                         let future = service.call(request);
                         this.clock.start_attempt(now);
+                        // The report tells of the hold, also if all goes well from here on.
+                        *this.progress = Some(Progress::of(this.head, *this.outer_attempt));
                         this.state.set(State::Called { future });
                     }
                 }

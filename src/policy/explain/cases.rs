@@ -174,7 +174,7 @@ fn case<P: Policy + ?Sized>(
             min: wait.0.min(others.0),
             max: longest.0,
             // A wait that happens to be zero has no reason of its own.
-            why: longest.1,
+            why: longest.1.clone(),
             charged: wait.2,
         }
     });

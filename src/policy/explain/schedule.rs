@@ -40,7 +40,7 @@ pub struct Schedule {
 }
 
 /// One retry of a [`Schedule`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ScheduledRetry {
@@ -206,7 +206,7 @@ fn why(ends: &[Run], samples: &[Run], at: usize) -> WaitReason {
         .filter_map(|run| run.waits.get(at));
     waits
         .max_by_key(|wait| wait.0)
-        .map_or(WaitReason::Backoff, |wait| wait.1)
+        .map_or(WaitReason::Backoff, |wait| wait.1.clone())
 }
 
 impl Schedule {
