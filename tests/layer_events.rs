@@ -133,13 +133,13 @@ fn taped<P>(layer: RetryLayer<P>) -> (RetryLayer<P>, Tape) {
                     attempt,
                     ..
                 } => {
-                    let wait = attempt.wait.expect("a retry has a wait");
+                    let wait = attempt.wait.as_ref().expect("a retry has a wait");
                     Told::Retry {
                         method: (*method).clone(),
                         url: (*url).to_owned(),
                         number: attempt.number,
                         wait: wait.planned,
-                        why: wait.why,
+                        why: wait.why.clone(),
                     }
                 }
                 RetryEvent::Recovered(report) => Told::Recovered((*report).clone()),

@@ -101,7 +101,7 @@ async fn a_404_has_a_report_that_says_that_its_status_is_not_listed() {
         attempt.gates.failed().collect::<Vec<_>>(),
         [Gate::Transient]
     );
-    assert_eq!((attempt.wait, &attempt.note), (None, &None));
+    assert_eq!((&attempt.wait, &attempt.note), (&None, &None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,6 +110,7 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
         .total(5)
         .unprocessed(0)
         .backoff(Backoff::list([0, 40, 80].map(|n| n * MS)))
+        .retry_after_jitter(0.0)
         .build()
         .expect("valid");
     let response = play(
@@ -147,7 +148,8 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
         .map(|attempt| {
             attempt
                 .wait
-                .map(|wait| (wait.planned, wait.why, wait.charged))
+                .as_ref()
+                .map(|wait| (wait.planned, wait.why.clone(), wait.charged))
         })
         .collect();
     let (connect, read) = (Some(CountKind::Connect), Some(CountKind::Read));
@@ -264,6 +266,7 @@ async fn the_gates_of_a_stop_say_which_one_failed() {
 async fn a_report_prints_as_a_timeline() {
     let policy = RetryPolicy::builder()
         .backoff(Backoff::list([0, 40, 80].map(|n| n * MS)))
+        .retry_after_jitter(0.0)
         .build()
         .expect("valid");
     let acts = |last| {

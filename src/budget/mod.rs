@@ -52,7 +52,7 @@ mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
 
-pub(crate) use self::board::HintBoard;
+pub(crate) use self::{board::HintBoard, scope::host_and_port};
 pub use self::{
     builder::RetryBudgetBuilder,
     in_flight::InFlightLimit,

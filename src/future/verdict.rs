@@ -167,7 +167,7 @@ where
         let session = &mut this.session.session;
         let outcome = ended.outcome(failure);
         let judgement = settings.judge(&outcome);
-        let method = this.kept.method();
+        let method = this.head.method();
         let mut looked_at = None;
         let decision = ask(session, outcome, judgement, |outcome| {
             let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
@@ -177,6 +177,9 @@ where
                 Some(_) => attempt,
             }
         });
+        if let (Some(guards), Some(asked)) = (&this.guards, asked(&decision)) {
+            guards.hinted(now.into_std(), asked);
+        }
         if matches!(decision, Decision::Accept) {
             session.succeeded();
         }
@@ -191,7 +194,7 @@ where
         record.hint = ended.hint(looked_at);
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
         progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
@@ -208,7 +211,7 @@ where
                         record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
-                            why: retry.why,
+                            why: retry.why.clone(),
                             charged: retry.charged,
                         });
                         progress.retrying(record, settings, &retry, now);
@@ -226,11 +229,6 @@ where
             }
         };
 
-        if let Some(guards) = this.guards
-            && let StopReason::RetryAfterTooLong { asked, .. } = stop.reason
-        {
-            guards.hinted(now.into_std(), asked);
-        }
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
@@ -239,6 +237,22 @@ where
         }
         let report = progress.finish(stop.reason, time.elapsed, settings);
         Next::Return(ended.with_report(report, stop.raise))
+    }
+}
+
+/// How long the server asked for nothing to be sent, whatever becomes of this request.
+fn asked(decision: &Decision) -> Option<Duration> {
+    match decision {
+        Decision::Accept => None,
+        // A policy of the user's own need not say more than the reason.
+        Decision::Retry(retry) => retry.asked.or(match retry.why {
+            WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) => Some(retry.wait),
+            _ => None,
+        }),
+        Decision::Stop(stop) => stop.asked.or(match stop.reason {
+            StopReason::RetryAfterTooLong { asked, .. } => Some(asked),
+            _ => None,
+        }),
     }
 }
 
@@ -261,20 +275,22 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     guards: &mut Option<Box<Guards>>,
     time: Time,
 ) -> Result<(), StopReason> {
-    let tools = match kept {
-        Kept::Line { reason, .. } => return Err(reason.clone()),
-        Kept::All(tools) => tools,
+    let body = match kept {
+        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::All { body, .. } => body,
     };
     let now = time.now.into_std();
-    if let Some(guards) = guards {
-        if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) = retry.why {
-            guards.hinted(now, retry.wait);
-        } else if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
+    let own = matches!(
+        retry.why,
+        WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_)
+    );
+    if let (Some(guards), false) = (&guards, own) {
+        if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
             retry.wait = held;
             retry.why = WaitReason::SharedHint;
         }
     }
-    let body = tools.body.check().map_err(|error| refused(error).0);
+    let body = body.check().map_err(|error| refused(error).0);
     retry.check(Some(body), time.left, time.attempt)?;
     if let Some(guards) = guards {
         let admitted = guards.admit_retry(now);

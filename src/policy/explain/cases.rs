@@ -170,7 +170,7 @@ fn case<P: Policy + ?Sized>(
         WaitRange {
             min,
             max,
-            why: ends.why(at).unwrap_or(wait.why),
+            why: ends.why(at).unwrap_or_else(|| wait.why.clone()),
             charged: wait.charged,
         }
     });
@@ -258,7 +258,7 @@ impl Ends {
         let waits = runs.into_iter().filter_map(|run| run.waits.get(at));
         // The first of the longest.
         let longest = waits.reduce(|a, b| if b.wait > a.wait { b } else { a });
-        longest.map(|wait| wait.why)
+        longest.map(|wait| wait.why.clone())
     }
 
     /// Whether nothing is drawn at random.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     policy::{CountKind, Gate, Gates, Policy, RequestHead, Rng, StopReason, WaitReason},
-    report::sanitized,
+    report::sanitized_uri,
 };
 
 /// What becomes of a request, for each kind of outcome that its attempts can have; made by
@@ -121,7 +121,7 @@ pub enum Scenario {
 }
 
 /// The wait before one retry.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct WaitRange {
@@ -149,7 +149,7 @@ pub(crate) fn explain<P: Policy + ?Sized>(
     let rehearsal = Rehearsal::new(policy, request, Rng::constant(0.0), venue);
     Explanation {
         method: request.method().clone(),
-        url: sanitized(request.uri()),
+        url: sanitized_uri(request.uri()),
         never: rehearsal.never().cloned(),
         cases: cases::all(policy, request, venue),
     }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     human::Human,
     policy::{Policy, RequestHead, Rng, StopReason, WaitReason},
-    report::sanitized,
+    report::sanitized_uri,
 };
 
 /// When each retry of a request is sent whose attempts all end the same; made by
@@ -43,7 +43,7 @@ pub struct Schedule {
 }
 
 /// One retry of a [`Schedule`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ScheduledRetry {
@@ -177,7 +177,7 @@ pub(crate) fn schedule<P: Policy + ?Sized>(
     let (shortest, most) = (waited(&ends.shortest), waited(&ends.longest));
     Schedule {
         method: request.method().clone(),
-        url: sanitized(request.uri()),
+        url: sanitized_uri(request.uri()),
         retries: retries.collect(),
         total: Spread::of(
             samples.iter().map(waited),

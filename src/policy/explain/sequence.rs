@@ -9,7 +9,7 @@ use super::{
 use crate::{
     classify::{Cause, Failure, Outcome},
     policy::{Decision, Policy, RequestHead, Rng, StopReason},
-    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
 };
 
 /// What becomes of a request whose attempts end as a script says; made by
@@ -32,7 +32,7 @@ pub(crate) fn explain_sequence<P: Policy + ?Sized>(
     venue: &Venue<'_>,
 ) -> Sequence {
     let mut rehearsal = Rehearsal::new(policy, request, Rng::constant(0.5), venue);
-    let mut report = RetryReport::new(request.method().clone(), request.uri());
+    let mut report = RetryReport::new(request.method().clone(), sanitized_uri(request.uri()));
     report.stop = StopReason::Custom("the script ends here, and another attempt follows".into());
     let mut goes_on = true;
     for outcome in script {
