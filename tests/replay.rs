@@ -18,7 +18,7 @@ use tower_http_retry::{
     budget::{InFlightLimit, RetryBudget},
     classify::{Cause, Opinion, Outcome},
     policy::{
-        Backoff, CountKind, Idempotent, Jitter, Limit, Policy, RequestHead, RetryAfterMode,
+        Backoff, CountKind, Idempotent, Jitter, Limit, Mounts, Policy, RequestHead, RetryAfterMode,
         RetryDisabled, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
         explain::ScriptedOutcome,
     },
@@ -156,7 +156,21 @@ async fn random_waits_are_the_recorded_ones() {
 #[tokio::test(start_paused = true)]
 async fn what_the_server_asked_for_is_asked_again() {
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let hints: [&[(&str, &str)]; 8] = [
+    let hints: [&[(&str, &str)]; 16] = [
+        &[("grpc-retry-pushback-ms", "300")],
+        &[("grpc-retry-pushback-ms", "-1")],
+        &[("x-should-retry", "false")],
+        &[("ratelimit", "\"a\";r=0;t=7")],
+        &[
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "784111790"),
+        ],
+        &[("ratelimit-reset", "9"), ("age", "2")],
+        &[
+            ("x-rate-limit-reset", "784111790"),
+            ("x-rate-limit-remaining", "3"),
+        ],
+        &[("set-cookie", "a=b")],
         &[("retry-after", "7")],
         &[("retry-after-ms", "1500.25"), ("retry-after", "2")],
         &[("x-ms-retry-after-ms", "20")],
@@ -270,14 +284,8 @@ async fn every_stop_is_the_same_again() {
     expect(send(&plain, disabled, down(1)).await, "disabled", &own);
 
     // A service that breaks down between two attempts.
-    let mut calls = 0;
-    let unready = tower::util::MapRequestLayer::new(|request: Request<Body>| request);
-    let _ = unready;
-    let service = Flaky { ready: 1 };
-    let result = plain.layer(service).oneshot(get()).await;
-    calls += 1;
+    let result = plain.layer(Flaky { ready: 1 }).oneshot(get()).await;
     expect(report(result), "not_ready", &own);
-    assert_eq!(calls, 1);
 
     // Classifiers.
     let opinions = plain
@@ -376,6 +384,24 @@ async fn an_idempotent_post_is_one_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_url_without_a_mount_has_none_again() {
+    let mounts = Mounts::new()
+        .mount("https://a.test/", constant())
+        .expect("a valid prefix");
+    let layer = RetryLayer::new(mounts.clone());
+    let get = || request("GET").map(|()| Body::default());
+    let report = send(&layer, get(), vec![answer(503, &[])]).await;
+    assert_eq!(report.stop.name(), "no_mount");
+    assert_same(&report, &mounts);
+
+    let fallback = mounts.fallback(constant());
+    let layer = RetryLayer::new(fallback.clone());
+    let report = send(&layer, get(), vec![answer(503, &[]), answer(200, &[])]).await;
+    assert!(report.attempts[0].note.is_some());
+    assert_same(&report, &fallback);
+}
+
 fn scripted(policy: &RetryPolicy, method: &str, script: &[ScriptedOutcome]) -> RetryReport {
     let request = request(method);
     let sequence = policy.explain_sequence(&RequestHead::of(&request), script);
@@ -454,7 +480,11 @@ fn a_more_patient_policy_goes_on_into_the_unknown() {
             .contains("nothing is recorded")
     );
     assert_eq!(
-        replay.report.attempts[1].wait.expect("a wait").planned,
+        replay.report.attempts[1]
+            .wait
+            .as_ref()
+            .expect("a wait")
+            .planned,
         SECOND
     );
     assert!(
@@ -490,7 +520,7 @@ fn a_hint_that_was_ignored_is_heard_by_another_policy() {
     assert!(report.replay(&deaf).is_same());
     let replay = report.replay(&constant());
     let (_, _, replayed) = only(&replay);
-    assert_eq!(replayed.to_string(), "wait 7 s, retry-after");
+    assert_eq!(replayed.to_string(), "wait 7 s to 7.7 s, retry-after");
 }
 
 #[test]
