@@ -16,6 +16,7 @@ use crate::{
     error::RetryError,
     future::{Held, Kept, ResponseFuture, Start},
     guards::{Admission, Guards},
+    observe,
     policy::{Policy, RequestHead, Session, Standing, select},
     settings::{Brought, Settings},
     snapshot::Snapshot,
@@ -77,9 +78,11 @@ where
     type Future = ResponseFuture<S, S::Future, P::Session, R::Body, R::Saved, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner
-            .poll_ready(cx)
-            .map_err(|error| RetryError::not_ready(error.into()))
+        self.inner.poll_ready(cx).map_err(|error| {
+            let error = RetryError::not_ready(error.into());
+            observe::finished(&self.settings, error.report());
+            error
+        })
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
@@ -110,11 +113,17 @@ impl<S, P, R> Retry<S, P, R> {
         let admission = guards.admit(Instant::now().into_std());
         self.start(request, Some(guards), |inner, request| match admission {
             Admission::Now => Start::Called(inner.call(request)),
+            // The service that was polled ready is replaced: what it reserved for a call that is
+            // not made, such as the permit of a limit, must not be kept from others.
             Admission::Held => {
                 let service = inner.clone();
+                *inner = service.clone();
                 Start::Held(Box::new(Held { service, request }))
             }
-            Admission::Refused => Start::Refused,
+            Admission::Refused => {
+                *inner = inner.clone();
+                Start::Refused
+            }
         })
     }
 

@@ -2,14 +2,16 @@
 
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{Extensions, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts,
+};
 use tokio::time::Instant;
 
 use crate::{
     budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
-    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement, lint::LintCode},
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -161,6 +163,30 @@ pub(crate) struct Settings {
     pub(crate) throttle: Option<AdaptiveThrottle>,
     pub(crate) in_flight: Option<InFlightLimit>,
     pub(crate) hints: Option<HintBoard>,
+    /// The bytes of a request body that `Replay` keeps, where it is used.
+    pub(crate) body_limit: Option<u64>,
+    /// The methods that lint should look for, and the findings that are meant to be so.
+    pub(crate) wanted: Vec<Method>,
+    pub(crate) allowed: Vec<LintCode>,
+}
+
+/// A string of a structured field (RFC 9651, section 3.3.3). What such a string cannot hold is
+/// percent-encoded, so that different keys stay different.
+fn quoted(key: &str) -> String {
+    use fmt::Write;
+
+    let mut quoted = String::with_capacity(key.len() + 2);
+    quoted.push('"');
+    for byte in key.bytes() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => quoted.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            byte => drop(write!(quoted, "%{byte:02X}")),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 impl Settings {
@@ -170,16 +196,21 @@ impl Settings {
         let Some(new_key) = &self.new_key else {
             return;
         };
-        if !matches!(*request.method(), Method::POST | Method::PATCH)
-            || request.headers().contains_key(IDEMPOTENCY_KEY)
-        {
+        if !self.gives_key(request.method(), request.headers()) {
             return;
         }
-        // A string of a structured field (RFC 9651, section 3.3.3) is quoted.
-        if let Ok(key) = HeaderValue::try_from(format!("\"{}\"", new_key())) {
+        // Every quoted string is a legal value.
+        if let Ok(key) = HeaderValue::try_from(quoted(&new_key())) {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
             request.extensions_mut().insert(Idempotent);
         }
+    }
+
+    /// Whether such a request is given an idempotency key.
+    pub(crate) fn gives_key(&self, method: &Method, headers: &HeaderMap) -> bool {
+        self.new_key.is_some()
+            && matches!(*method, Method::POST | Method::PATCH)
+            && !headers.contains_key(IDEMPOTENCY_KEY)
     }
 
     /// What the first classifier with an opinion says.
@@ -212,5 +243,23 @@ impl fmt::Debug for Settings {
             .field("min_attempt", &self.min_attempt)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_any_characters_is_a_legal_header() {
+        for (key, expected) in [
+            ("0190-abc", r#""0190-abc""#),
+            (r#"a"b\c"#, r#""a\"b\\c""#),
+            ("é\n", r#""%C3%A9%0A""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(quoted(key), expected);
+            assert!(HeaderValue::try_from(quoted(key)).is_ok());
+        }
     }
 }

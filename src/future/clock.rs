@@ -24,6 +24,16 @@ pub(super) struct Clock {
     armed: bool,
 }
 
+/// The times of an attempt that has ended.
+#[derive(Clone, Copy)]
+pub(super) struct AttemptTime {
+    /// From the request's start to the attempt's.
+    pub(super) offset: Duration,
+    pub(super) took: Duration,
+    /// From the request's start until now.
+    pub(super) elapsed: Duration,
+}
+
 /// Which time limit an attempt ran into.
 pub(super) enum Limit {
     Attempt(Duration),
@@ -63,16 +73,15 @@ impl Clock {
         self.armed = false;
     }
 
-    /// The attempt's offset from the start, how long it took, and the time since the start.
-    pub(super) fn end_attempt(&mut self, now: Instant) -> (Duration, Duration, Duration) {
+    pub(super) fn end_attempt(&mut self, now: Instant) -> AttemptTime {
         let started = *self.started.get_or_insert(now);
         let attempt = self.attempt.take().unwrap_or(now);
         self.armed = false;
-        (
-            attempt.duration_since(started),
-            now.duration_since(attempt),
-            now.duration_since(started),
-        )
+        AttemptTime {
+            offset: attempt.duration_since(started),
+            took: now.duration_since(attempt),
+            elapsed: now.duration_since(started),
+        }
     }
 
     pub(super) fn elapsed(&self, now: Instant) -> Duration {

@@ -2,18 +2,19 @@
 //! a response.
 
 mod clock;
+mod drain;
+mod endings;
 mod held;
 mod progress;
+mod verdict;
 
 use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
 };
 
-use bytes::Buf;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -23,19 +24,16 @@ use tower_service::Service;
 pub(crate) use self::held::Held;
 use self::{
     clock::{Clock, Limit},
+    drain::drained,
     progress::Progress,
+    verdict::{Ended, Next},
 };
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    classify::{self, AttemptTimedOut, Cause, DeadlinePassed, Failure, Outcome},
     error::{RetryError, RetryErrorKind},
     guards::Guards,
-    policy::{
-        AnySession, Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason,
-        WaitReason,
-    },
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    policy::{AnySession, Session, StopReason},
     settings::{AttemptInfo, Brought, Settings},
     snapshot::Snapshot,
 };
@@ -102,20 +100,6 @@ pub(crate) enum Start<F, S, B> {
     Refused,
 }
 
-/// An attempt's end.
-enum Ended<D> {
-    Response(Response<D>),
-    Error(BoxError),
-    TimedOut(Duration),
-}
-
-/// What to do after an attempt.
-enum Next<D> {
-    Return(Result<Response<D>, RetryError>),
-    /// Wait; the response that failed is still to be drained.
-    Wait(Option<D>),
-}
-
 impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
     #[inline(always)]
     pub(crate) fn new(
@@ -165,11 +149,30 @@ where
     type Output = Result<Response<D>, RetryError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.as_mut().run(cx));
+        self.finish();
+        Poll::Ready(result)
+    }
+}
+
+impl<S, F, E, B, V, D, SE> ResponseFuture<S, F, E, B, V, D>
+where
+    S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
+    F: Future<Output = Result<Response<D>, SE>>,
+    SE: Into<BoxError>,
+    E: Session,
+    V: Saved<B>,
+    D: Body,
+{
+    /// Goes from state to state until there is an answer.
+    fn run(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<D>, RetryError>> {
         loop {
             let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
                 StateProj::Refused => {
-                    this.state.set(State::Done);
                     return Poll::Ready(Err(self.unsent(StopReason::Throttled)));
                 }
                 StateProj::Held { held } => {
@@ -181,7 +184,6 @@ where
                         if let Some(left) = this.clock.left(now)
                             && left <= wait
                         {
-                            this.state.set(State::Done);
                             let needed = wait;
                             let stop = StopReason::DeadlineTooClose { left, needed };
                             return Poll::Ready(Err(self.unsent(stop)));
@@ -193,13 +195,11 @@ where
                     match first.service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
-                            this.state.set(State::Done);
                             return Poll::Ready(Err(self.not_ready(error.into())));
                         }
                         Poll::Pending => {
                             ready!(this.clock.poll_until(this.clock.deadline(), cx));
                             let deadline = this.clock.limit.unwrap_or_default();
-                            this.state.set(State::Done);
                             return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
                         }
                     }
@@ -226,7 +226,6 @@ where
                                     let now = Instant::now().into_std();
                                     guards.answered(response.status(), now);
                                 }
-                                this.state.set(State::Done);
                                 return Poll::Ready(Ok(response));
                             }
                             Ended::Response(response)
@@ -235,14 +234,12 @@ where
                         Poll::Pending => match ready!(this.clock.poll_attempt(this.settings, cx)) {
                             Limit::Attempt(after) => Ended::TimedOut(after),
                             Limit::Deadline(deadline) => {
-                                this.state.set(State::Done);
                                 return Poll::Ready(Err(self.deadline_exceeded(deadline, true)));
                             }
                         },
                     };
                     match self.as_mut().ended(ended) {
                         Next::Return(result) => {
-                            self.project().state.set(State::Done);
                             return Poll::Ready(result);
                         }
                         Next::Wait(body) => self.as_mut().wait(body),
@@ -258,7 +255,17 @@ where
                 }
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
-                    this.state.set(State::Readying);
+                    // The server may have asked another request to wait in the meantime.
+                    let now = Instant::now();
+                    let held = this.guards.as_ref().and_then(|g| g.held(now.into_std()));
+                    match held.and_then(|held| now.checked_add(held)) {
+                        Some(until) if this.clock.left(now).is_none_or(|left| !left.is_zero()) => {
+                            let deadline = this.clock.deadline();
+                            this.clock
+                                .set_timer(deadline.into_iter().chain([until]).min());
+                        }
+                        _ => this.state.set(State::Readying),
+                    }
                 }
                 StateProj::Readying => {
                     let Kept::All { service, .. } = this.kept else {
@@ -274,18 +281,15 @@ where
                     match ready {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
-                            this.state.set(State::Done);
                             return Poll::Ready(Err(self.not_ready(error.into())));
                         }
                         Poll::Pending => {
                             ready!(this.clock.poll_until(deadline, cx));
                             let deadline = this.clock.limit.unwrap_or_default();
-                            this.state.set(State::Done);
                             return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
                         }
                     }
                     if let Err(error) = self.as_mut().call() {
-                        self.project().state.set(State::Done);
                         return Poll::Ready(Err(error));
                     }
                 }
@@ -301,183 +305,12 @@ where
     V: Saved<B>,
     D: Body,
 {
-    /// Decides what becomes of an attempt that has ended, and keeps record of it.
-    fn ended(self: Pin<&mut Self>, ended: Ended<D>) -> Next<D> {
-        let this = self.project();
-        let settings: &Settings = this.settings;
-        let now = Instant::now();
-        let (offset, took, elapsed) = this.clock.end_attempt(now);
-        let session = &mut this.session.session;
-        if let (Some(guards), Ended::Response(response)) = (&this.guards, &ended) {
-            guards.answered(response.status(), now.into_std());
-        }
-        let number = this.progress.as_ref().map_or(1, |progress| progress.number);
-
-        // What happened, and what everybody makes of it.
-        let timed_out = Failure::new(Cause::AttemptTimeout);
-        let (outcome, wall_clock) = match &ended {
-            Ended::Response(response) => {
-                let (status, headers) = (response.status(), response.headers());
-                (Outcome::Response { status, headers }, None)
-            }
-            Ended::Error(error) => {
-                let error: &(dyn std::error::Error + 'static) = &**error;
-                let failure = classify::classify(error);
-                let error = Some(error);
-                (
-                    Outcome::Error { failure, error },
-                    Some(SystemTime::UNIX_EPOCH),
-                )
-            }
-            Ended::TimedOut(_) => (
-                Outcome::Error {
-                    failure: timed_out,
-                    error: None,
-                },
-                Some(SystemTime::UNIX_EPOCH),
-            ),
-        };
-        let judgement = settings.judge(&outcome);
-        let is_final = match &outcome {
-            Outcome::Response { status, headers } => {
-                judgement == Judgement::None && session.is_final(*status, headers)
-            }
-            Outcome::Error { .. } => false,
-        };
-        let mut decision = if is_final {
-            Decision::Accept
-        } else {
-            let attempt = Attempt::new(number, this.head.method(), outcome)
-                .with_elapsed(elapsed)
-                // Only a response can carry a date.
-                .with_wall_clock(wall_clock.unwrap_or_else(|| settings.wall_clock()))
-                .with_judgement(judgement);
-            session.decide(&attempt)
-        };
-        if let (Decision::Accept, Outcome::Error { failure, .. }) = (&decision, &outcome) {
-            // An error cannot be handed out as a response.
-            decision = Decision::Stop(Stop::because(StopReason::NotTransient {
-                cause: failure.cause,
-            }));
-        }
-        if matches!(decision, Decision::Accept) {
-            session.succeeded();
-            if this.progress.is_none() {
-                return match ended {
-                    Ended::Response(response) => Next::Return(Ok(response)),
-                    Ended::Error(_) | Ended::TimedOut(_) => unreachable!("an error is a stop"),
-                };
-            }
-        }
-
-        let outcome = match outcome {
-            Outcome::Response { status, .. } => AttemptOutcome::Response(status),
-            Outcome::Error { failure, error } => AttemptOutcome::Failed {
-                kind: failure.kind,
-                cause: failure.cause,
-                error: match (&ended, error) {
-                    (Ended::TimedOut(after), _) => AttemptTimedOut::new(*after).to_string(),
-                    (_, error) => error.map(classify::chain).unwrap_or_default(),
-                },
-            },
-        };
-        let mut record = AttemptRecord {
-            number,
-            started: offset,
-            took,
-            outcome,
-            wait: None,
-            gates: crate::policy::Gates::default(),
-            note: None,
-            inner_attempts: inner_attempts(&ended),
-        };
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Box::new(Progress::new(this.head, *this.outer_attempt)));
-        progress.quickest = progress.quickest.min(took);
-
-        let stop = match decision {
-            Decision::Accept => Stop::because(StopReason::Succeeded),
-            Decision::Stop(stop) => stop,
-            Decision::Retry(mut retry) => {
-                let left = this.clock.left(now);
-                match last_gates(
-                    &mut retry,
-                    this.kept,
-                    this.session,
-                    this.guards,
-                    (left, settings.min_attempt.max(progress.quickest)),
-                    now,
-                ) {
-                    Ok(()) => {
-                        if let Some(guards) = this.guards {
-                            if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) =
-                                retry.why
-                            {
-                                guards.hinted(now.into_std(), retry.wait);
-                            }
-                        }
-                        record.gates = retry.gates;
-                        record.note = retry.note.take();
-                        record.wait = Some(WaitRecord {
-                            planned: retry.wait,
-                            why: retry.why,
-                            charged: retry.charged,
-                        });
-                        progress.retrying(record, settings, &retry, now);
-                        return Next::Wait(match ended {
-                            Ended::Response(response) => {
-                                progress.last_error = None;
-                                Some(response.into_body())
-                            }
-                            Ended::Error(error) => {
-                                progress.last_error = Some(error);
-                                None
-                            }
-                            Ended::TimedOut(after) => {
-                                progress.last_error = Some(Box::new(AttemptTimedOut::new(after)));
-                                None
-                            }
-                        });
-                    }
-                    Err(reason) => Stop {
-                        raise: retry.raise,
-                        gates: retry.gates,
-                        note: retry.note,
-                        ..Stop::because(reason)
-                    },
-                }
-            }
-        };
-        if let (Some(guards), StopReason::RetryAfterTooLong { asked, .. }) =
-            (&this.guards, &stop.reason)
-        {
-            guards.hinted(now.into_std(), *asked);
-        }
-        record.gates = stop.gates;
-        record.note = stop.note;
-        progress.report.attempts.push(record);
-        if !stop.reason.is_success() {
-            this.session.session.failed(now.into_std());
-        }
-        let report = progress.finish(stop.reason, elapsed, settings);
-        Next::Return(match ended {
-            Ended::Response(_) if stop.raise => {
-                Err(RetryError::new(RetryErrorKind::Status, report, None))
-            }
-            Ended::Response(mut response) => {
-                response.extensions_mut().insert(report);
-                Ok(response)
-            }
-            Ended::Error(error) => {
-                Err(RetryError::new(RetryErrorKind::Failed, report, Some(error)))
-            }
-            Ended::TimedOut(after) => Err(RetryError::new(
-                RetryErrorKind::AttemptTimeout,
-                report,
-                Some(Box::new(AttemptTimedOut::new(after))),
-            )),
-        })
+    /// Gives back what the request holds, now that it has its answer.
+    fn finish(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        this.state.set(State::Done);
+        this.session.cancel();
+        *this.guards = None;
     }
 
     /// Lets go of the failed response and everything else, and waits.
@@ -566,129 +399,26 @@ where
         this.state.set(State::Called { future });
         Ok(())
     }
-
-    fn deadline_exceeded(self: Pin<&mut Self>, deadline: Duration, in_attempt: bool) -> RetryError {
-        let this = self.project();
-        let now = Instant::now();
-        let (offset, took, elapsed) = this.clock.end_attempt(now);
-        this.session.session.failed(now.into_std());
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Box::new(Progress::new(this.head, *this.outer_attempt)));
-        if in_attempt {
-            progress.report.attempts.push(AttemptRecord {
-                number: progress.number,
-                started: offset,
-                took,
-                outcome: AttemptOutcome::Failed {
-                    kind: Cause::AttemptTimeout.kind(),
-                    cause: Cause::AttemptTimeout,
-                    error: String::new(),
-                },
-                wait: None,
-                gates: {
-                    let mut gates = crate::policy::Gates::default();
-                    gates.set(Gate::Deadline, false);
-                    gates
-                },
-                note: None,
-                inner_attempts: None,
-            });
-        }
-        let last = progress
-            .last_error
-            .take()
-            .or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
-        let reason = StopReason::DeadlineExceeded { deadline };
-        let report = progress.finish(reason, elapsed, this.settings);
-        RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
-    }
-
-    /// The end of a request of which nothing was sent.
-    fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
-        let this = self.project();
-        let kind = match stop {
-            StopReason::Throttled => RetryErrorKind::Throttled,
-            _ => RetryErrorKind::DeadlineExceeded,
-        };
-        let now = Instant::now();
-        let elapsed = this.clock.elapsed(now);
-        this.session.session.failed(now.into_std());
-        let mut progress = Progress::new(this.head, *this.outer_attempt);
-        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
-    }
-
-    fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
-        let this = self.project();
-        let now = Instant::now();
-        let elapsed = this.clock.elapsed(now);
-        this.session.session.failed(now.into_std());
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Box::new(Progress::new(this.head, *this.outer_attempt)));
-        let last = progress.last_error.take();
-        let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
-        RetryError::not_ready_again(report, last, error)
-    }
 }
 
-/// Asks the gates that need more than the session: body, deadline and budget, the last of which
-/// is the only one with a side effect.
-fn last_gates<S, E: Session, B, V: Saved<B>>(
-    retry: &mut Retry,
-    kept: &Kept<S, V>,
-    session: &mut CommitGuard<E>,
-    guards: &mut Option<Box<Guards>>,
-    (left, attempt): (Option<Duration>, Duration),
-    now: Instant,
-) -> Result<(), StopReason> {
-    let body = match kept {
-        Kept::Nothing(reason) => return Err(reason.clone()),
-        Kept::All { body, .. } => body,
-    };
-    let mut answer = Ok(());
-    if let Err(error) = body.check() {
-        retry.gates.set(Gate::Body, false);
-        answer = Err(refused(error).0);
-    } else {
-        retry.gates.set(Gate::Body, true);
-    }
-    if let Some(left) = left {
-        let needed = retry.wait.saturating_add(attempt);
-        retry.gates.set(Gate::Deadline, needed < left);
-        if needed >= left && answer.is_ok() {
-            answer = Err(StopReason::DeadlineTooClose { left, needed });
-        }
-    }
-    answer?;
-    if let Some(guards) = guards {
-        let admitted = guards.admit_retry(now.into_std());
-        retry.gates.set(Gate::Throttle, admitted.is_ok());
-        admitted?;
-    }
-    match session.session.commit(now.into_std()) {
-        Ok(asked) => {
-            session.committed = true;
-            if asked {
-                retry.gates.set(Gate::Budget, true);
-            }
-            Ok(())
-        }
-        Err(reason) => {
-            retry.gates.set(Gate::Budget, false);
-            Err(reason)
+/// The session, and whether it has given a retry that is not sent yet.
+struct CommitGuard<E: Session> {
+    session: AnySession<E>,
+    committed: bool,
+}
+
+impl<E: Session> CommitGuard<E> {
+    fn cancel(&mut self) {
+        if std::mem::take(&mut self.committed) {
+            self.session.cancel();
         }
     }
 }
 
-/// How many attempts a retry layer further in made.
-fn inner_attempts<D>(ended: &Ended<D>) -> Option<u32> {
-    let report = match ended {
-        Ended::Response(response) => response.extensions().get::<RetryReport>()?,
-        Ended::Error(error) => error.downcast_ref::<RetryError>()?.report(),
-        Ended::TimedOut(_) => return None,
-    };
-    u32::try_from(report.attempts.len()).ok()
+impl<E: Session> Drop for CommitGuard<E> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
 }
 
 /// A body that cannot be sent again, as a reason and, where there is one, an error.
@@ -700,38 +430,6 @@ fn refused(error: NotReplayable) -> (StopReason, Option<BoxError>) {
         NotReplayable::Failed => (StopReason::BodyFailed, None),
         NotReplayable::NotKept => (StopReason::BodyNotKept, None),
         NotReplayable::Reopen(error) => (StopReason::BodyNotReopened, Some(error)),
-    }
-}
-
-/// Reads up to `left` bytes of a body; `false` if it has to be waited for.
-fn drained<D: Body>(body: &mut Pin<Box<D>>, left: &mut u64, cx: &mut Context<'_>) -> bool {
-    loop {
-        match body.as_mut().poll_frame(cx) {
-            Poll::Pending => return false,
-            Poll::Ready(None | Some(Err(_))) => return true,
-            Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
-                // An endless row of empty frames must end as well.
-                match left.checked_sub(bytes.max(1)) {
-                    Some(rest) => *left = rest,
-                    None => return true,
-                }
-            }
-        }
-    }
-}
-
-/// The session, and whether it has given a retry that is not sent yet.
-struct CommitGuard<E: Session> {
-    session: AnySession<E>,
-    committed: bool,
-}
-
-impl<E: Session> Drop for CommitGuard<E> {
-    fn drop(&mut self) {
-        if self.committed {
-            self.session.cancel();
-        }
     }
 }
 

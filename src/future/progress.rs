@@ -32,12 +32,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(head: &Snapshot, outer_attempt: Option<u32>) -> Self {
+    pub(super) fn of(head: &Snapshot, outer_attempt: Option<u32>) -> Box<Self> {
         let target = head.target();
         let url = sanitized(target.scheme, target.authority, target.path_and_query);
         let mut report = RetryReport::new(head.method().clone(), url);
         report.outer_attempt = outer_attempt;
-        Self {
+        Box::new(Self {
             report,
             number: 1,
             wake_at: None,
@@ -45,7 +45,7 @@ impl Progress {
             previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
             last_error: None,
             quickest: Duration::MAX,
-        }
+        })
     }
 
     pub(super) fn retrying(

@@ -46,7 +46,7 @@
 //! - A paused clock and real sockets do not mix: while nothing but a socket is waited for, the
 //!   clock jumps to the next timeout. Use a mock, or an unpaused clock and a policy with short waits.
 //!
-//! # Jitter and dates
+//! # Jitter, dates and the budget
 //!
 //! A test that compares a wait needs one that is known: a
 //! [`constant`](crate::policy::Backoff::constant) backoff, or a
@@ -65,6 +65,10 @@
 //! let layer = RetryLayer::new(RetryPolicy::default()).wall_clock(move || now);
 //! # let _ = layer;
 //! ```
+//!
+//! The default policy has a budget, which its clones share: one client's test that is to see
+//! hundreds of retries sets [`budget(None)`](crate::policy::RetryPolicyBuilder::budget), and tests
+//! that share a policy share its budget.
 //!
 //! # A policy without a runtime
 //!

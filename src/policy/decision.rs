@@ -98,6 +98,8 @@ pub enum WaitReason {
     Backoff,
     /// The server named the time in this header.
     ServerHint(HintHeader),
+    /// The server asked another request to the same authority to wait until then.
+    SharedHint,
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
 }
@@ -109,6 +111,7 @@ impl fmt::Display for WaitReason {
             Self::NeverProcessed => f.write_str("immediate, the request was never processed"),
             Self::Backoff => f.write_str("backoff"),
             Self::ServerHint(header) => write!(f, "{header}"),
+            Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
         }
     }
@@ -124,6 +127,12 @@ pub enum Note {
     HintIgnored(HintHeader),
     /// The server still works at the first request with this idempotency key.
     StillInProgress,
+    /// No mount matches the request's URL, so the fallback policy was asked.
+    NoMount {
+        /// The mounts that came nearest, each with what is different.
+        #[cfg_attr(feature = "serde", serde(default))]
+        nearest: Vec<String>,
+    },
     /// A classifier took the outcome for transient.
     Reclassified {
         /// The classifier's name.
@@ -140,8 +149,25 @@ impl fmt::Display for Note {
             Self::StillInProgress => {
                 f.write_str("the first request with this idempotency key is still in progress")
             }
+            Self::NoMount { nearest } => write!(
+                f,
+                "no mount matches the URL, so the fallback policy applies{}",
+                Nearest(nearest)
+            ),
             Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
         }
+    }
+}
+
+/// The end of a sentence that names the nearest mounts, if there are any.
+struct Nearest<'a>(&'a [String]);
+
+impl fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, mount) in self.0.iter().enumerate() {
+            write!(f, "{}{mount}", if at == 0 { "; nearest: " } else { ", " })?;
+        }
+        Ok(())
     }
 }
 
@@ -230,8 +256,12 @@ pub enum StopReason {
     },
     /// The server says that the idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// No mount matches the request's URL.
-    NoMount,
+    /// No mount matches the request's URL, and there is no fallback.
+    NoMount {
+        /// The mounts that came nearest, each with what is different.
+        #[cfg_attr(feature = "serde", serde(default))]
+        nearest: Vec<String>,
+    },
     /// Retries are switched off for this request.
     Disabled,
     /// The adaptive throttle refused the request: the server turns too many of them down.
@@ -284,7 +314,7 @@ impl StopReason {
             Self::NotTransient { .. } => "not_transient",
             Self::Vetoed { .. } => "vetoed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::NoMount => "no_mount",
+            Self::NoMount { .. } => "no_mount",
             Self::Disabled => "disabled",
             Self::Throttled => "throttled",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
@@ -338,7 +368,9 @@ impl fmt::Display for StopReason {
             Self::IdempotencyKeyReused => {
                 f.write_str("the idempotency key was used for another request")
             }
-            Self::NoMount => f.write_str("no mount matches the URL"),
+            Self::NoMount { nearest } => {
+                write!(f, "no mount matches the URL{}", Nearest(nearest))
+            }
             Self::Disabled => f.write_str("retries are switched off for this request"),
             Self::Throttled => {
                 f.write_str("refused by the adaptive throttle: the server turns too many down")

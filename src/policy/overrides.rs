@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
-    Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Session, SharedPolicy,
+    Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Rng, Session, SharedPolicy,
     Standing, Stop, StopReason,
 };
 
@@ -75,6 +75,24 @@ fn brought<'a>(request: &RequestHead<'a>) -> Option<Brought<'a>> {
     }
     let own = extensions.get().map(Brought::Own);
     own.or_else(|| extensions.get().map(Brought::Shared))
+}
+
+/// [`select`] for a dry run.
+pub(crate) fn rehearse<P: Policy + ?Sized>(
+    policy: &P,
+    request: &RequestHead<'_>,
+    rng: Rng,
+) -> AnySession<P::Session> {
+    let extensions = request.extensions();
+    if extensions.get::<RetryDisabled>().is_some() {
+        AnySession::Disabled
+    } else if let Some(own) = extensions.get::<RetryPolicy>() {
+        AnySession::Own(own.rehearse(request, rng))
+    } else if let Some(shared) = extensions.get::<SharedPolicy>() {
+        AnySession::Shared(shared.rehearse(request, rng))
+    } else {
+        AnySession::Layer(policy.rehearse(request, rng))
+    }
 }
 
 impl<T: Session> Session for AnySession<T> {

@@ -1,0 +1,31 @@
+//! Reads failed responses to their end, within bounds.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Buf;
+use http_body::Body;
+
+/// Reads up to `left` bytes of a body; `false` if it has to be waited for.
+pub(super) fn drained<D: Body>(
+    body: &mut Pin<Box<D>>,
+    left: &mut u64,
+    cx: &mut Context<'_>,
+) -> bool {
+    loop {
+        match body.as_mut().poll_frame(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(None | Some(Err(_))) => return true,
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
+                // An endless row of empty frames must end as well.
+                match left.checked_sub(bytes.max(1)) {
+                    Some(rest) => *left = rest,
+                    None => return true,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What becomes of an attempt that has ended.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+use http::Response;
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::{CommitGuard, Kept, ResponseFuture, clock::AttemptTime, progress::Progress, refused};
+use crate::{
+    BoxError,
+    body::Saved,
+    classify::{self, AttemptTimedOut, Cause, Failure, FailureKind, Outcome},
+    error::{RetryError, RetryErrorKind},
+    guards::Guards,
+    policy::{Attempt, Decision, Gate, Retry, Session, Stop, StopReason, WaitReason, ask},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
+    settings::Settings,
+};
+
+/// An attempt's end.
+pub(super) enum Ended<D> {
+    Response(Response<D>),
+    Error(BoxError),
+    TimedOut(Duration),
+}
+
+/// What to do after an attempt.
+pub(super) enum Next<D> {
+    Return(Result<Response<D>, RetryError>),
+    /// Wait; the response that failed is still to be drained.
+    Wait(Option<D>),
+}
+
+impl<D> Ended<D> {
+    /// What the attempt failed of, if it failed without a response.
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Response(_) => None,
+            Self::Error(error) => {
+                let failure = classify::classify(&**error);
+                Some(match error.downcast_ref::<RetryError>() {
+                    Some(inner) => with_attempts_before(failure, inner.report()),
+                    None => failure,
+                })
+            }
+            Self::TimedOut(_) => Some(Failure::new(Cause::AttemptTimeout)),
+        }
+    }
+
+    fn outcome(&self, failure: Option<Failure>) -> Outcome<'_> {
+        match (self, failure) {
+            (Self::Response(response), _) => Outcome::Response {
+                status: response.status(),
+                headers: response.headers(),
+            },
+            (Self::Error(error), failure) => Outcome::Error {
+                failure: failure.unwrap_or(Failure::new(Cause::Unknown)),
+                error: Some(&**error as &(dyn Error + 'static)),
+            },
+            (Self::TimedOut(_), failure) => Outcome::Error {
+                failure: failure.unwrap_or(Failure::new(Cause::AttemptTimeout)),
+                error: None,
+            },
+        }
+    }
+
+    fn record(&self, number: u32, time: AttemptTime, failure: Option<Failure>) -> AttemptRecord {
+        let error = match self {
+            Self::Response(_) => String::new(),
+            Self::Error(error) => classify::chain(&**error),
+            Self::TimedOut(after) => AttemptTimedOut::new(*after).to_string(),
+        };
+        let outcome = match (self, failure) {
+            (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
+            (_, failure) => {
+                let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
+                AttemptOutcome::Failed { kind, cause, error }
+            }
+        };
+        AttemptRecord {
+            started: time.offset,
+            took: time.took,
+            inner_attempts: self.inner_attempts(),
+            ..AttemptRecord::new(number, outcome)
+        }
+    }
+
+    /// What a response said about when to come back, if it was a failure that was looked at when
+    /// the wall clock stood at `at`.
+    fn hint(&self, at: Option<SystemTime>) -> Option<HintRecord> {
+        match self {
+            Self::Response(response) => HintRecord::of(response.headers(), at?),
+            Self::Error(_) | Self::TimedOut(_) => None,
+        }
+    }
+
+    /// The response's body, which is still to be drained, or the error.
+    fn let_go(self) -> (Option<D>, Option<BoxError>) {
+        match self {
+            Self::Response(response) => (Some(response.into_body()), None),
+            Self::Error(error) => (None, Some(error)),
+            Self::TimedOut(after) => (None, Some(Box::new(AttemptTimedOut::new(after)))),
+        }
+    }
+
+    /// The service's answer.
+    fn with_report(self, report: RetryReport, raise: bool) -> Result<Response<D>, RetryError> {
+        let (kind, source): (_, Option<BoxError>) = match self {
+            Self::Response(mut response) if !raise => {
+                response.extensions_mut().insert(report);
+                return Ok(response);
+            }
+            Self::Response(_) => (RetryErrorKind::Status, None),
+            Self::Error(error) => (RetryErrorKind::Failed, Some(error)),
+            Self::TimedOut(after) => {
+                let source = AttemptTimedOut::new(after);
+                (RetryErrorKind::AttemptTimeout, Some(Box::new(source)))
+            }
+        };
+        Err(RetryError::new(kind, report, source))
+    }
+
+    /// How many attempts a retry layer further in made.
+    fn inner_attempts(&self) -> Option<u32> {
+        let report = match self {
+            Self::Response(response) => response.extensions().get::<RetryReport>()?,
+            Self::Error(error) => error.downcast_ref::<RetryError>()?.report(),
+            Self::TimedOut(_) => return None,
+        };
+        u32::try_from(report.attempts.len()).ok()
+    }
+}
+
+/// The failure of a retry layer further in is that of its last attempt; an attempt before that
+/// one may have been applied all the same.
+fn with_attempts_before(failure: Failure, inner: &RetryReport) -> Failure {
+    if failure.cause.sent().is_safe_to_repeat() && *inner.effects().end() > 0 {
+        Failure::with_kind(FailureKind::Read, Cause::Unknown)
+    } else {
+        failure
+    }
+}
+
+impl<S, F, E, B, V, D> ResponseFuture<S, F, E, B, V, D>
+where
+    E: Session,
+    V: Saved<B>,
+    D: Body,
+{
+    /// Decides what becomes of an attempt that has ended, and keeps record of it.
+    pub(super) fn ended(self: Pin<&mut Self>, ended: Ended<D>) -> Next<D> {
+        let this = self.project();
+        let settings: &Settings = this.settings;
+        let now = Instant::now();
+        let time = this.clock.end_attempt(now);
+        if let (Some(guards), Ended::Response(response)) = (&this.guards, &ended) {
+            guards.answered(response.status(), now.into_std());
+        }
+
+        let number = this.progress.as_ref().map_or(1, |progress| progress.number);
+        let failure = ended.failure();
+        let session = &mut this.session.session;
+        let outcome = ended.outcome(failure);
+        let judgement = settings.judge(&outcome);
+        let method = this.head.method();
+        let mut looked_at = None;
+        let decision = ask(session, outcome, judgement, |outcome| {
+            let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
+            match failure {
+                // Only a response can carry a date to compare the wall clock with.
+                None => attempt.with_wall_clock(*looked_at.insert(settings.wall_clock())),
+                Some(_) => attempt,
+            }
+        });
+        if matches!(decision, Decision::Accept) {
+            session.succeeded();
+        }
+        let ended = match (&decision, &this.progress, ended) {
+            (Decision::Accept, None, Ended::Response(response)) => {
+                return Next::Return(Ok(response));
+            }
+            (_, _, ended) => ended,
+        };
+
+        let mut record = ended.record(number, time, failure);
+        record.hint = ended.hint(looked_at);
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+        progress.quickest = progress.quickest.min(time.took);
+        let stop = match decision {
+            Decision::Accept => Stop::because(StopReason::Succeeded),
+            Decision::Stop(stop) => stop,
+            Decision::Retry(mut retry) => {
+                let time = Time {
+                    now,
+                    left: this.clock.left(now),
+                    attempt: settings.min_attempt.max(progress.quickest),
+                };
+                match last_gates(&mut retry, this.kept, this.session, this.guards, time) {
+                    Ok(()) => {
+                        record.gates = retry.gates;
+                        record.note = retry.note.take();
+                        record.wait = Some(WaitRecord {
+                            planned: retry.wait,
+                            why: retry.why,
+                            charged: retry.charged,
+                        });
+                        progress.retrying(record, settings, &retry, now);
+                        let (body, error) = ended.let_go();
+                        progress.last_error = error;
+                        return Next::Wait(body);
+                    }
+                    Err(reason) => Stop {
+                        raise: retry.raise,
+                        gates: retry.gates,
+                        note: retry.note,
+                        ..Stop::because(reason)
+                    },
+                }
+            }
+        };
+
+        if let Some(guards) = this.guards
+            && let StopReason::RetryAfterTooLong { asked, .. } = stop.reason
+        {
+            guards.hinted(now.into_std(), asked);
+        }
+        record.gates = stop.gates;
+        record.note = stop.note;
+        progress.report.attempts.push(record);
+        if !stop.reason.is_success() {
+            this.session.session.failed(now.into_std());
+        }
+        let report = progress.finish(stop.reason, time.elapsed, settings);
+        Next::Return(ended.with_report(report, stop.raise))
+    }
+}
+
+/// What the deadline is compared with.
+struct Time {
+    now: Instant,
+    /// The time left until the deadline, if there is one.
+    left: Option<Duration>,
+    /// The least that an attempt needs.
+    attempt: Duration,
+}
+
+/// Asks the gates that need more than the session: body, deadline, guards and budget. The first
+/// that says no is the reason; the last ones have side effects and are asked only if all others
+/// said yes.
+fn last_gates<S, E: Session, B, V: Saved<B>>(
+    retry: &mut Retry,
+    kept: &Kept<S, V>,
+    session: &mut CommitGuard<E>,
+    guards: &mut Option<Box<Guards>>,
+    time: Time,
+) -> Result<(), StopReason> {
+    let body = match kept {
+        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::All { body, .. } => body,
+    };
+    let now = time.now.into_std();
+    if let Some(guards) = guards {
+        if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) = retry.why {
+            guards.hinted(now, retry.wait);
+        } else if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
+            retry.wait = held;
+            retry.why = WaitReason::SharedHint;
+        }
+    }
+    let body = body.check().map_err(|error| refused(error).0);
+    retry.check(Some(body), time.left, time.attempt)?;
+    if let Some(guards) = guards {
+        let admitted = guards.admit_retry(now);
+        retry.gates.set(Gate::Throttle, admitted.is_ok());
+        admitted?;
+    }
+    retry.commit(&mut session.session, now)?;
+    session.committed = true;
+    Ok(())
+}
