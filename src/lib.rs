@@ -74,6 +74,7 @@
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
+//! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
 //!
@@ -99,6 +100,7 @@ mod guards;
 mod human;
 mod layer;
 mod observe;
+mod replay;
 mod report;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
@@ -113,7 +115,8 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    replay::{Difference, Replay, Unknown, Verdict},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     service::Retry,
     settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };

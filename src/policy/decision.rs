@@ -137,6 +137,12 @@ pub enum Note {
     HintIgnored(HintHeader),
     /// The server still works at the first request with this idempotency key.
     StillInProgress,
+    /// No mount matches the request's URL, so the fallback policy was asked.
+    NoMount {
+        /// The mounts that came nearest, each with what is different.
+        #[cfg_attr(feature = "serde", serde(default))]
+        nearest: Vec<String>,
+    },
     /// A classifier took the outcome for transient.
     Reclassified {
         /// The classifier's name.
@@ -153,8 +159,25 @@ impl fmt::Display for Note {
             Self::StillInProgress => {
                 f.write_str("the first request with this idempotency key is still in progress")
             }
+            Self::NoMount { nearest } => write!(
+                f,
+                "no mount matches the URL, so the fallback policy applies{}",
+                Nearest(nearest)
+            ),
             Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
         }
+    }
+}
+
+/// The end of a sentence that names the nearest mounts, if there are any.
+struct Nearest<'a>(&'a [String]);
+
+impl fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, mount) in self.0.iter().enumerate() {
+            write!(f, "{}{mount}", if at == 0 { "; nearest: " } else { ", " })?;
+        }
+        Ok(())
     }
 }
 
@@ -249,8 +272,12 @@ pub enum StopReason {
     },
     /// The server says that the idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// No mount matches the request's URL.
-    NoMount,
+    /// No mount matches the request's URL, and there is no fallback.
+    NoMount {
+        /// The mounts that came nearest, each with what is different.
+        #[cfg_attr(feature = "serde", serde(default))]
+        nearest: Vec<String>,
+    },
     /// Retries are switched off for this request.
     Disabled,
     /// The adaptive throttle refused the request: the server turns too many of them down.
@@ -304,7 +331,7 @@ impl StopReason {
             Self::Vetoed { .. } => "vetoed",
             Self::ForbiddenByServer { .. } => "forbidden_by_server",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::NoMount => "no_mount",
+            Self::NoMount { .. } => "no_mount",
             Self::Disabled => "disabled",
             Self::Throttled => "throttled",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
@@ -359,7 +386,9 @@ impl fmt::Display for StopReason {
             Self::IdempotencyKeyReused => {
                 f.write_str("the idempotency key was used for another request")
             }
-            Self::NoMount => f.write_str("no mount matches the URL"),
+            Self::NoMount { nearest } => {
+                write!(f, "no mount matches the URL{}", Nearest(nearest))
+            }
             Self::Disabled => f.write_str("retries are switched off for this request"),
             Self::Throttled => {
                 f.write_str("refused by the adaptive throttle: the server turns too many down")

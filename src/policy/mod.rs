@@ -19,22 +19,29 @@
 //! # }
 //! ```
 
+mod ask;
 mod attempt;
 mod backoff;
 mod builder;
 mod decision;
 mod dynamic;
+pub mod explain;
 mod gates;
 pub mod hints;
 mod invalid;
 mod limit;
+pub mod lint;
+mod mounts;
 mod overrides;
 mod policy_fn;
 mod retry_policy;
 mod rng;
 mod session;
 
-pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
+pub(crate) use self::{
+    ask::ask,
+    overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
@@ -48,6 +55,7 @@ pub use self::{
     },
     invalid::InvalidPolicy,
     limit::{CountKind, Limit, Methods, Seconds},
+    mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
@@ -59,6 +67,8 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 
+use self::lint::{Finding, LintContext};
+
 /// Decides which requests are sent again, and when.
 ///
 /// A policy is shared by all requests of a layer; what belongs to one request lives in its
@@ -69,6 +79,34 @@ pub trait Policy {
 
     /// Starts a request.
     fn session(&self, request: &RequestHead<'_>) -> Self::Session;
+
+    /// Starts a request of a [dry run](explain), whose random numbers are `rng`'s.
+    ///
+    /// Whatever becomes of it, requests that are sent must not notice. So a policy whose sessions
+    /// share something that they change, such as a budget, makes one here that shares nothing,
+    /// and one with jitter takes `rng` for it. The others need not care: this is
+    /// [`session`](Self::session) unless implemented.
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        let _ = rng;
+        self.session(request)
+    }
+
+    /// The mistakes that can be seen in this policy when it is used in this `context`; see
+    /// [`lint`].
+    ///
+    /// A policy that has no opinion of itself has no findings.
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        let _ = context;
+        Vec::new()
+    }
+
+    /// The mistakes that can be seen in this policy by itself; see [`lint`].
+    ///
+    /// [`RetryLayer::lint`](crate::RetryLayer::lint) knows more: the layer's time limits, for
+    /// instance.
+    fn lint(&self) -> Vec<Finding> {
+        self.lint_with(&LintContext::default())
+    }
 }
 
 /// The memory of one request, and the decisions about it.
@@ -163,6 +201,14 @@ impl<P: Policy + ?Sized> Policy for &P {
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).session(request)
     }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        (**self).rehearse(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        (**self).lint_with(context)
+    }
 }
 
 impl<P: Policy + ?Sized> Policy for std::sync::Arc<P> {
@@ -170,5 +216,13 @@ impl<P: Policy + ?Sized> Policy for std::sync::Arc<P> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).session(request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        (**self).rehearse(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        (**self).lint_with(context)
     }
 }

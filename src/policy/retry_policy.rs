@@ -14,6 +14,7 @@ use super::{
     RetryPolicyBuilder, RetrySession, Rng,
     hints::Hints,
     limit::{PerKind, StatusSet},
+    lint::{self, Finding, LintContext},
 };
 use http::HeaderName;
 
@@ -295,6 +296,32 @@ impl RetryPolicy {
         self.inner.settings.budget.as_ref()
     }
 
+    /// The mistakes that can be seen in this policy by itself; see [`lint`].
+    ///
+    /// ```
+    /// use tower_http_retry::policy::{RetryPolicy, lint::LintCode};
+    ///
+    /// assert!(RetryPolicy::default().lint().is_empty());
+    /// let codes: Vec<_> = RetryPolicy::urllib3().lint().iter().map(|found| found.code).collect();
+    /// assert_eq!(codes, [LintCode::NoStatusListed, LintCode::NoBackoff]);
+    /// ```
+    pub fn lint(&self) -> Vec<Finding> {
+        Policy::lint(self)
+    }
+
+    /// [`lint`](Self::lint) for a user who wants requests with `methods` to be retried.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_http_retry::policy::{RetryPolicy, lint::LintCode};
+    ///
+    /// let findings = RetryPolicy::default().lint_for(&[Method::GET, Method::POST]);
+    /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
+    /// ```
+    pub fn lint_for(&self, methods: &[http::Method]) -> Vec<Finding> {
+        self.lint_with(&LintContext::wanting(methods))
+    }
+
     /// The random numbers of the next session.
     #[inline]
     pub(super) fn rng(&self) -> Option<Rng> {
@@ -350,5 +377,16 @@ impl Policy for RetryPolicy {
     #[inline]
     fn session(&self, request: &RequestHead<'_>) -> RetrySession {
         RetrySession::new(self.clone(), request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> RetrySession {
+        // A copy: neither the budget nor the count of sessions may notice.
+        let mut settings = self.inner.settings.clone();
+        settings.budget = settings.budget.as_ref().and_then(RetryBudget::fresh);
+        RetrySession::with_rng(Self::from_settings(settings), request, Some(rng))
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        lint::policy(self, context)
     }
 }

@@ -54,6 +54,15 @@ struct Cost {
 impl RetrySession {
     #[inline]
     pub(super) fn new(policy: RetryPolicy, request: &RequestHead<'_>) -> Self {
+        let rng = policy.rng();
+        Self::with_rng(policy, request, rng)
+    }
+
+    pub(super) fn with_rng(
+        policy: RetryPolicy,
+        request: &RequestHead<'_>,
+        rng: Option<Rng>,
+    ) -> Self {
         let settings = &policy.inner.settings;
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
@@ -77,7 +86,7 @@ impl RetrySession {
             unprocessed: 0,
             run: 0,
             previous: Duration::ZERO,
-            rng: policy.rng(),
+            rng,
             method_allowed,
             idempotent: marked || keyed,
             keyed,

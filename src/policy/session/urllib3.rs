@@ -70,7 +70,7 @@ impl RetrySession {
             return Decision::Accept;
         }
         gates.set(Gate::Transient, transient);
-        gates.set(Gate::Method, self.may_repeat());
+        self.ask_method(&mut gates);
         let returned = if !transient {
             Some(StopReason::StatusNotListed { status })
         } else if !self.may_repeat() {
@@ -80,22 +80,22 @@ impl RetrySession {
         } else {
             None
         };
-        if let Some(reason) = returned {
-            return Decision::Stop(Stop {
-                reason,
-                raise: false,
-                gates,
-                asked: None,
-                note: None,
-            });
-        }
-
-        let raise = settings.raise_on_status;
         let kind = if is_redirect(status, headers) {
             CountKind::Redirect
         } else {
             CountKind::Status
         };
+        if let Some(reason) = returned {
+            self.ask_the_rest(kind, hint, &mut gates);
+            return Decision::Stop(Stop {
+                reason,
+                raise: false,
+                gates,
+                asked: None,
+                note: reclassified(attempt),
+            });
+        }
+        let raise = self.settings().raise_on_status;
         self.go_on(attempt, kind, hint, raise, gates)
     }
 
@@ -118,7 +118,7 @@ impl RetrySession {
         });
         let read = failure.kind == FailureKind::Read || status.is_some();
         if read {
-            gates.set(Gate::Method, self.may_repeat());
+            self.ask_method(&mut gates);
         }
 
         // What urllib3 re-raises as it came, without wrapping it in MaxRetryError.
@@ -144,15 +144,35 @@ impl RetrySession {
             None
         };
         if let Some(reason) = bare {
+            self.ask_the_rest(kind, Hint::Absent, &mut gates);
             return Decision::Stop(Stop {
                 reason,
                 raise: false,
                 gates,
                 asked: None,
-                note: None,
+                note: reclassified(attempt),
             });
         }
         self.go_on(attempt, kind, Hint::Absent, false, gates)
+    }
+
+    fn ask_method(&self, gates: &mut Gates) {
+        gates.set(Gate::Method, self.may_repeat());
+        if !self.method_allowed {
+            gates.set(Gate::Idempotency, self.idempotent);
+        }
+    }
+
+    /// Asks the gates that urllib3 does not come to any more, for the report only.
+    fn ask_the_rest(&self, kind: CountKind, hint: Hint, gates: &mut Gates) {
+        let any_left = |kind| self.left(kind).is_none_or(|left| left > 0);
+        gates.set(Gate::Total, any_left(CountKind::Total));
+        gates.set(Gate::Count, any_left(kind));
+        match obey(hint, self.settings().retry_after_mode) {
+            Hinted::Wait(..) => gates.set(Gate::Hint, true),
+            Hinted::TooLong { .. } => gates.set(Gate::Hint, false),
+            Hinted::None => {}
+        }
     }
 
     /// `Retry.increment`, and then `Retry.sleep`.
@@ -164,13 +184,7 @@ impl RetrySession {
         raise: bool,
         mut gates: Gates,
     ) -> Decision {
-        let mut note = match attempt.judgement() {
-            Judgement::Retry { by, because } => Some(Note::Reclassified {
-                by: by.clone(),
-                because: because.clone(),
-            }),
-            _ => None,
-        };
+        let mut note = reclassified(attempt);
         let ignored = match &hint {
             Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
             _ => None,
@@ -226,5 +240,15 @@ impl RetrySession {
             asked,
             note,
         })
+    }
+}
+
+fn reclassified(attempt: &Attempt<'_>) -> Option<Note> {
+    match attempt.judgement() {
+        Judgement::Retry { by, because } => Some(Note::Reclassified {
+            by: by.clone(),
+            because: because.clone(),
+        }),
+        Judgement::None | Judgement::Forbid { .. } => None,
     }
 }
