@@ -71,8 +71,11 @@ struct Log {
 }
 
 impl Log {
+    /// The events of requests; what the layer says of its settings is none.
     fn take(&self) -> Vec<Logged> {
-        std::mem::take(&mut *self.events.lock().expect("no panic"))
+        let mut events = std::mem::take(&mut *self.events.lock().expect("no panic"));
+        events.retain(|event| event.message() != "lint");
+        events
     }
 }
 
