@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 
 #[cfg(test)]
 mod tests;
@@ -140,7 +140,7 @@ impl Hint {
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
-/// use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
+/// use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 /// use tower_http_retry::policy::{Hint, HintHeader, retry_after};
 ///
 /// let mut headers = HeaderMap::new();
@@ -191,7 +191,7 @@ fn first_readable(
     cap: Duration,
 ) -> Hint {
     let mut unreadable = Hint::Absent;
-    if status.is_informational() {
+    if status.is_informational() || headers.is_empty() {
         return unreadable;
     }
     for &header in order {
@@ -212,10 +212,16 @@ enum Found {
     Unreadable,
 }
 
+/// Parsed once: a look-up by text parses it each time.
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static(HintHeader::RetryAfterMs.as_str());
+static X_MS_RETRY_AFTER_MS: HeaderName =
+    HeaderName::from_static(HintHeader::XMsRetryAfterMs.as_str());
+
 fn find(header: HintHeader, headers: &HeaderMap, now: SystemTime) -> Found {
     let mut values = match header {
         HintHeader::RetryAfter => headers.get_all(RETRY_AFTER),
-        HintHeader::RetryAfterMs | HintHeader::XMsRetryAfterMs => headers.get_all(header.as_str()),
+        HintHeader::RetryAfterMs => headers.get_all(&RETRY_AFTER_MS),
+        HintHeader::XMsRetryAfterMs => headers.get_all(&X_MS_RETRY_AFTER_MS),
     }
     .iter()
     .map(HeaderValue::as_bytes);
