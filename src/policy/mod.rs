@@ -22,6 +22,8 @@
 mod attempt;
 mod backoff;
 mod builder;
+#[cfg(feature = "serde")]
+mod config;
 mod decision;
 mod dynamic;
 mod gates;
@@ -35,6 +37,8 @@ mod retry_policy;
 mod rng;
 mod session;
 
+#[cfg(feature = "serde")]
+pub use self::config::{InvalidConfig, RetryConfig};
 pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
