@@ -22,6 +22,8 @@ mod layer;
 mod retry_after;
 #[path = "urllib3_vectors/session.rs"]
 mod session;
+#[path = "urllib3_vectors/tally.rs"]
+mod tally;
 
 use harness::replay;
 

@@ -118,7 +118,9 @@ fn compare(
     }
 
     let result = &expect["result"];
-    if let "InvalidHeader" | "ValueError" = result["raised"].as_str().unwrap_or_default() {
+    if let "InvalidHeader" | "ValueError" | "OverflowError" =
+        result["raised"].as_str().unwrap_or_default()
+    {
         let Some(step) = trace.steps.get(retries) else {
             return Err(format!("{result} there, no retry here: {trace:?}"));
         };
