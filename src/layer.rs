@@ -185,7 +185,7 @@ impl<P, R> RetryLayer<P, R> {
     /// (IETF draft `draft-ietf-httpapi-idempotency-key-header`).
     ///
     /// The key is sent as a structured-field string; it should be as unguessable as a UUID.
-    /// [`idempotency_keys`](Self::idempotency_keys) makes one.
+    /// With the feature `uuid`, `idempotency_keys` makes one.
     #[must_use]
     pub fn idempotency_keys_with<F>(mut self, new_key: F) -> Self
     where

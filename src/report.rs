@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 
 use crate::{
     classify::{Cause, FailureKind, Sent},
@@ -148,10 +148,11 @@ pub struct WaitRecord {
 }
 
 impl RetryReport {
-    pub(crate) fn new(method: Method, uri: &Uri) -> Self {
+    /// The report of a request that was not sent yet. `url` is [`sanitized`].
+    pub(crate) fn new(method: Method, url: String) -> Self {
         Self {
             method,
-            url: sanitized(uri),
+            url,
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
             outer_attempt: None,
@@ -216,21 +217,15 @@ impl RetryReport {
 }
 
 /// A URL that is safe to log: without userinfo, query and fragment.
-pub(crate) fn sanitized(uri: &Uri) -> String {
-    let mut url = String::new();
-    if let Some(scheme) = uri.scheme_str() {
-        url.push_str(scheme);
-        url.push_str("://");
+pub(crate) fn sanitized(scheme: Option<&str>, authority: &str, path_and_query: &str) -> String {
+    let user = authority.bytes().rposition(|byte| byte == b'@');
+    let host = user.map_or(authority, |at| &authority[at + 1..]);
+    let query = path_and_query.bytes().position(|byte| byte == b'?');
+    let path = query.map_or(path_and_query, |at| &path_and_query[..at]);
+    match scheme {
+        Some(scheme) => [scheme, "://", host, path].concat(),
+        None => [host, path].concat(),
     }
-    if let Some(authority) = uri.authority() {
-        let authority = authority.as_str();
-        let host = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, host)| host);
-        url.push_str(host);
-    }
-    url.push_str(uri.path());
-    url
 }
 
 impl AttemptOutcome {
@@ -316,9 +311,10 @@ impl fmt::Display for RetryReport {
             }
             last_error = error;
             if let Some(inner) = attempt.inner_attempts {
+                let plural = if inner == 1 { "attempt" } else { "attempts" };
                 write!(
                     f,
-                    "\n      note: a retry layer further in made {inner} attempts of it"
+                    "\n      note: a retry layer further in made {inner} {plural} of it"
                 )?;
             }
             if let Some(note) = &attempt.note {
@@ -374,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_timeline_tells_attempts_waits_and_the_end() {
-        let mut report = RetryReport::new(Method::GET, &Uri::from_static("http://a.test/x"));
+        let mut report = RetryReport::new(Method::GET, "http://a.test/x".to_owned());
         report.attempts = vec![
             AttemptRecord {
                 wait: wait(0, WaitReason::Immediate),
@@ -418,7 +414,7 @@ GET http://a.test/x: failed after 4 attempts in 1.09 s
 
     #[test]
     fn the_timeline_tells_a_single_attempt_from_giving_up() {
-        let mut report = RetryReport::new(Method::GET, &Uri::from_static("http://a.test/x"));
+        let mut report = RetryReport::new(Method::GET, "http://a.test/x".to_owned());
         let not_found = StatusCode::NOT_FOUND;
         report.attempts = vec![attempt(1, 0, AttemptOutcome::Response(not_found))];
         report.stop = StopReason::StatusNotListed { status: not_found };
@@ -437,7 +433,10 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
             ("/only/path?q=1", "/only/path"),
             ("a.test:443", "a.test:443"),
         ] {
-            assert_eq!(sanitized(&url.parse().expect("a URI")), safe);
+            let uri: http::Uri = url.parse().expect("a URI");
+            let authority = uri.authority().map_or("", |authority| authority.as_str());
+            let path = uri.path_and_query().map_or("", |path| path.as_str());
+            assert_eq!(sanitized(uri.scheme_str(), authority, path), safe);
         }
     }
 }

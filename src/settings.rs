@@ -128,6 +128,7 @@ pub(crate) struct Brought {
 }
 
 impl Brought {
+    #[inline]
     pub(crate) fn by(extensions: &Extensions) -> Self {
         // An empty map costs no look-up.
         if extensions.is_empty() {
@@ -162,8 +163,28 @@ pub(crate) struct Settings {
     pub(crate) hints: Option<HintBoard>,
 }
 
+/// A string of a structured field (RFC 9651, section 3.3.3). What such a string cannot hold is
+/// percent-encoded, so that different keys stay different.
+fn quoted(key: &str) -> String {
+    use fmt::Write;
+
+    let mut quoted = String::with_capacity(key.len() + 2);
+    quoted.push('"');
+    for byte in key.bytes() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => quoted.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            byte => drop(write!(quoted, "%{byte:02X}")),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 impl Settings {
     /// Gives a request that needs one an idempotency key, which makes it repeatable.
+    #[inline]
     pub(crate) fn add_key<B>(&self, request: &mut Request<B>) {
         let Some(new_key) = &self.new_key else {
             return;
@@ -173,8 +194,8 @@ impl Settings {
         {
             return;
         }
-        // A string of a structured field (RFC 9651, section 3.3.3) is quoted.
-        if let Ok(key) = HeaderValue::try_from(format!("\"{}\"", new_key())) {
+        // Every quoted string is a legal value.
+        if let Ok(key) = HeaderValue::try_from(quoted(&new_key())) {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
             request.extensions_mut().insert(Idempotent);
         }
@@ -210,5 +231,23 @@ impl fmt::Debug for Settings {
             .field("min_attempt", &self.min_attempt)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_any_characters_is_a_legal_header() {
+        for (key, expected) in [
+            ("0190-abc", r#""0190-abc""#),
+            (r#"a"b\c"#, r#""a\"b\\c""#),
+            ("é\n", r#""%C3%A9%0A""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(quoted(key), expected);
+            assert!(HeaderValue::try_from(quoted(key)).is_ok());
+        }
     }
 }

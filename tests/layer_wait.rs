@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use tokio::time::{self, Instant};
-use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 use tower_http_retry::{
     DrainLimit, Retry, RetryErrorKind, RetryLayer,
@@ -518,7 +518,7 @@ async fn an_upload_that_was_answered_early_reads_no_further_during_the_wait() {
         assert_eq!(first.into_data().expect("data"), "a");
         respond.send_response(answer(503));
         assert_pending!(future.poll());
-        let next = upload.frame().await;
+        let next = assert_ready!(task::spawn(upload.frame()).poll());
         assert!(
             matches!(next, Some(Err(ReplayError::Superseded))),
             "{next:?}"

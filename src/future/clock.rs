@@ -41,6 +41,7 @@ pub(super) enum Limit {
 }
 
 impl Clock {
+    #[inline]
     pub(super) fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
         let mut clock = Self {
             started: None,

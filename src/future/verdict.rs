@@ -157,7 +157,7 @@ where
         let number = this.progress.as_ref().map_or(1, |progress| progress.number);
         let failure = ended.failure();
         let session = &mut this.session.session;
-        let attempt = Attempt::new(number, this.kept.method(), ended.outcome(failure))
+        let attempt = Attempt::new(number, this.head.method(), ended.outcome(failure))
             .with_elapsed(time.elapsed);
         let decision = decide(settings, session, attempt);
         if matches!(decision, Decision::Accept) {
@@ -173,7 +173,7 @@ where
         let mut record = ended.record(number, time, failure);
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
         progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
@@ -269,9 +269,9 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     guards: &mut Option<Box<Guards>>,
     time: Time,
 ) -> Result<(), StopReason> {
-    let tools = match kept {
-        Kept::Line { reason, .. } => return Err(reason.clone()),
-        Kept::All(tools) => tools,
+    let body = match kept {
+        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::All { body, .. } => body,
     };
     let now = time.now.into_std();
     if let Some(guards) = guards {
@@ -282,7 +282,7 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
             retry.why = WaitReason::SharedHint;
         }
     }
-    let mut answer = tools.body.check().map_err(|error| refused(error).0);
+    let mut answer = body.check().map_err(|error| refused(error).0);
     retry.gates.set(Gate::Body, answer.is_ok());
     if let Some(left) = time.left {
         let needed = retry.wait.saturating_add(time.attempt);

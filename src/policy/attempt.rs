@@ -21,6 +21,7 @@ pub struct RequestHead<'a> {
 
 impl<'a> RequestHead<'a> {
     /// The head of `request`.
+    #[inline]
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
@@ -32,11 +33,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The request's method.
+    #[inline]
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
     /// The request's URI.
+    #[inline]
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
@@ -47,11 +50,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The request's headers.
+    #[inline]
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
     /// The request's extensions.
+    #[inline]
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }

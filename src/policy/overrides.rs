@@ -48,6 +48,7 @@ pub(crate) enum AnySession<T> {
 }
 
 /// Starts a request under its own policy if it brought one, else under the layer's.
+#[inline]
 pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySession<P::Session> {
     let extensions = request.extensions();
     if extensions.is_empty() {
@@ -64,6 +65,7 @@ pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySes
 }
 
 impl<T: Session> Session for AnySession<T> {
+    #[inline]
     fn standing(&self) -> Standing {
         match self {
             Self::Layer(session) => session.standing(),
@@ -73,6 +75,7 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
+    #[inline]
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         match self {
             Self::Layer(session) => session.is_final(status, headers),
@@ -91,6 +94,7 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
+    #[inline]
     fn succeeded(&mut self) {
         match self {
             Self::Layer(session) => session.succeeded(),

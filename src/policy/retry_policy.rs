@@ -266,6 +266,7 @@ impl RetryPolicy {
     }
 
     /// The random numbers of the next session.
+    #[inline]
     pub(super) fn rng(&self) -> Option<Rng> {
         let seed = self.inner.settings.seed?;
         // Each session its own sequence, or all clients of a seeded run would move in step.
@@ -313,6 +314,7 @@ impl fmt::Debug for RetryPolicy {
 impl Policy for RetryPolicy {
     type Session = RetrySession;
 
+    #[inline]
     fn session(&self, request: &RequestHead<'_>) -> RetrySession {
         RetrySession::new(self.clone(), request)
     }

@@ -52,6 +52,7 @@ struct Cost {
 }
 
 impl RetrySession {
+    #[inline]
     pub(super) fn new(policy: RetryPolicy, request: &RequestHead<'_>) -> Self {
         let settings = &policy.inner.settings;
         let marked =
@@ -85,10 +86,12 @@ impl RetrySession {
     }
 
     /// Whether the request may be repeated although it may have been applied.
+    #[inline]
     fn may_repeat(&self) -> bool {
         self.method_allowed || self.idempotent
     }
 
+    #[inline]
     fn settings(&self) -> &Settings {
         &self.policy.inner.settings
     }
@@ -195,6 +198,7 @@ fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 impl Session for RetrySession {
+    #[inline]
     fn standing(&self) -> Standing {
         let settings = self.settings();
         let allows = |kind| settings.limits.get(kind).allows_any();
@@ -223,6 +227,7 @@ impl Session for RetrySession {
         }
     }
 
+    #[inline]
     fn is_final(&self, status: StatusCode, _: &HeaderMap) -> bool {
         let code = status.as_u16();
         code < 400 && !self.settings().statuses.contains(code)
@@ -236,6 +241,7 @@ impl Session for RetrySession {
         }
     }
 
+    #[inline]
     fn succeeded(&mut self) {
         if let (Some(budget), Some(slot)) = (&self.policy.inner.settings.budget, self.slot) {
             match self.withdrawn.take() {
