@@ -90,7 +90,7 @@ fn ask(python: &OsStr, seed: u64, cases: usize, mut answer: impl FnMut(Value)) {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}", python.display()));
+        .unwrap_or_else(|error| panic!("{python:?}: {error}"));
     let mut input = BufWriter::new(child.stdin.take().unwrap());
     // Of its own, or both sides would wait with full pipes.
     let asking = thread::spawn(move || {

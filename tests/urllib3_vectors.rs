@@ -52,6 +52,12 @@ fn edges() {
     replay("edges", decisions::case);
 }
 
+/// What `urllib3_differential` once disagreed on, and what is next to it.
+#[test]
+fn found() {
+    replay("found", decisions::case);
+}
+
 #[test]
 fn bodies() {
     replay("bodies", bodies::case);

@@ -220,15 +220,18 @@ fn find(header: HintHeader, headers: &HeaderMap, now: SystemTime) -> Found {
     .iter()
     .map(HeaderValue::as_bytes);
 
-    let Some(value) = values.next().map(trim) else {
+    let Some(value) = values.next() else {
         return Found::Nothing;
     };
     if values.next().is_some() {
         return Found::Unreadable;
     }
-    if value.is_empty() {
+    // Only the whitespace of RFC 9110, section 5.6.3, is not part of a value. To urllib3, the other
+    // kinds make a header that is there, and that it cannot read.
+    if value.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
         return Found::Nothing;
     }
+    let value = trim(value);
     let wait = match header {
         HintHeader::RetryAfter => seconds_or_date(value, now),
         HintHeader::RetryAfterMs | HintHeader::XMsRetryAfterMs => milliseconds(value),

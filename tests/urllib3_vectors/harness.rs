@@ -18,6 +18,7 @@ use crate::tally::{Tally, print};
 pub(crate) enum Rule {
     UnreadableRetryAfter,
     LenientDate,
+    TwoDigitYear,
     EmptyMethodSet,
     ConsumedBody,
 }
@@ -33,6 +34,10 @@ impl fmt::Display for Rule {
             Self::LenientDate => {
                 "`lenient date`: Python reads any mail-like date; here only the three forms of \
                  RFC 9110 count, and another one is reported instead of guessed"
+            }
+            Self::TwoDigitYear => {
+                "`two-digit year`: 69 is 1969 to Python; by RFC 9110 it is 2069, which is not more \
+                 than 50 years ahead"
             }
             Self::EmptyMethodSet => {
                 "`empty method set`: urllib3 takes it for any method (and has deprecated that); \
