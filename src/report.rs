@@ -1,8 +1,12 @@
 //! What a request went through: each attempt, each wait and why, and why it stopped.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
     classify::{Cause, FailureKind, Sent},
@@ -12,9 +16,9 @@ use crate::{
 
 /// The story of one request.
 ///
-/// It is in the extensions of the response whenever more than one attempt was made or a failure
-/// was not retried, and in every [`RetryError`](crate::RetryError). A request that succeeded at
-/// once has none.
+/// It is in the extensions of the response whenever more than one attempt was made, a failure was
+/// not retried or the first attempt was held back, and in every
+/// [`RetryError`](crate::RetryError). A request that succeeded at once has none.
 ///
 /// `Display` is a timeline for people:
 ///
@@ -100,6 +104,12 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Note>,
+    /// What a failed response said about when to come back.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub hint: Option<HintRecord>,
     /// How many attempts a retry layer further in made of this one. Two layers multiply: three
     /// times three attempts are nine.
     #[cfg_attr(
@@ -107,6 +117,66 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub inner_attempts: Option<u32>,
+}
+
+impl AttemptRecord {
+    /// An attempt that ended with `outcome`, at once.
+    pub(crate) fn new(number: u32, outcome: AttemptOutcome) -> Self {
+        Self {
+            number,
+            started: Duration::ZERO,
+            took: Duration::ZERO,
+            outcome,
+            wait: None,
+            gates: Gates::default(),
+            note: None,
+            hint: None,
+            inner_attempts: None,
+        }
+    }
+}
+
+/// What a failed response said about when to come back, kept so that
+/// [`RetryReport::replay`] can judge it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct HintRecord {
+    /// The wall clock when the response's head arrived.
+    pub at: SystemTime,
+    /// Its headers about retries and rate limits, with `Date` and `Age`: as they came, but cut
+    /// where they are very long.
+    pub headers: Vec<(String, String)>,
+}
+
+impl HintRecord {
+    const NAMES: [&str; 3] = ["retry", "ratelimit", "rate-limit"];
+    const CLOCKS: [&str; 2] = ["date", "age"];
+    /// Headers come from the network, and reports are kept.
+    const MOST: usize = 16;
+    const LONGEST: usize = 256;
+
+    /// What these headers say; `None` if it is nothing.
+    pub(crate) fn of(headers: &HeaderMap, at: SystemTime) -> Option<Self> {
+        let is_hint = |name: &str| Self::NAMES.iter().any(|part| name.contains(part));
+        if !headers.keys().any(|name| is_hint(name.as_str())) {
+            return None;
+        }
+        let kept = headers
+            .iter()
+            .filter(|(name, _)| is_hint(name.as_str()) || Self::CLOCKS.contains(&name.as_str()))
+            .take(Self::MOST);
+        let headers = kept.map(|(name, value)| {
+            let value = value.as_bytes();
+            let value = &value[..value.len().min(Self::LONGEST)];
+            let value = String::from_utf8_lossy(value).into_owned();
+            (name.as_str().to_owned(), value)
+        });
+        Some(Self {
+            at,
+            headers: headers.collect(),
+        })
+    }
 }
 
 /// How an attempt ended.
@@ -130,7 +200,7 @@ pub enum AttemptOutcome {
 }
 
 /// A wait between two attempts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct WaitRecord {
@@ -214,6 +284,13 @@ impl RetryReport {
         }
         min..=max
     }
+}
+
+/// A URI as [`sanitized`] shows it.
+pub(crate) fn sanitized_uri(uri: &http::Uri) -> String {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    sanitized(uri.scheme_str(), authority, path)
 }
 
 /// A URL that is safe to log: without userinfo, query and fragment.
@@ -341,14 +418,9 @@ mod tests {
 
     fn attempt(number: u32, started_ms: u64, outcome: AttemptOutcome) -> AttemptRecord {
         AttemptRecord {
-            number,
             started: Duration::from_millis(started_ms),
             took: Duration::from_micros(1_200),
-            outcome,
-            wait: None,
-            gates: Gates::default(),
-            note: None,
-            inner_attempts: None,
+            ..AttemptRecord::new(number, outcome)
         }
     }
 
@@ -426,6 +498,38 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
     }
 
     #[test]
+    fn a_hint_keeps_what_is_about_retries_and_no_more() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut headers = HeaderMap::new();
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for (name, value) in [
+            ("date", date),
+            ("set-cookie", "session=secret"),
+            ("content-type", "text/plain"),
+        ] {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        assert_eq!(HintRecord::of(&headers, now), None);
+
+        headers.append("retry-after", "7".parse().expect("a header value"));
+        headers.append(
+            "x-ratelimit-reset",
+            "9".repeat(999).parse().expect("a header value"),
+        );
+        let mut kept = HintRecord::of(&headers, now).expect("a hint").headers;
+        kept.sort();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            kept,
+            [
+                pair("date", date),
+                pair("retry-after", "7"),
+                pair("x-ratelimit-reset", &"9".repeat(256)),
+            ]
+        );
+    }
+
+    #[test]
     fn logged_urls_hold_no_secrets() {
         for (url, safe) in [
             ("http://user:pass@a.test:81/p?token=1", "http://a.test:81/p"),
@@ -433,10 +537,7 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
             ("/only/path?q=1", "/only/path"),
             ("a.test:443", "a.test:443"),
         ] {
-            let uri: http::Uri = url.parse().expect("a URI");
-            let authority = uri.authority().map_or("", |authority| authority.as_str());
-            let path = uri.path_and_query().map_or("", |path| path.as_str());
-            assert_eq!(sanitized(uri.scheme_str(), authority, path), safe);
+            assert_eq!(sanitized_uri(&url.parse().expect("a URI")), safe);
         }
     }
 }

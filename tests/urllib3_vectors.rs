@@ -18,6 +18,10 @@ mod decisions;
 mod harness;
 #[path = "urllib3_vectors/layer.rs"]
 mod layer;
+#[path = "urllib3_vectors/mounts.rs"]
+mod mounts;
+#[path = "urllib3_vectors/requests_adapter.rs"]
+mod requests_adapter;
 #[path = "urllib3_vectors/retry_after.rs"]
 mod retry_after;
 #[path = "urllib3_vectors/session.rs"]
@@ -61,4 +65,14 @@ fn found() {
 #[test]
 fn bodies() {
     replay("bodies", bodies::case);
+}
+
+#[test]
+fn mounts() {
+    replay("mounts", mounts::case);
+}
+
+#[test]
+fn requests_adapter() {
+    replay("requests_adapter", requests_adapter::case);
 }

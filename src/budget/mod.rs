@@ -52,7 +52,7 @@ mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
 
-pub(crate) use self::board::HintBoard;
+pub(crate) use self::{board::HintBoard, scope::host_and_port};
 pub use self::{
     builder::RetryBudgetBuilder,
     in_flight::InFlightLimit,
@@ -291,6 +291,20 @@ impl RetryBudget {
     /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     pub fn grpc(max_tokens: u32, token_ratio: f64) -> Result<Self, InvalidPolicy> {
         RetryBudgetBuilder::grpc(max_tokens, token_ratio).build()
+    }
+
+    /// A full budget with the same settings for a single request of a dry run. `None` if the
+    /// budget is another library's, whose settings are not known.
+    pub(crate) fn fresh(&self) -> Option<Self> {
+        match &self.inner.store {
+            Store::One(_) | Store::Many(_) => Some(Inner::new(
+                self.inner.rules,
+                Scope::Shared,
+                Store::One(OwnLine::default()),
+            )),
+            #[cfg(feature = "tower")]
+            Store::Foreign(_) => None,
+        }
     }
 
     /// The slot of a request to `uri`, for the other methods.

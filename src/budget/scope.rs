@@ -130,7 +130,7 @@ const fn in_each_byte(byte: u8) -> u64 {
 const LOWER_CASE: u64 = in_each_byte(b' ');
 
 impl KeyHasher {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static SEED: OnceLock<(u64, u64)> = OnceLock::new();
         let (state, factor) = *SEED.get_or_init(|| {
             let random = RandomState::new();
@@ -145,7 +145,8 @@ impl KeyHasher {
         Slot(NonZeroU64::new(mixed).unwrap_or(NonZeroU64::MIN))
     }
 
-    fn mix(&mut self, word: u64) {
+    /// Takes in a number.
+    pub(crate) fn mix(&mut self, word: u64) {
         self.state = fold(self.state ^ word, self.factor);
     }
 
@@ -173,6 +174,11 @@ impl KeyHasher {
         }
         self.mix(bytes.len() as u64);
         at != 0
+    }
+
+    /// Takes in a host without regard to case.
+    pub(crate) fn write_host(&mut self, host: &[u8]) {
+        self.mix_bytes(host, LOWER_CASE);
     }
 
     /// Takes in the authority as [`Scope::PerAuthority`] does: host and port, normalized.
@@ -205,6 +211,12 @@ impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
         self.slot().0.get()
     }
+}
+
+/// The host and the port of an authority, without user information.
+pub(crate) fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
+    let (host, port) = split_port(authority);
+    (after_user_info(host), port)
 }
 
 /// What follows the last `@`.

@@ -10,7 +10,7 @@ use crate::{
     BoxError,
     classify::{Cause, DeadlinePassed},
     error::{RetryError, RetryErrorKind},
-    policy::{Gate, Gates, Session, StopReason},
+    policy::{Gate, Session, StopReason},
     report::{AttemptOutcome, AttemptRecord},
 };
 
@@ -29,24 +29,18 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             .progress
             .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
         if in_attempt {
-            progress.report.attempts.push(AttemptRecord {
-                number: progress.number,
+            let outcome = AttemptOutcome::Failed {
+                kind: Cause::AttemptTimeout.kind(),
+                cause: Cause::AttemptTimeout,
+                error: String::new(),
+            };
+            let mut record = AttemptRecord {
                 started: time.offset,
                 took: time.took,
-                outcome: AttemptOutcome::Failed {
-                    kind: Cause::AttemptTimeout.kind(),
-                    cause: Cause::AttemptTimeout,
-                    error: String::new(),
-                },
-                wait: None,
-                gates: {
-                    let mut gates = Gates::default();
-                    gates.set(Gate::Deadline, false);
-                    gates
-                },
-                note: None,
-                inner_attempts: None,
-            });
+                ..AttemptRecord::new(progress.number, outcome)
+            };
+            record.gates.set(Gate::Deadline, false);
+            progress.report.attempts.push(record);
         }
         let last = progress
             .last_error

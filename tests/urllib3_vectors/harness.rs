@@ -21,6 +21,12 @@ pub(crate) enum Rule {
     TwoDigitYear,
     EmptyMethodSet,
     ConsumedBody,
+    NoUrlPrefix,
+    PathCase,
+    WholeAuthority,
+    WholeSegments,
+    NormalForm,
+    OneMountPerUrl,
 }
 
 impl fmt::Display for Rule {
@@ -46,6 +52,30 @@ impl fmt::Display for Rule {
             Self::ConsumedBody => {
                 "`consumed body`: urllib3 sends a generator's body a second time as an empty one \
                  and reports success; here it is sent whole, or not at all"
+            }
+            Self::NoUrlPrefix => {
+                "`no URL prefix`: requests mounts any string; here one that is no URL prefix is an \
+                 error when it is mounted"
+            }
+            Self::PathCase => {
+                "`path case`: requests compares paths in lower case; here they are compared as \
+                 they are (RFC 3986, section 6.2.2.1)"
+            }
+            Self::WholeAuthority => {
+                "`whole authority`: to requests a host or port matches all that begin with it; \
+                 here it matches itself"
+            }
+            Self::WholeSegments => {
+                "`whole segments`: to requests `/v1` matches `/v10`; here it matches `/v1` and \
+                 what is below"
+            }
+            Self::NormalForm => {
+                "`normal form`: requests normalizes URLs, and not mounts; here both are \
+                 normalized, default ports and user information too"
+            }
+            Self::OneMountPerUrl => {
+                "`one mount per URL`: of two spellings of one prefix requests finds the first; \
+                 here the second one replaces it"
             }
         })
     }

@@ -107,7 +107,7 @@ pub(crate) fn policy(
     builder.build()
 }
 
-fn limit(value: &Value) -> Limit {
+pub(crate) fn limit(value: &Value) -> Limit {
     match value {
         Value::Null => Limit::Unlimited,
         Value::Bool(on) => Limit::from(*on),
