@@ -86,7 +86,10 @@ impl Client {
                     .on_event(move |event| {
                         if let RetryEvent::Retry { attempt, .. } = event {
                             retries.lock().unwrap().push(Planned {
-                                wait: attempt.wait.map_or(Duration::ZERO, |wait| wait.planned),
+                                wait: attempt
+                                    .wait
+                                    .as_ref()
+                                    .map_or(Duration::ZERO, |wait| wait.planned),
                                 note: attempt.note.clone(),
                                 timed_out: is_timeout(&attempt.outcome),
                             });
