@@ -304,6 +304,9 @@ enum Found {
 }
 
 /// The value of a header that is no list, trimmed. `Err` if there is none, or no single one.
+///
+/// Only the whitespace of RFC 9110, section 5.6.3, is not part of a value. To urllib3, the other
+/// kinds alone make a header that is there, and that it cannot read.
 fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], Found> {
     let mut values = values.iter();
     let Some(value) = values.next() else {
@@ -313,7 +316,14 @@ fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], Found> {
         return Err(Found::Unreadable);
     }
     match text::trim(value.as_bytes()) {
-        [] => Err(Found::Nothing),
+        [] if value
+            .as_bytes()
+            .iter()
+            .all(|byte| matches!(byte, b' ' | b'\t')) =>
+        {
+            Err(Found::Nothing)
+        }
+        [] => Err(Found::Unreadable),
         value => Ok(value),
     }
 }
