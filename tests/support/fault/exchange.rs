@@ -80,6 +80,11 @@ pub(super) async fn perform(
             Act::Answer(answer) => {
                 let keep = exchange.can_keep(record.is_whole()) && !shared.next_needs_connection();
                 exchange.answer(&answer, Extent::Whole, !keep).await?;
+                if !exchange.can_keep(record.is_whole()) {
+                    // A connection that is closed with something unread is reset, and the answer
+                    // may be lost (RFC 9112, section 9.6).
+                    while read(exchange, record).await? {}
+                }
                 end = if keep { End::Keep } else { End::Close };
             }
             Act::HalfAHead => exchange.half_a_head().await?,

@@ -135,7 +135,7 @@ pub enum Act {
     /// Sends an interim answer.
     Inform(StatusCode),
     /// Answers. If there is more to come of the request, the client is told that nobody waits for
-    /// it.
+    /// it; over HTTP/1.1, it is read all the same.
     Answer(Answer),
     /// Sends the beginning of an answer's head. Over HTTP/2 nothing else can be sent on the
     /// connection after that.
