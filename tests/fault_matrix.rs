@@ -8,11 +8,14 @@
 //! Nothing depends on speed: each cell has a runtime of its own whose clock moves only where
 //! something waits for it.
 #![cfg(all(feature = "hyper", feature = "h2"))]
+#![allow(unreachable_pub, reason = "the modules are parts of this test alone")]
 
 mod support;
 
 #[path = "fault_matrix/cell.rs"]
 mod cell;
+#[path = "fault_matrix/checks.rs"]
+mod checks;
 #[path = "fault_matrix/faults.rs"]
 mod faults;
 #[path = "fault_matrix/rules.rs"]
@@ -34,7 +37,7 @@ use std::{
 use tower_http_retry::policy::Preset;
 
 use cell::{Cell, Setting, Times, Verb};
-use faults::Identities;
+use faults::{Fault, Identities};
 use support::clock;
 use uploads::{TemporaryFile, Upload};
 
@@ -44,28 +47,59 @@ const THREADS: usize = 4;
 /// How long no cell may end before the run is given up as stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
-fn cells(identities: &Identities) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for fault in faults::faults(identities) {
-        for &protocol in fault.protocols {
-            for times in [Times::Once, Times::Always] {
-                for verb in Verb::ALL {
-                    for upload in Upload::ALL {
-                        for preset in [Preset::Default, Preset::Urllib3] {
-                            cells.push(Cell {
-                                fault: fault.clone(),
-                                times,
-                                verb,
-                                upload,
-                                protocol,
-                                preset,
-                            });
+/// Every combination of these with a fault.
+struct Axes {
+    times: &'static [Times],
+    verbs: &'static [Verb],
+    uploads: &'static [Upload],
+    presets: &'static [Preset],
+}
+
+impl Axes {
+    const ALL: Self = Self {
+        times: &[Times::Once, Times::Always],
+        verbs: &Verb::ALL,
+        uploads: &Upload::ALL,
+        presets: &[Preset::Default, Preset::Urllib3],
+    };
+
+    fn cells(&self, faults: Vec<Fault>) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for fault in faults.into_iter().map(Arc::new) {
+            for &protocol in fault.protocols {
+                for &times in self.times {
+                    for &verb in self.verbs {
+                        for &upload in self.uploads {
+                            for &preset in self.presets {
+                                cells.push(Cell {
+                                    fault: Arc::clone(&fault),
+                                    times,
+                                    verb,
+                                    upload,
+                                    protocol,
+                                    preset,
+                                });
+                            }
                         }
                     }
                 }
             }
         }
+        cells
     }
+}
+
+fn cells(identities: &Identities) -> Vec<Cell> {
+    // Where a request is cut makes no difference to the rules, so not all of them are asked.
+    let at_every_byte = Axes {
+        times: &[Times::Once],
+        verbs: &[Verb::Put, Verb::Post],
+        uploads: &[Upload::Full, Upload::Streamed],
+        presets: &[Preset::Default],
+    };
+    let mut cells = Axes::ALL.cells(faults::faults(identities));
+    cells.extend(at_every_byte.cells(faults::resets_at_every_byte()));
+    cells.extend(at_every_byte.cells(faults::answers_cut_at_every_byte()));
     cells
 }
 

@@ -11,25 +11,24 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Version, header};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use tokio::{runtime::Handle, sync::mpsc, time};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http_retry::{
-    AttemptOutcome, BoxError, DrainLimit, RetryError, RetryEvent, RetryLayer, RetryReport,
+    BoxError, DrainLimit, RetryError, RetryEvent, RetryLayer, RetryReport,
     body::Rewind,
-    classify::{Cause, FailureKind},
-    policy::{Preset, RetryPolicy, StopReason, WaitReason},
+    policy::{Preset, RetryPolicy},
 };
 
 use crate::{
-    faults::{Arrives, Content, Fault, Identities, Stalls},
-    rules::{self, Class, Expected, Facts, Stop},
+    checks::Findings,
+    faults::{Fault, Identities, Stalls},
+    rules::{self, Facts},
     support::{
         client::{self, FaultClient},
         clock::Still,
-        fault::{Answer, Attempt, FaultServer, Play, Protocol, in_turn},
+        fault::{FaultServer, Play, Protocol, in_turn},
         tls,
     },
     uploads::{self, Upload, Watch},
@@ -57,7 +56,7 @@ pub enum Verb {
 impl Verb {
     pub const ALL: [Self; 4] = [Self::Get, Self::Put, Self::Post, Self::PostWithKey];
 
-    const fn method(self) -> Method {
+    pub const fn method(self) -> Method {
         match self {
             Self::Get => Method::GET,
             Self::Put => Method::PUT,
@@ -65,7 +64,7 @@ impl Verb {
         }
     }
 
-    fn key(self) -> Option<&'static str> {
+    pub fn key(self) -> Option<&'static str> {
         (self == Self::PostWithKey).then_some("\"a-key\"")
     }
 }
@@ -73,7 +72,7 @@ impl Verb {
 /// A cell of the matrix.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    pub fault: Fault,
+    pub fault: Arc<Fault>,
     pub times: Times,
     pub verb: Verb,
     pub upload: Upload,
@@ -91,7 +90,7 @@ impl fmt::Display for Cell {
             protocol,
             preset,
         } = self;
-        let name = fault.name;
+        let name = &fault.name;
         write!(
             f,
             "{name} ({times:?}), {verb:?}, {upload:?}, {protocol:?}, {preset:?}"
@@ -108,24 +107,6 @@ pub struct Setting {
 
 type Outcome = Result<Response<Incoming>, RetryError>;
 type Sending = Pin<Box<dyn Future<Output = Outcome>>>;
-
-/// What is found to be wrong.
-#[derive(Debug, Default)]
-struct Findings(Vec<String>);
-
-impl Findings {
-    fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
-        if !holds {
-            self.0.push(finding());
-        }
-    }
-
-    fn equal<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
-        self.expect(found == expected, || {
-            format!("{what}: {found:?}, expected {expected:?}")
-        });
-    }
-}
 
 impl Cell {
     /// Sends the request and returns what is wrong with what came of it.
@@ -178,9 +159,7 @@ impl Cell {
             preset: self.preset,
             method: self.verb.method(),
             has_key: self.verb.key().is_some(),
-            over_limit_in: watch
-                .over_limit_in()
-                .filter(|_| self.upload == Upload::OverLimit),
+            over_limit_in: watch.over_limit_in(),
         };
         let expected = rules::expect(&facts, |attempt| {
             classes
@@ -293,195 +272,6 @@ impl Cell {
                     }
                 }
             }
-        }
-    }
-
-    /// The caller gets the last answer as it is.
-    async fn check_answer(
-        &self,
-        response: Response<Incoming>,
-        report: Option<&RetryReport>,
-        findings: &mut Findings,
-    ) {
-        let is_well = self.times == Times::Once && report.is_some_and(|r| r.attempts.len() > 1);
-        let content = if is_well {
-            Content::Whole
-        } else {
-            self.fault.content
-        };
-        match content {
-            Content::Whole => match response.into_body().collect().await {
-                Ok(body) => {
-                    findings.equal("content", &&*body.to_bytes(), &Answer::BODY);
-                }
-                Err(error) => findings.0.push(format!("content: {error}")),
-            },
-            Content::Broken => {
-                let body = response.into_body().collect().await;
-                findings.expect(body.is_err(), || "the content is whole".to_owned());
-            }
-            Content::Endless => {
-                let ended = response.into_body().is_end_stream();
-                findings.expect(!ended, || "the content has an end".to_owned());
-            }
-        }
-    }
-
-    /// How each attempt ended: by the fault's rules, and where it is a race, by what the client
-    /// says of it.
-    fn classes(&self, report: Option<&RetryReport>, findings: &mut Findings) -> Vec<Class> {
-        let Some(report) = report else {
-            return vec![Class::Success];
-        };
-        let mut classes = Vec::new();
-        for (index, attempt) in report.attempts.iter().enumerate() {
-            let is_well = self.times == Times::Once && index > 0;
-            let class = match &attempt.outcome {
-                AttemptOutcome::Response(status) if status.is_success() => Class::Success,
-                AttemptOutcome::Response(status) => {
-                    let asked = match self.fault.class {
-                        Class::Status(_, asked) => asked,
-                        _ => None,
-                    };
-                    Class::Status(status.as_u16(), asked)
-                }
-                AttemptOutcome::Failed { kind, cause, .. } => match (kind, cause) {
-                    (_, Cause::Canceled | Cause::RefusedStream | Cause::GoAway) => {
-                        Class::Unprocessed
-                    }
-                    (FailureKind::Connect, _) => Class::Connect,
-                    (FailureKind::Read, Cause::AttemptTimeout) => Class::TimedOut,
-                    (FailureKind::Read, _) => Class::Read,
-                    _ => Class::Untrusted(*cause),
-                },
-                outcome => panic!("an attempt ended in a new way: {outcome}"),
-            };
-            let is_right = if is_well {
-                class == Class::Success
-            } else {
-                class == self.fault.class || self.fault.or.contains(&class)
-            };
-            findings.expect(is_right, || {
-                format!("attempt {}: {}", index + 1, attempt.outcome)
-            });
-            classes.push(class);
-        }
-        classes
-    }
-
-    fn check_report(
-        &self,
-        report: Option<&RetryReport>,
-        expected: &Expected,
-        watch: &Watch,
-        findings: &mut Findings,
-    ) {
-        findings.equal("attempts", &watch.attempts(), &expected.attempts);
-        let Some(report) = report else {
-            // Nothing is reported of a first attempt that succeeds.
-            let succeeded = Stop::Because(StopReason::Succeeded);
-            findings.equal("stop", &succeeded, &expected.stop);
-            return;
-        };
-        findings.equal(
-            "reported attempts",
-            &report.attempts.len(),
-            &expected.attempts,
-        );
-        let stop = match report.stop {
-            StopReason::BodyNotReplayable { sent, limit } => {
-                findings.equal("limit", &limit, &self.upload.limit());
-                findings.expect(limit < sent && sent <= watch.read(), || {
-                    format!("{sent} bytes read, of {limit}, were {}", watch.read())
-                });
-                Stop::BodyNotReplayable
-            }
-            ref reason => Stop::Because(reason.clone()),
-        };
-        findings.equal("stop", &stop, &expected.stop);
-        findings.equal("effects", &report.effects(), &expected.effects);
-        let waits: Vec<_> = report.attempts.iter().filter_map(|a| a.wait).collect();
-        findings.equal("waits", &waits.len(), &expected.waits.len());
-        for (wait, expected) in waits.iter().zip(&expected.waits) {
-            let is_right = wait.charged == expected.charged
-                && expected.time.contains(&wait.planned)
-                // A jitter can be nothing.
-                && (wait.why == expected.why
-                    || wait.planned.is_zero() && wait.why == WaitReason::Immediate);
-            findings.expect(is_right, || {
-                format!("wait: {wait:?}, expected {expected:?}")
-            });
-        }
-    }
-
-    fn check_log(
-        &self,
-        log: &[Attempt],
-        facts: &Facts,
-        expected: &Expected,
-        watch: &Watch,
-        findings: &mut Findings,
-    ) {
-        findings.equal("attempts that arrived", &log.len(), &expected.attempts);
-        let content = self.upload.content();
-        for (index, attempt) in log.iter().enumerate() {
-            let is_well = self.times == Times::Once && index > 0;
-            let (arrives, applies) = if is_well {
-                (Arrives::Whole, true)
-            } else {
-                (self.fault.arrives, self.fault.applies)
-            };
-            let number = index + 1;
-            findings.equal(&format!("applied {number}"), &attempt.applied, &applies);
-            match arrives {
-                Arrives::Nothing => {
-                    let nothing = attempt.method.is_none() && attempt.received == 0;
-                    findings.expect(nothing, || format!("something arrived of {number}"));
-                    continue;
-                }
-                Arrives::AtLeast(bytes) => {
-                    let least = bytes.min(content.len() as u64);
-                    findings.expect(attempt.received >= least, || {
-                        format!("{} bytes arrived of {number}", attempt.received)
-                    });
-                }
-                Arrives::Whole => {
-                    findings.expect(attempt.whole, || format!("{number} is not whole"));
-                }
-            }
-            findings.equal("method", &attempt.method, &Some(self.verb.method()));
-            let key = self.verb.key().map(str::to_owned);
-            findings.equal("key", &attempt.key, &key);
-            // What arrives is the same on every attempt, to its last byte.
-            let length = usize::try_from(attempt.received).expect("small");
-            match content.get(..length) {
-                Some(sent) => {
-                    let digest = Attempt::digest_of(sent);
-                    findings.equal("digest", &attempt.digest, &digest);
-                }
-                None => findings
-                    .0
-                    .push(format!("{length} bytes arrived of {number}")),
-            }
-            if attempt.whole {
-                findings.equal("length", &length, &content.len());
-                findings.equal("trailers", &attempt.trailers, &self.upload.trailers());
-            }
-            if self.upload == Upload::OverLimit && attempt.received > self.upload.limit() {
-                let known = facts.over_limit_in.is_some_and(|n| n <= number);
-                findings.expect(known, || format!("{number} was read by nobody"));
-            }
-        }
-        let applied = log.iter().filter(|attempt| attempt.applied).count();
-        let applied = u32::try_from(applied).expect("few");
-        findings.expect(expected.effects.contains(&applied), || {
-            format!("applied {applied} times, known {:?}", expected.effects)
-        });
-        findings.expect(applied <= 1 || rules::may_repeat(facts), || {
-            format!("applied {applied} times")
-        });
-        if self.upload == Upload::File {
-            findings.equal("opened", &(watch.opened() + 1), &expected.attempts);
         }
     }
 }

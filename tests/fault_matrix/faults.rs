@@ -1,6 +1,6 @@
 //! The faults: what the server does, and what that is by the rules.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::StatusCode;
 use tower_http_retry::classify::Cause;
@@ -19,7 +19,7 @@ use crate::{
 /// Something that happens to an attempt.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub protocols: &'static [Protocol],
     pub is_tls: bool,
     pub play: Play,
@@ -93,9 +93,9 @@ const HTTP2: &[Protocol] = &[Protocol::Http2];
 
 impl Fault {
     /// The connection is not made.
-    fn unmade(name: &'static str, play: Play) -> Self {
+    fn unmade(name: impl Into<Cow<'static, str>>, play: Play) -> Self {
         Self {
-            name,
+            name: name.into(),
             protocols: BOTH,
             is_tls: false,
             play,
@@ -110,7 +110,7 @@ impl Fault {
     }
 
     /// The connection ends at a time when nobody can know whether the request was written.
-    fn raced(name: &'static str, play: Play) -> Self {
+    fn raced(name: impl Into<Cow<'static, str>>, play: Play) -> Self {
         Self {
             or: &[Class::Unprocessed, Class::Read],
             ..Self::unmade(name, play)
@@ -118,7 +118,7 @@ impl Fault {
     }
 
     /// The TLS handshake fails.
-    fn handshake(name: &'static str, class: Class, play: Play) -> Self {
+    fn handshake(name: impl Into<Cow<'static, str>>, class: Class, play: Play) -> Self {
         Self {
             is_tls: true,
             class,
@@ -189,7 +189,7 @@ impl Fault {
 
 /// All faults.
 pub fn faults(identities: &Identities) -> Vec<Fault> {
-    use Act::{Apply, Close, Garbage, HalfABody, HalfAHead, Inform, Reset, ResetStream, Stall};
+    use Act::{Apply, Close, HalfABody, HalfAHead, Inform, Reset, ResetStream, Stall};
     use Arrives::{AtLeast, Whole};
     use Class::{Connect, Read, Status, Success, Unprocessed, Untrusted};
 
@@ -247,8 +247,12 @@ pub fn faults(identities: &Identities) -> Vec<Fault> {
         Fault::lost("stalled before it is applied", Whole, [Stall]).stalling(),
         Fault::lost("stalled after it is applied", Whole, [Apply, Stall]).stalling(),
         // The answer's head.
-        Fault::lost("garbage", Whole, [Garbage]),
-        Fault::lost("garbage after it is applied", Whole, [Apply, Garbage]),
+        Fault::lost("garbage", Whole, [Act::garbage()]),
+        Fault::lost(
+            "garbage after it is applied",
+            Whole,
+            [Apply, Act::garbage()],
+        ),
         Fault::lost("closed in the answer's head", Whole, [Apply, HalfAHead]),
         Fault::lost(
             "stalled in the answer's head",
@@ -382,4 +386,49 @@ pub fn faults(identities: &Identities) -> Vec<Fault> {
         )
         .over(HTTP2),
     ]
+}
+
+/// A reset after each byte of a request, and from its content on after every now and then one.
+pub fn resets_at_every_byte() -> Vec<Fault> {
+    let reset = |protocol: &str, bytes: usize| {
+        let name = format!("reset after {bytes} bytes of {protocol}");
+        Fault::raced(name, Play::reset_after(bytes))
+    };
+    // Not more than a request has, or the server would wait for it.
+    let http1 = (1..=120).chain((121..5000).step_by(61)).map(|bytes| Fault {
+        // What arrived was sent.
+        class: Class::Read,
+        or: &[],
+        ..reset("HTTP/1.1", bytes).over(HTTP1)
+    });
+    let http2 = (0..=120).map(|bytes| reset("HTTP/2", bytes).over(HTTP2));
+    http1.chain(http2).collect()
+}
+
+/// An answer that ends after each of its bytes.
+pub fn answers_cut_at_every_byte() -> Vec<Fault> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+        Answer::BODY.len()
+    );
+    let answer = [head.as_bytes(), Answer::BODY].concat();
+    let cut = |bytes: usize| {
+        let fault = Fault {
+            name: format!("answer cut after {bytes} bytes").into(),
+            ..Fault::lost(
+                "cut",
+                Arrives::Whole,
+                [Act::Apply, Act::Write(answer[..bytes].into()), Act::Close],
+            )
+            .over(HTTP1)
+        };
+        if bytes < head.len() {
+            fault
+        } else if bytes < answer.len() {
+            fault.answering(Class::Success).content(Content::Broken)
+        } else {
+            fault.answering(Class::Success)
+        }
+    };
+    (0..=answer.len()).map(cut).collect()
 }

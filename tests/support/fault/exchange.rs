@@ -45,7 +45,8 @@ pub(super) trait Exchange: Send {
 
     fn half_a_head(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
-    fn garbage(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Sends what may be no HTTP.
+    fn write(&mut self, bytes: Vec<u8>) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Waits until the client gives up. What it still sends is lost.
     fn given_up(&mut self) -> impl Future<Output = io::Result<End>> + Send;
@@ -91,7 +92,7 @@ pub(super) async fn perform(
             Act::HalfABody(answer) => {
                 exchange.answer(&answer, Extent::HalfABody, true).await?;
             }
-            Act::Garbage => exchange.garbage().await?,
+            Act::Write(bytes) => exchange.write(bytes).await?,
             Act::Stall => {
                 shared.stalls.add_permits(1);
                 return exchange.given_up().await;

@@ -163,13 +163,6 @@ struct Http1 {
     trailers: Option<HeaderMap>,
 }
 
-impl Http1 {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.reader.wire.write_all(bytes).await?;
-        self.reader.wire.flush().await
-    }
-}
-
 impl Exchange for Http1 {
     async fn read(&mut self) -> io::Result<Option<Bytes>> {
         loop {
@@ -209,7 +202,7 @@ impl Exchange for Http1 {
     }
 
     async fn inform(&mut self, status: StatusCode) -> io::Result<()> {
-        self.write(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes())
+        self.write(format!("HTTP/1.1 {status}\r\n\r\n").into())
             .await
     }
 
@@ -232,15 +225,16 @@ impl Exchange for Http1 {
             Extent::Whole => body,
             Extent::HalfABody => &body[..body.len() / 2],
         });
-        self.write(&bytes).await
+        self.write(bytes).await
     }
 
     async fn half_a_head(&mut self) -> io::Result<()> {
-        self.write(raw::HALF_A_HEAD.as_bytes()).await
+        self.write(raw::HALF_A_HEAD.into()).await
     }
 
-    async fn garbage(&mut self) -> io::Result<()> {
-        self.write(raw::GARBAGE.as_bytes()).await
+    async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.reader.wire.write_all(&bytes).await?;
+        self.reader.wire.flush().await
     }
 
     async fn given_up(&mut self) -> io::Result<End> {

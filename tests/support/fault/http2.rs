@@ -26,7 +26,6 @@ use super::{
     super::{close, http2 as frames},
     Answer, Play, Shared,
     exchange::{End, Exchange, Extent, perform},
-    raw,
     wire::{SharedWire, Wire},
 };
 
@@ -199,8 +198,8 @@ impl Exchange for Http2 {
         self.aside(frames::half_a_head(self.id())).await
     }
 
-    async fn garbage(&mut self) -> io::Result<()> {
-        self.aside(raw::GARBAGE.into()).await
+    async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.aside(bytes).await
     }
 
     async fn given_up(&mut self) -> io::Result<End> {

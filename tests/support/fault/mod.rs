@@ -142,8 +142,9 @@ pub enum Act {
     HalfAHead,
     /// Sends an answer but for the end of its content.
     HalfABody(Answer),
-    /// Sends what is no HTTP.
-    Garbage,
+    /// Sends these bytes as they are, as what is no HTTP at all or ends too early. Over HTTP/2,
+    /// nothing that the client can read comes after what is no frame.
+    Write(Vec<u8>),
     /// Does nothing, until the client gives up.
     Stall,
     /// Closes the connection with FIN.
@@ -168,6 +169,11 @@ impl Act {
     /// Answers with this status.
     pub fn answer(status: u16) -> Self {
         Self::Answer(Answer::new(status))
+    }
+
+    /// Sends what is no HTTP.
+    pub fn garbage() -> Self {
+        Self::Write(raw::GARBAGE.into())
     }
 }
 
