@@ -233,6 +233,10 @@ impl<P, R> RetryLayer<P, R> {
     /// Whether a server's hint to one request slows the others to the same authority: none is
     /// sent before the time that the server named. Off by default.
     ///
+    /// Every [hint](crate::policy::hints) that the policy obeys counts, without its jitter and
+    /// whatever becomes of the request that was told. One that is longer than the policy allows
+    /// ends that request, but holds the others: those without a deadline wait until its time.
+    ///
     /// The hints are shared by the layer's services and by its clones.
     #[must_use]
     pub fn share_hints(mut self, share: bool) -> Self {
@@ -240,8 +244,8 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
-    /// Reads the wall clock, which dates in `Retry-After` are compared with, from `clock` in
-    /// place of the system's; for tests.
+    /// Reads the wall clock, which dates in [hints](crate::policy::hints#dates) are compared with
+    /// when the response has no `Date`, from `clock` in place of the system's; for tests.
     #[must_use]
     pub fn wall_clock<F>(mut self, clock: F) -> Self
     where

@@ -32,7 +32,7 @@ pub enum RetryEvent<'a> {
         /// The attempt that failed.
         attempt: &'a AttemptRecord,
     },
-    /// A request succeeded after at least one retry.
+    /// A request succeeded after at least one retry, or after it was held back.
     Recovered(&'a RetryReport),
     /// A request failed and is not sent again.
     GaveUp(&'a RetryReport),

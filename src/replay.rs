@@ -183,7 +183,7 @@ impl RetryReport {
             {
                 replay.unknown.push(Unknown::Idempotency);
             }
-            match (&taken.verdict, record.wait) {
+            match (&taken.verdict, record.wait.clone()) {
                 (Verdict::Retry { .. }, Some(_)) => {
                     if !same {
                         let after = record.number;
@@ -219,7 +219,7 @@ impl RetryReport {
 
     /// What was decided about one of the attempts.
     fn verdict(&self, record: &AttemptRecord) -> Verdict {
-        match record.wait {
+        match record.wait.clone() {
             Some(wait) => Verdict::Retry {
                 min: wait.planned,
                 max: wait.planned,
@@ -354,9 +354,8 @@ impl<'a, S: Session> Run<'a, S> {
     fn decide(&mut self, scripted: &Scripted, record: &AttemptRecord) -> Decided {
         let elapsed = record.started.saturating_add(record.took);
         let now = self.origin.checked_add(elapsed).unwrap_or(self.origin);
-        if record.wait.is_none()
-            && let StopReason::DeadlineExceeded { .. } = self.report.stop
-        {
+        let cut_off = matches!(self.report.stop, StopReason::DeadlineExceeded { .. });
+        if record.wait.is_none() && cut_off {
             // The attempt was cut off, and no policy was asked.
             return Decided::from_outside(self.report.stop.clone(), record.gates);
         }
@@ -551,11 +550,11 @@ impl Decided {
 
     /// The record of another decision. A wait is as near to the recorded one as can be.
     fn instead(&self, record: &AttemptRecord, waits: &Waits) -> AttemptRecord {
-        let recorded = record.wait.map_or(waits.min, |wait| wait.planned);
+        let recorded = record.wait.as_ref().map_or(waits.min, |wait| wait.planned);
         let wait = match &self.verdict {
             Verdict::Retry { why, charged, .. } => Some(WaitRecord {
                 planned: recorded.clamp(waits.min, waits.max),
-                why: *why,
+                why: why.clone(),
                 charged: *charged,
             }),
             Verdict::Accept | Verdict::Stop(_) => None,
@@ -591,7 +590,7 @@ impl Waits {
             Verdict::Retry { why, charged, .. } => Verdict::Retry {
                 min: self.min,
                 max: self.max,
-                why: *why,
+                why: why.clone(),
                 charged: *charged,
             },
             other => other.clone(),

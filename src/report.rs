@@ -16,9 +16,9 @@ use crate::{
 
 /// The story of one request.
 ///
-/// It is in the extensions of the response whenever more than one attempt was made or a failure
-/// was not retried, and in every [`RetryError`](crate::RetryError). A request that succeeded at
-/// once has none.
+/// It is in the extensions of the response whenever more than one attempt was made, a failure was
+/// not retried or the first attempt was held back, and in every
+/// [`RetryError`](crate::RetryError). A request that succeeded at once has none.
 ///
 /// `Display` is a timeline for people:
 ///
@@ -200,7 +200,7 @@ pub enum AttemptOutcome {
 }
 
 /// A wait between two attempts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct WaitRecord {

@@ -177,6 +177,9 @@ where
                 Some(_) => attempt,
             }
         });
+        if let (Some(guards), Some(asked)) = (&this.guards, asked(&decision)) {
+            guards.hinted(now.into_std(), asked);
+        }
         if matches!(decision, Decision::Accept) {
             session.succeeded();
         }
@@ -208,7 +211,7 @@ where
                         record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
-                            why: retry.why,
+                            why: retry.why.clone(),
                             charged: retry.charged,
                         });
                         progress.retrying(record, settings, &retry, now);
@@ -226,11 +229,6 @@ where
             }
         };
 
-        if let Some(guards) = this.guards
-            && let StopReason::RetryAfterTooLong { asked, .. } = stop.reason
-        {
-            guards.hinted(now.into_std(), asked);
-        }
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
@@ -239,6 +237,22 @@ where
         }
         let report = progress.finish(stop.reason, time.elapsed, settings);
         Next::Return(ended.with_report(report, stop.raise))
+    }
+}
+
+/// How long the server asked for nothing to be sent, whatever becomes of this request.
+fn asked(decision: &Decision) -> Option<Duration> {
+    match decision {
+        Decision::Accept => None,
+        // A policy of the user's own need not say more than the reason.
+        Decision::Retry(retry) => retry.asked.or(match retry.why {
+            WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) => Some(retry.wait),
+            _ => None,
+        }),
+        Decision::Stop(stop) => stop.asked.or(match stop.reason {
+            StopReason::RetryAfterTooLong { asked, .. } => Some(asked),
+            _ => None,
+        }),
     }
 }
 
@@ -266,10 +280,12 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
         Kept::All { body, .. } => body,
     };
     let now = time.now.into_std();
-    if let Some(guards) = guards {
-        if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) = retry.why {
-            guards.hinted(now, retry.wait);
-        } else if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
+    let own = matches!(
+        retry.why,
+        WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_)
+    );
+    if let (Some(guards), false) = (&guards, own) {
+        if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
             retry.wait = held;
             retry.why = WaitReason::SharedHint;
         }

@@ -27,13 +27,13 @@ mod decision;
 mod dynamic;
 pub mod explain;
 mod gates;
+pub mod hints;
 mod invalid;
 mod limit;
 pub mod lint;
 mod mounts;
 mod overrides;
 mod policy_fn;
-mod retry_after;
 mod retry_policy;
 mod rng;
 mod session;
@@ -49,15 +49,15 @@ pub use self::{
     decision::{Decision, Note, Retry, Stop, StopReason, WaitReason},
     dynamic::{DynPolicy, SharedPolicy},
     gates::{Gate, Gates},
+    hints::{
+        Hint, HintHeader, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader,
+        parse_retry_after, retry_after, standard_retry_after,
+    },
     invalid::InvalidPolicy,
     limit::{CountKind, Limit, Methods, Seconds},
     mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
-    retry_after::{
-        Hint, HintHeader, InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after,
-        standard_retry_after,
-    },
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
     session::RetrySession,

@@ -10,11 +10,14 @@ use std::{
 };
 
 use super::{
-    Backoff, CountKind, Jitter, Limit, Methods, Policy, RequestHead, RetryPolicyBuilder,
-    RetrySession, Rng,
+    Backoff, CountKind, Jitter, Limit, Methods, Policy, RequestHead, ResetHeader,
+    RetryPolicyBuilder, RetrySession, Rng,
+    hints::Hints,
     limit::{PerKind, StatusSet},
     lint::{self, Finding, LintContext},
 };
+use http::HeaderName;
+
 use crate::budget::RetryBudget;
 
 /// Which family of rules a policy follows; see [`RetryPolicy`].
@@ -29,7 +32,11 @@ pub enum Preset {
     Urllib3,
 }
 
-/// What becomes of a `Retry-After` that asks for more than `retry_after_max`.
+/// What becomes of a server's hint that asks for more than `retry_after_max`.
+///
+/// The third way is not to read hints at all:
+/// [`respect_retry_after_header(false)`](RetryPolicyBuilder::respect_retry_after_header). See
+/// [`hints`](super::hints#three-ways-to-take-it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -62,6 +69,8 @@ pub enum RetryAfterMode {
 /// | backoff | exponential, 100 ms doubling to 20 s, full jitter | spreads clients best for the least work (AWS Architecture Blog, "Exponential Backoff And Jitter") |
 /// | `respect_retry_after_header` | true | the server knows better; RFC 9110, section 10.2.3 |
 /// | `retry_after_max` | 60 s, then give up | coming back earlier than asked is a broken promise, waiting longer is a broken client |
+/// | `retry_after_jitter` | a tenth | a crowd that was told the same second should not come back in it; nobody comes earlier than told |
+/// | `reset_headers`, `should_retry_header` | the usual ones | see [`hints`](super::hints) for all that a server can say, and what comes first |
 /// | `raise_on_status` | false | the caller gets the last response, body and all |
 /// | budget | 20 % of the successes, at least 10 retries a second | retries cannot multiply an overload (Google SRE book, "Handling Overload") |
 ///
@@ -122,6 +131,8 @@ pub(crate) struct Settings {
     pub(crate) respect_retry_after: bool,
     pub(crate) retry_after_max: Duration,
     pub(crate) retry_after_mode: RetryAfterMode,
+    pub(crate) retry_after_jitter: f64,
+    pub(crate) hints: Hints,
     pub(crate) raise_on_status: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) budget: Option<RetryBudget>,
@@ -145,6 +156,8 @@ impl Settings {
             respect_retry_after: true,
             retry_after_max: Duration::from_secs(60),
             retry_after_mode: RetryAfterMode::GiveUp,
+            retry_after_jitter: 0.1,
+            hints: Hints::defaults(),
             raise_on_status: false,
             seed: None,
             budget: Some(RetryBudget::default()),
@@ -163,6 +176,8 @@ impl Settings {
             respect_retry_after: true,
             retry_after_max: Duration::from_secs(21_600),
             retry_after_mode: RetryAfterMode::Clamp,
+            retry_after_jitter: 0.0,
+            hints: Hints::default(),
             raise_on_status: true,
             seed: None,
             budget: None,
@@ -241,7 +256,7 @@ impl RetryPolicy {
         &self.inner.settings.backoff
     }
 
-    /// Whether `Retry-After` is obeyed.
+    /// Whether the server's hints are obeyed.
     pub fn respect_retry_after_header(&self) -> bool {
         self.inner.settings.respect_retry_after
     }
@@ -254,6 +269,21 @@ impl RetryPolicy {
     /// What happens when a server asks for more.
     pub fn retry_after_mode(&self) -> RetryAfterMode {
         self.inner.settings.retry_after_mode
+    }
+
+    /// The most that is added to what a server asks for, as a part of it.
+    pub fn retry_after_jitter(&self) -> f64 {
+        self.inner.settings.retry_after_jitter
+    }
+
+    /// The headers that say when a rate limit starts anew, in the order in which they are read.
+    pub fn reset_headers(&self) -> &[ResetHeader] {
+        &self.inner.settings.hints.resets
+    }
+
+    /// The header in which a server forbids retries.
+    pub fn should_retry_header(&self) -> Option<&HeaderName> {
+        self.inner.settings.hints.should_retry.as_ref()
     }
 
     /// Whether a failure status is an error once its retries are used up.
@@ -332,6 +362,9 @@ impl fmt::Debug for RetryPolicy {
             .field("respect_retry_after_header", &settings.respect_retry_after)
             .field("retry_after_max", &settings.retry_after_max)
             .field("retry_after_mode", &settings.retry_after_mode)
+            .field("retry_after_jitter", &settings.retry_after_jitter)
+            .field("reset_headers", &settings.hints.resets)
+            .field("should_retry_header", &settings.hints.should_retry)
             .field("raise_on_status", &settings.raise_on_status)
             .field("budget", &settings.budget)
             .finish_non_exhaustive()

@@ -134,11 +134,11 @@ impl Snapshot {
         parts.uri = uri;
         parts.headers = headers;
         parts.version = self.version;
+        // The report still asks for the method after the last one.
+        parts.method = self.method.clone();
         if last {
-            parts.method = mem::take(&mut self.method);
             parts.extensions = mem::take(&mut self.extensions);
         } else {
-            parts.method = self.method.clone();
             parts.extensions = self.extensions.clone();
         }
         Some(parts)

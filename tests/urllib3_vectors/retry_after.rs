@@ -23,7 +23,7 @@ pub(crate) fn case(case: &Value) -> Verdict {
     let parsed = parse_retry_after(line.as_bytes(), now);
     let headers = HeaderMap::from_iter([(RETRY_AFTER, line)]);
     let hint = standard_retry_after(StatusCode::SERVICE_UNAVAILABLE, &headers, now, cap);
-    if !agree(&parsed, hint, cap, value) {
+    if !agree(&parsed, &hint, cap, value) {
         return Verdict::Failed(format!("{parsed:?}, but {hint:?}"));
     }
 
@@ -55,19 +55,19 @@ pub(crate) fn case(case: &Value) -> Verdict {
 /// Whether the two ways to read a header say the same; an empty one is absent to the second.
 fn agree(
     parsed: &Result<Duration, InvalidRetryAfter>,
-    hint: Hint,
+    hint: &Hint,
     cap: Duration,
     value: &str,
 ) -> bool {
     match (parsed, hint) {
-        (Ok(wait), Hint::Wait { asked, .. }) => *wait == asked && asked <= cap,
+        (Ok(wait), Hint::Wait { asked, .. }) => wait == asked && *asked <= cap,
         (
             Ok(wait),
             Hint::OverCap {
                 asked, cap: limit, ..
             },
-        ) => *wait == asked && asked > cap && limit == cap,
-        (Err(_), Hint::Invalid { header }) => header == HintHeader::RetryAfter,
+        ) => wait == asked && *asked > cap && *limit == cap,
+        (Err(_), Hint::Invalid { header }) => *header == HintHeader::RetryAfter,
         (Err(_), Hint::Absent) => value.trim().is_empty(),
         _ => false,
     }

@@ -160,22 +160,18 @@ fn case<P: Policy + ?Sized>(
     scenario: Scenario,
 ) -> Case {
     let outcome = outcome(scenario);
-    let runs =
-        [0.0, 1.0].map(|unit| Run::play(policy, request, venue, &outcome, Rng::constant(unit)));
-    let (most, fewest) = if runs[0].waits.len() >= runs[1].waits.len() {
-        (&runs[0], &runs[1])
-    } else {
-        (&runs[1], &runs[0])
-    };
+    let ends = Ends::play(policy, request, venue, &outcome);
+    let [mut most, mut fewest] = [&ends.shortest, &ends.longest];
+    if most.waits.len() < fewest.waits.len() {
+        (most, fewest) = (fewest, most);
+    }
     let waits = most.waits.iter().enumerate().map(|(at, wait)| {
-        let others = fewest.waits.get(at).unwrap_or(wait);
-        let longest = if others.0 > wait.0 { others } else { wait };
+        let (min, max) = ends.wait(at);
         WaitRange {
-            min: wait.0.min(others.0),
-            max: longest.0,
-            // A wait that happens to be zero has no reason of its own.
-            why: longest.1,
-            charged: wait.2,
+            min,
+            max,
+            why: ends.why(at).unwrap_or_else(|| wait.why.clone()),
+            charged: wait.charged,
         }
     });
     let or_stop = fewest
@@ -197,15 +193,107 @@ fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
 }
 
+/// A request with the shortest waits that can be drawn, and one with the longest.
+pub(super) struct Ends {
+    pub(super) shortest: Run,
+    pub(super) longest: Run,
+    /// The same without a deadline and a budget that cut off one of them.
+    free: [Run; 2],
+}
+
+impl Ends {
+    pub(super) fn play<P: Policy + ?Sized>(
+        policy: &P,
+        request: &RequestHead<'_>,
+        venue: &Venue<'_>,
+        outcome: &ScriptedOutcome,
+    ) -> Self {
+        let play = |venue: &Venue<'_>, unit| {
+            let rng = Rng::constant(unit);
+            Run::play(policy, request, venue, outcome, rng)
+        };
+        let free = Venue {
+            free: true,
+            ..*venue
+        };
+        Self {
+            shortest: play(venue, 0.0),
+            longest: play(venue, 1.0),
+            free: [0.0, 1.0].map(|unit| play(&free, unit)),
+        }
+    }
+
+    /// The shortest and the longest wait before a retry that is made.
+    pub(super) fn wait(&self, at: usize) -> (Duration, Duration) {
+        let waits = |runs: [&Run; 2]| runs.map(|run| run.waits.get(at).map(|wait| wait.wait));
+        let waits = |runs| waits(runs).into_iter().flatten();
+        let free = || waits([&self.free[0], &self.free[1]]);
+        let cut = || waits([&self.shortest, &self.longest]);
+        let min = free().chain(cut()).min().unwrap_or_default();
+        let max = free().chain(cut()).max().unwrap_or_default();
+        // A request that waited as short as can be has the most time left.
+        let room = self.shortest.waits.get(at).and_then(|wait| wait.room);
+        (min, room.map_or(max, |room| max.min(room).max(min)))
+    }
+
+    /// When a retry is sent, if it is, with `attempts` between the waits before it and no later
+    /// than at `latest`.
+    pub(super) fn start(
+        &self,
+        at: usize,
+        attempts: Duration,
+        latest: Option<Duration>,
+    ) -> (Duration, Duration) {
+        let [shortest, longest] =
+            [&self.free[0], &self.free[1]].map(|run| run.waited(at + 1).saturating_add(attempts));
+        let (min, max) = (shortest.min(longest), shortest.max(longest));
+        (min, latest.map_or(max, |latest| max.min(latest).max(min)))
+    }
+
+    /// Where the longest of these waits comes from: one that happens to be zero has no reason of
+    /// its own.
+    pub(super) fn why(&self, at: usize) -> Option<WaitReason> {
+        let [short, long] = &self.free;
+        let runs = [long, &self.longest, short, &self.shortest];
+        let waits = runs.into_iter().filter_map(|run| run.waits.get(at));
+        // The first of the longest.
+        let longest = waits.reduce(|a, b| if b.wait > a.wait { b } else { a });
+        longest.map(|wait| wait.why.clone())
+    }
+
+    /// Whether nothing is drawn at random.
+    pub(super) fn is_exact(&self) -> bool {
+        let waits =
+            |run: &Run| -> Vec<Duration> { run.waits.iter().map(|wait| wait.wait).collect() };
+        waits(&self.shortest) == waits(&self.longest)
+            && waits(&self.free[0]) == waits(&self.free[1])
+    }
+}
+
 /// One request whose attempts all end the same.
 pub(super) struct Run {
-    pub(super) waits: Vec<(Duration, WaitReason, Option<CountKind>)>,
+    pub(super) waits: Vec<RunWait>,
     /// What ended it; `None` if nothing did, as far as was looked.
     pub(super) stop: Option<StopReason>,
     pub(super) gates: Gates,
 }
 
+/// A wait of a [`Run`].
+pub(super) struct RunWait {
+    pub(super) wait: Duration,
+    why: WaitReason,
+    charged: Option<CountKind>,
+    /// The longest that there would have been time for.
+    room: Option<Duration>,
+}
+
 impl Run {
+    /// All waits together, up to that before a retry.
+    pub(super) fn waited(&self, retries: usize) -> Duration {
+        let waits = self.waits.iter().take(retries).map(|wait| wait.wait);
+        waits.fold(Duration::ZERO, Duration::saturating_add)
+    }
+
     pub(super) fn play<P: Policy + ?Sized>(
         policy: &P,
         request: &RequestHead<'_>,
@@ -220,7 +308,8 @@ impl Run {
             gates: Gates::default(),
         };
         loop {
-            match rehearsal.attempt(outcome).decision {
+            let attempt = rehearsal.attempt(outcome);
+            match attempt.decision {
                 Decision::Accept => run.stop = Some(StopReason::Succeeded),
                 Decision::Stop(stop) => {
                     run.stop = Some(stop.reason);
@@ -228,7 +317,12 @@ impl Run {
                 }
                 Decision::Retry(retry) if count(&run.waits) < venue.retries => {
                     run.gates = retry.gates;
-                    run.waits.push((retry.wait, retry.why, retry.charged));
+                    run.waits.push(RunWait {
+                        wait: retry.wait,
+                        why: retry.why,
+                        charged: retry.charged,
+                        room: attempt.room,
+                    });
                     continue;
                 }
                 Decision::Retry(_) => {}

@@ -22,10 +22,12 @@ use crate::{
 ///
 /// ```text
 /// GET http://example.com/
-///   each attempt ends with               retries  waits                               then
-///   -----------------------------------  -------  ----------------------------------  ------------------------------------
-///   connect failure, read failure, …           3  0–100 ms, 0–200 ms, 0–400 ms        `total` is used up (3 retries)
-///   any other 4xx                             no                                      404 is not in `status_forcelist`
+///   each attempt ends with            retries  waits                  then
+///   --------------------------------  -------  ---------------------  -------------------------------
+///   connect failure, read failure,          3  0–100 ms, 0–200 ms,    `total` is used up (3 retries)
+///   503                                        0–400 ms
+///   503 + Retry-After: 1                    3  1 s, 1 s, 1 s          `total` is used up (3 retries)
+///   other 4xx, other 5xx                   no                         not in `status_forcelist`
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -119,7 +121,7 @@ pub enum Scenario {
 }
 
 /// The wait before one retry.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct WaitRange {

@@ -30,6 +30,9 @@ pub(crate) struct Venue<'a> {
     pub(crate) retries: u32,
     /// How many requests percentiles are taken of.
     pub(crate) samples: u32,
+    /// Whether the deadline and the budget are left out, so that nothing but the policy's counts
+    /// ends a request.
+    pub(crate) free: bool,
 }
 
 impl Default for Venue<'_> {
@@ -41,6 +44,7 @@ impl Default for Venue<'_> {
             judge: None,
             retries: HORIZON,
             samples: 2001,
+            free: false,
         }
     }
 }
@@ -76,6 +80,8 @@ pub(crate) struct Rehearsed {
     pub(crate) took: Duration,
     /// Whether one of the layer's time limits ended it.
     pub(crate) timed_out: bool,
+    /// The longest wait after which another attempt could still end before the deadline.
+    pub(crate) room: Option<Duration>,
     pub(crate) decision: Decision,
 }
 
@@ -128,9 +134,8 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             outcome = timed_out();
         }
         let left = self.left();
-        if let Some((left, deadline)) = left.zip(self.venue.deadline)
-            && took > left
-        {
+        let cut_off = left.zip(self.venue.deadline);
+        if let Some((left, deadline)) = cut_off.filter(|(left, _)| took > *left) {
             self.elapsed = deadline;
             let mut gates = Gates::default();
             gates.set(Gate::Deadline, false);
@@ -140,6 +145,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
                 started,
                 took: left,
                 timed_out: true,
+                room: Some(Duration::ZERO),
                 decision: Decision::Stop(Stop {
                     gates,
                     ..Stop::because(StopReason::DeadlineExceeded { deadline })
@@ -159,11 +165,13 @@ impl<'a, S: Session> Rehearsal<'a, S> {
                 .with_elapsed(elapsed)
                 .with_wall_clock(scripted.ended_at())
         });
+        let room = self.left().map(|left| left.saturating_sub(self.least()));
         Rehearsed {
             number,
             started,
             took,
             timed_out: timeout.is_some(),
+            room,
             decision: self.settle(decision),
         }
     }
@@ -178,13 +186,13 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             }
             Decision::Stop(stop) => stop,
             Decision::Retry(mut retry) => {
-                let attempt = self.venue.min_attempt.max(self.quickest);
-                let left = self.left();
+                let (left, least) = (self.left(), self.least());
                 let answer = match &self.never {
                     Some(reason) => Err(reason.clone()),
+                    None if self.venue.free => Ok(()),
                     // Nothing is known of the body.
                     None => retry
-                        .check(None, left, attempt)
+                        .check(None, left, least)
                         .and_then(|()| retry.commit(&mut self.session, now)),
                 };
                 match answer {
@@ -206,7 +214,13 @@ impl<'a, S: Session> Rehearsal<'a, S> {
     }
 
     fn left(&self) -> Option<Duration> {
-        Some(self.venue.deadline?.saturating_sub(self.elapsed))
+        let deadline = self.venue.deadline.filter(|_| !self.venue.free)?;
+        Some(deadline.saturating_sub(self.elapsed))
+    }
+
+    /// The least time that the next attempt needs.
+    fn least(&self) -> Duration {
+        self.venue.min_attempt.max(self.quickest)
     }
 
     fn now(&self) -> Instant {

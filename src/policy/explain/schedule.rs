@@ -6,7 +6,7 @@ use http::Method;
 
 use super::{
     ScriptedOutcome, Venue,
-    cases::Run,
+    cases::{Ends, Run},
     table::{Column, Table},
 };
 use crate::{
@@ -18,15 +18,18 @@ use crate::{
 /// When each retry of a request is sent whose attempts all end the same; made by
 /// [`Explain::schedule`](super::Explain::schedule).
 ///
-/// The ends of each [`Spread`] are exact. What is between them is taken from 2001 requests with
-/// seeded random numbers, so that the same policy always has the same schedule. `Display` is a
-/// table:
+/// The ends of each [`Spread`] are what is possible, not what was seen. What is between them is
+/// taken from 2001 requests with seeded random numbers, so that the same policy always has the
+/// same schedule. `Display` is a table, and a smaller one where nothing is random:
 ///
 /// ```text
 /// GET http://example.com/
-///   retry  wait: min     p50     p95     max  sent after: p50     p95     max  why
-///   -----  ---------  ------  ------  ------  ---------------  ------  ------  -------
-///       1       0 ms   50 ms   95 ms  100 ms            50 ms   95 ms  100 ms  backoff
+///   retry  wait: min     p50     p95     max  sent after: min     p50     p95     max  why
+///   -----  ---------  ------  ------  ------  ---------------  ------  ------  ------  -------
+///       1       0 ms   50 ms   95 ms  100 ms             0 ms   50 ms   95 ms  100 ms  backoff
+///       2       0 ms  100 ms  190 ms  200 ms             0 ms  149 ms  258 ms  300 ms  backoff
+///     sum       0 ms  149 ms  258 ms  300 ms
+///   then: `total` is used up (2 retries)
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -40,7 +43,7 @@ pub struct Schedule {
 }
 
 /// One retry of a [`Schedule`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ScheduledRetry {
@@ -83,8 +86,8 @@ impl Spread {
     }
 
     /// Of samples, and of the ends that are known.
-    fn of(mut samples: Vec<Duration>, ends: [Duration; 2]) -> Self {
-        samples.extend(ends);
+    fn of(samples: impl Iterator<Item = Duration>, (min, max): (Duration, Duration)) -> Self {
+        let mut samples: Vec<Duration> = samples.chain([min, max]).collect();
         samples.sort_unstable();
         // The nearest rank.
         let percentile = |percent: usize| {
@@ -130,83 +133,58 @@ pub(crate) fn schedule<P: Policy + ?Sized>(
     outcome: &ScriptedOutcome,
     venue: &Venue<'_>,
 ) -> Schedule {
-    let play = |rng| Run::play(policy, request, venue, outcome, rng);
-    let ends = [0.0, 1.0].map(|unit| play(Rng::constant(unit)));
-    let exact = ends[0].waits == ends[1].waits;
-    let samples: Vec<Run> = if exact {
+    let ends = Ends::play(policy, request, venue, outcome);
+    let play = |seed| Run::play(policy, request, venue, outcome, Rng::with_seed(seed));
+    let samples: Vec<Run> = if ends.is_exact() {
         Vec::new()
     } else {
-        (0..venue.samples)
-            .map(|seed| play(Rng::with_seed(u64::from(seed))))
-            .collect()
+        (0..u64::from(venue.samples)).map(play).collect()
     };
-    let took = outcome.length();
-    let longest = ends
-        .iter()
-        .chain(&samples)
-        .max_by_key(|run| run.waits.len());
+    let runs = || samples.iter().chain([&ends.shortest, &ends.longest]);
+    let longest = runs().max_by_key(|run| run.waits.len());
     let count = longest.map_or(0, |run| run.waits.len());
+    let took = outcome.length();
+    // The first attempt and the one that is sent last must both fit in.
+    let latest = venue.deadline.map(|deadline| {
+        let last = took.max(venue.min_attempt);
+        deadline.saturating_sub(took).saturating_sub(last)
+    });
     let retries = (0..count).map(|at| {
-        let spread = |time: &dyn Fn(&Run) -> Duration| {
-            let reach = |runs: &[Run]| -> Vec<Duration> {
-                runs.iter()
-                    .filter(|run| run.waits.len() > at)
-                    .map(time)
-                    .collect()
-            };
-            let ends = reach(&ends);
-            let least = ends.first().copied();
-            let most = ends.last().copied();
-            let samples = reach(&samples);
-            // Where neither end comes this far, the samples are all that is known.
-            let any = samples.first().copied().unwrap_or_default();
-            Spread::of(samples, [least.unwrap_or(any), most.unwrap_or(any)])
-        };
-        let wait = spread(&|run| run.waits[at].0);
-        let start = spread(&|run| {
-            let waits = run.waits[..=at].iter().map(|wait| wait.0);
-            let attempts = took.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));
-            waits.fold(attempts, Duration::saturating_add)
-        });
-        let reaches = |run: &&Run| run.waits.len() > at;
+        let number = at + 1;
+        let that_far = || samples.iter().filter(|run| run.waits.len() >= number);
+        let wait = Spread::of(
+            that_far().filter_map(|run| Some(run.waits.get(at)?.wait)),
+            ends.wait(at),
+        );
+        let attempts = took.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));
+        let start = Spread::of(
+            that_far().map(|run| run.waited(number).saturating_add(attempts)),
+            ends.start(at, attempts, latest),
+        );
         ScheduledRetry {
-            number: u32::try_from(at + 1).unwrap_or(u32::MAX),
+            number: u32::try_from(number).unwrap_or(u32::MAX),
             wait,
             start,
-            why: longest.map_or(WaitReason::Backoff, |_| why(&ends, &samples, at)),
-            share: if exact {
+            why: ends.why(at).unwrap_or(WaitReason::Backoff),
+            share: if samples.is_empty() {
                 1.0
             } else {
-                samples.iter().filter(reaches).count() as f64 / samples.len().max(1) as f64
+                that_far().count() as f64 / samples.len() as f64
             },
         }
     });
-    let waited = |run: &Run| {
-        let waits = run.waits.iter().map(|wait| wait.0);
-        waits.fold(Duration::ZERO, Duration::saturating_add)
-    };
+    let waited = |run: &Run| run.waited(usize::MAX);
+    let (shortest, most) = (waited(&ends.shortest), waited(&ends.longest));
     Schedule {
         method: request.method().clone(),
         url: sanitized_uri(request.uri()),
         retries: retries.collect(),
         total: Spread::of(
-            samples.iter().map(waited).collect(),
-            [waited(&ends[0]), waited(&ends[1])],
+            samples.iter().map(waited),
+            (shortest.min(most), shortest.max(most)),
         ),
         stop: longest.and_then(|run| run.stop.clone()),
     }
-}
-
-/// Where the longest of the waits before a retry comes from: one that happens to be zero has no
-/// reason of its own.
-fn why(ends: &[Run], samples: &[Run], at: usize) -> WaitReason {
-    let waits = ends
-        .iter()
-        .chain(samples)
-        .filter_map(|run| run.waits.get(at));
-    waits
-        .max_by_key(|wait| wait.0)
-        .map_or(WaitReason::Backoff, |wait| wait.1)
 }
 
 impl Schedule {

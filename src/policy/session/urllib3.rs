@@ -7,8 +7,8 @@ use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
-        Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
-        retry_after::{Hint, standard_retry_after},
+        Attempt, CountKind, Decision, Gate, Gates, Hint, Judgement, Limit, Note, Retry, Stop,
+        StopReason, standard_retry_after,
     },
 };
 
@@ -24,6 +24,7 @@ impl RetrySession {
                 },
                 raise: false,
                 gates,
+                asked: None,
                 note: None,
             });
         }
@@ -90,6 +91,7 @@ impl RetrySession {
                 reason,
                 raise: false,
                 gates,
+                asked: None,
                 note: reclassified(attempt),
             });
         }
@@ -147,6 +149,7 @@ impl RetrySession {
                 reason,
                 raise: false,
                 gates,
+                asked: None,
                 note: reclassified(attempt),
             });
         }
@@ -168,7 +171,7 @@ impl RetrySession {
         match obey(hint, self.settings().retry_after_mode) {
             Hinted::Wait(..) => gates.set(Gate::Hint, true),
             Hinted::TooLong { .. } => gates.set(Gate::Hint, false),
-            Hinted::None(_) => {}
+            Hinted::None => {}
         }
     }
 
@@ -182,6 +185,12 @@ impl RetrySession {
         mut gates: Gates,
     ) -> Decision {
         let mut note = reclassified(attempt);
+        let ignored = match &hint {
+            Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
+            _ => None,
+        };
+        let hinted = obey(hint, self.settings().retry_after_mode);
+        let asked = hinted.asked();
         let exceeded = self.charge(kind);
         self.set_cost(attempt.outcome());
         let total_ok = self.left(CountKind::Total).is_none_or(|left| left >= 0);
@@ -192,6 +201,7 @@ impl RetrySession {
                 reason,
                 raise,
                 gates,
+                asked,
                 note,
             });
         }
@@ -200,10 +210,10 @@ impl RetrySession {
         } else {
             self.run.saturating_add(1)
         };
-        let (wait, why) = match obey(hint, self.settings().retry_after_mode) {
-            Hinted::Wait(wait, why) => {
+        let (wait, why) = match hinted {
+            Hinted::Wait(asked, why) => {
                 gates.set(Gate::Hint, true);
-                (wait, why)
+                (self.hinted(asked, &why), why)
             }
             Hinted::TooLong { asked, cap } => {
                 gates.set(Gate::Hint, false);
@@ -211,10 +221,11 @@ impl RetrySession {
                     reason: StopReason::RetryAfterTooLong { asked, cap },
                     raise,
                     gates,
+                    asked: Some(asked),
                     note,
                 });
             }
-            Hinted::None(ignored) => {
+            Hinted::None => {
                 note = note.or(ignored);
                 self.backoff()
             }
@@ -226,6 +237,7 @@ impl RetrySession {
             raise,
             last: self.is_last(),
             gates,
+            asked,
             note,
         })
     }
