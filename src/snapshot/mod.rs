@@ -134,13 +134,13 @@ impl Snapshot {
         parts.uri = uri;
         parts.headers = headers;
         parts.version = self.version;
-        if last {
-            parts.method = mem::take(&mut self.method);
-            parts.extensions = mem::take(&mut self.extensions);
+        // Kept also by the last one: its attempt is still to be judged and reported.
+        parts.method = self.method.clone();
+        parts.extensions = if last {
+            mem::take(&mut self.extensions)
         } else {
-            parts.method = self.method.clone();
-            parts.extensions = self.extensions.clone();
-        }
+            self.extensions.clone()
+        };
         Some(parts)
     }
 
