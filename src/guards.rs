@@ -97,10 +97,11 @@ impl Guards {
 
     /// The server answered. What it turned down for overload, or never got, it did not accept.
     pub(crate) fn answered(&self, status: StatusCode, now: Instant) {
-        if let Some((throttle, slot)) = &self.throttle
-            && !matches!(status.as_u16(), 429 | 502..=504)
-        {
-            throttle.on_accept(*slot, now);
+        match &self.throttle {
+            Some((throttle, slot)) if !matches!(status.as_u16(), 429 | 502..=504) => {
+                throttle.on_accept(*slot, now);
+            }
+            _ => {}
         }
     }
 

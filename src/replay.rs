@@ -354,9 +354,8 @@ impl<'a, S: Session> Run<'a, S> {
     fn decide(&mut self, scripted: &Scripted, record: &AttemptRecord) -> Decided {
         let elapsed = record.started.saturating_add(record.took);
         let now = self.origin.checked_add(elapsed).unwrap_or(self.origin);
-        if record.wait.is_none()
-            && let StopReason::DeadlineExceeded { .. } = self.report.stop
-        {
+        let cut_off = matches!(self.report.stop, StopReason::DeadlineExceeded { .. });
+        if record.wait.is_none() && cut_off {
             // The attempt was cut off, and no policy was asked.
             return Decided::from_outside(self.report.stop.clone(), record.gates);
         }

@@ -532,3 +532,28 @@ async fn a_finished_request_says_so_when_it_is_polled_again() {
     assert_ready_err!(future.poll());
     let _ = assert_ready!(future.poll());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_method_is_known_to_the_end() {
+    // The last attempt takes what was kept of the request; its report still names the method.
+    let mut policy = RetryPolicy::builder().total(1).unprocessed(0);
+    policy = policy.backoff(Backoff::constant(MS));
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    let mut request = get();
+    *request.method_mut() = http::Method::DELETE;
+    let acts = vec![Act::Answer(answer(503)), Act::Answer(answer(503))];
+    let response = play(layer, request, acts).await.expect("a response");
+    assert_eq!(report(&response).method, http::Method::DELETE);
+
+    let policy = RetryPolicy::builder().total(1).unprocessed(0);
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    let mut request = get();
+    *request.method_mut() = http::Method::POST;
+    let acts = vec![Act::Fail(refused()), Act::Answer(answer(503))];
+    let response = play(layer, request, acts).await.expect("a response");
+    let method = http::Method::POST;
+    assert_eq!(
+        report(&response).stop,
+        StopReason::MethodNotAllowed { method }
+    );
+}

@@ -181,9 +181,7 @@ where
                     };
                     let now = Instant::now();
                     if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
-                        if let Some(left) = this.clock.left(now)
-                            && left <= wait
-                        {
+                        if let Some(left) = this.clock.left(now).filter(|left| *left <= wait) {
                             let needed = wait;
                             let stop = StopReason::DeadlineTooClose { left, needed };
                             return Poll::Ready(Err(self.unsent(stop)));
@@ -323,12 +321,13 @@ where
             body.retire();
         }
         let drain = this.settings.drain;
-        if let Some(body) = body
-            && !body.is_end_stream()
-            // A body that is known to be too long would be read in vain.
-            && body.size_hint().lower() <= drain.bytes
-            && drain.bytes > 0
-        {
+        let worth_it = |body: &D| {
+            !body.is_end_stream()
+                // A body that is known to be too long would be read in vain.
+                && body.size_hint().lower() <= drain.bytes
+                && drain.bytes > 0
+        };
+        if let Some(body) = body.filter(worth_it) {
             let body = Box::pin(body);
             let left = drain.bytes;
             let deadline = this.clock.deadline();

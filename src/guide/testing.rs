@@ -56,7 +56,8 @@
 //! [`seed`](crate::policy::RetryPolicyBuilder::seed), under which the n-th request of a policy
 //! always draws the same numbers.
 //!
-//! A paused clock does not pause the wall clock, which a date in `Retry-After` is compared with.
+//! A paused clock does not pause the wall clock, which a date in `Retry-After` is compared with
+//! unless the response has a `Date`.
 //! [`wall_clock`](crate::RetryLayer::wall_clock) sets it:
 //!
 //! ```

@@ -88,7 +88,7 @@ pub enum RetryAfterMode {
 /// - An unreadable `Retry-After` is ignored and noted in the report, where urllib3 fails the
 ///   request with `InvalidHeader`: a header of the server's must not take the response away.
 /// - `Retry-After` dates are read as RFC 9110 defines them, where Python's parser also accepts
-///   what nobody may send (no time zone, day 99, two-digit times).
+///   what nobody may send (no time zone, day 99, two-digit times) and takes the year 69 for 1969.
 /// - An empty `allowed_methods` means no method, where urllib3 takes it for any.
 /// - A request body that was consumed and cannot be replayed ends the request, where urllib3
 ///   sends an empty one in its place.

@@ -134,13 +134,13 @@ impl Snapshot {
         parts.uri = uri;
         parts.headers = headers;
         parts.version = self.version;
-        // Kept also by the last one: its attempt is still to be judged and reported.
+        // The report still asks for the method after the last one.
         parts.method = self.method.clone();
-        parts.extensions = if last {
-            mem::take(&mut self.extensions)
+        if last {
+            parts.extensions = mem::take(&mut self.extensions);
         } else {
-            self.extensions.clone()
-        };
+            parts.extensions = self.extensions.clone();
+        }
         Some(parts)
     }
 

@@ -99,8 +99,8 @@ pub trait Explain: Policy {
     /// );
     /// let report = sequence.report();
     /// assert!(report.stop.is_success());
-    /// let wait = report.attempts[1].wait.as_ref().unwrap();
-    /// assert!(wait.planned >= Duration::from_secs(7));
+    /// // Never earlier than asked; a little later, so that not all come back at once.
+    /// assert!(report.attempts[1].wait.as_ref().unwrap().planned >= Duration::from_secs(7));
     /// # Ok::<(), http::Error>(())
     /// ```
     fn explain_sequence(&self, request: &RequestHead<'_>, script: &[ScriptedOutcome]) -> Sequence {

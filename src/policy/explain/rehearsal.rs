@@ -134,9 +134,8 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             outcome = timed_out();
         }
         let left = self.left();
-        if let Some((left, deadline)) = left.zip(self.venue.deadline)
-            && took > left
-        {
+        let cut_off = left.zip(self.venue.deadline);
+        if let Some((left, deadline)) = cut_off.filter(|(left, _)| took > *left) {
             self.elapsed = deadline;
             let mut gates = Gates::default();
             gates.set(Gate::Deadline, false);

@@ -22,8 +22,28 @@
 //!
 //! The response must be one that the policy would retry: its status is listed, or a classifier
 //! says that it is transient. `Retry-After`, in all its spellings, asks for a retry by itself with
-//! 413, 429 and 503; the other headers never make a status retryable. So a response of the status
-//! 200 with a `grpc-status` needs a classifier that tells it from success.
+//! 413, 429 and 503; the other headers never make a status retryable. So gRPC, whose failures have
+//! the status 200, needs a classifier:
+//!
+//! ```
+//! use tower_http_retry::{
+//!     RetryLayer,
+//!     classify::{Opinion, Outcome},
+//!     policy::RetryPolicy,
+//! };
+//!
+//! let layer = RetryLayer::new(RetryPolicy::default()).classify(|outcome: &Outcome<'_>| {
+//!     match outcome {
+//!         Outcome::Response { headers, .. }
+//!             if headers.get("grpc-status").is_some_and(|code| code == "14") =>
+//!         {
+//!             Opinion::Retry("UNAVAILABLE".into())
+//!         }
+//!         _ => Opinion::NoOpinion,
+//!     }
+//! });
+//! # let _ = layer;
+//! ```
 //!
 //! A hint of zero leaves the wait to the backoff, which is what keeps clients apart; only gRPC's
 //! pushback is taken by its word. A header that cannot be read gives way to the next one and is
@@ -203,7 +223,7 @@ impl Hints {
     ) -> Said {
         let mut said = Said::default();
         // An interim response promises another one.
-        if status.is_informational() {
+        if status.is_informational() || headers.is_empty() {
             return said;
         }
         let now = clock::server_now(headers, now);
@@ -284,6 +304,9 @@ enum Found {
 }
 
 /// The value of a header that is no list, trimmed. `Err` if there is none, or no single one.
+///
+/// Only the whitespace of RFC 9110, section 5.6.3, is not part of a value. To urllib3, the other
+/// kinds alone make a header that is there, and that it cannot read.
 fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], Found> {
     let mut values = values.iter();
     let Some(value) = values.next() else {
@@ -293,7 +316,14 @@ fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], Found> {
         return Err(Found::Unreadable);
     }
     match text::trim(value.as_bytes()) {
-        [] => Err(Found::Nothing),
+        [] if value
+            .as_bytes()
+            .iter()
+            .all(|byte| matches!(byte, b' ' | b'\t')) =>
+        {
+            Err(Found::Nothing)
+        }
+        [] => Err(Found::Unreadable),
         value => Ok(value),
     }
 }

@@ -232,10 +232,15 @@ fn retry_after_alone(status: StatusCode) -> bool {
 
 /// Whether the response is a redirect that could be followed.
 fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-        && headers
-            .get(http::header::LOCATION)
-            .is_some_and(|location| !location.is_empty())
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return false;
+    }
+    let mut lines = headers.get_all(http::header::LOCATION).iter();
+    match (lines.next(), lines.next()) {
+        (Some(location), None) => !location.is_empty(),
+        // urllib3 joins them with commas, so that there is something even if each is empty.
+        (lines, _) => lines.is_some(),
+    }
 }
 
 impl Session for RetrySession {

@@ -221,11 +221,25 @@ fn milliseconds_may_have_a_fraction() {
 fn an_empty_header_is_absent() {
     assert_eq!(hint(&[]), Hint::Absent);
     assert_eq!(hint(&[("retry-after", "")]), Hint::Absent);
-    assert_eq!(hint(&[("retry-after", " ")]), Hint::Absent);
+    assert_eq!(hint(&[("retry-after", " \t")]), Hint::Absent);
     assert_eq!(
         hint(&[("retry-after-ms", ""), ("retry-after", "1")]),
         wait(Duration::from_secs(1), HintHeader::RetryAfter)
     );
+}
+
+#[test]
+fn spaces_that_are_not_http_s_make_no_empty_header() {
+    for space in [b"\xa0", b"\x85"] {
+        let space = HeaderValue::from_bytes(space).unwrap();
+        let lines = HeaderMap::from_iter([(RETRY_AFTER, space)]);
+        assert_eq!(
+            standard_retry_after(StatusCode::TOO_MANY_REQUESTS, &lines, now(), CAP),
+            Hint::Invalid {
+                header: HintHeader::RetryAfter
+            }
+        );
+    }
 }
 
 #[test]
