@@ -130,6 +130,77 @@ fn a_policy_by_name_is_linted_explained_and_scheduled() {
     assert!(out.contains("warning[no-backoff]"), "{out}");
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn a_policy_in_a_file_is_explained_with_its_layer_and_mounts() {
+    let file = Scratch::new("policy.toml");
+    let document = r#"
+        total = 2
+        allowed_methods = ["GET", "POST"]
+        status_forcelist = [503]
+        backoff = { kind = "constant", base = "2s" }
+        attempt_timeout = "1s"
+        deadline = "5s"
+        retry_after_max = 3
+    "#;
+    fs::write(file.path(), document).expect("the file is written");
+    let (code, out, error) = run(&[file.path(), "POST", "http://a.test/"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    for part in [
+        "warning[no-jitter]",
+        "warning[non-idempotent-without-key]",
+        "`total` is used up (2 retries)",
+        "2 s, 2 s",
+    ] {
+        assert!(out.contains(part), "{part:?} is missing:\n{out}");
+    }
+
+    // A deadline of the command line goes first.
+    let (code, out, _) = run(&[file.path(), "--deadline", "3s"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("error[schedule-over-deadline]"), "{out}");
+    assert!(
+        out.contains("the deadline is too close: 1 s left, 2 s needed"),
+        "{out}"
+    );
+
+    let mounted = Scratch::new("mounts.json");
+    let document = r#"{
+        "fallback": false,
+        "deadline": 60,
+        "mounts": {"https://a.test/": {"total": 7}}
+    }"#;
+    fs::write(mounted.path(), document).expect("the file is written");
+    let (code, out, _) = run(&[mounted.path(), "GET", "https://a.test/x"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("`total` is used up (7 retries)"), "{out}");
+    let (_, out, _) = run(&[mounted.path(), "GET", "http://a.test/x"]);
+    assert!(
+        out.contains("never sent again: no mount matches the URL"),
+        "{out}"
+    );
+    assert!(out.contains("https://a.test/ (other scheme)"), "{out}");
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_file_that_makes_no_sense_ends_with_2() {
+    let file = Scratch::new("wrong.toml");
+    for (document, part) in [
+        ("method_whitelist = [\"GET\"]", "allowed_methods"),
+        ("total = \"many\"", "total"),
+        ("total = ", "TOML"),
+    ] {
+        fs::write(file.path(), document).expect("the file is written");
+        let (code, out, error) = run(&[file.path()]);
+        assert_eq!(code, 2, "{out}");
+        assert!(
+            error.contains(part) && error.contains("wrong.toml"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn errors_of_lint_end_with_1() {
     let (code, out, _) = run(&["default", "--attempt-timeout", "10s", "--deadline", "5s"]);

@@ -954,7 +954,11 @@ fn any_policy() -> impl Strategy<Value = RetryPolicy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Waits of real sessions, with random numbers of their own, are within the schedule.
     #[test]

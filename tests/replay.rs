@@ -236,6 +236,15 @@ async fn every_stop_is_the_same_again() {
         &own,
     );
 
+    // The last attempt is judged by the method of the first one.
+    let once = policy(|p| p.total(1).unprocessed(0));
+    let refused = error(io::ErrorKind::ConnectionRefused);
+    let layer = RetryLayer::new(once.clone());
+    let single = send(&layer, post(), vec![refused, reset()]).await;
+    let method = http::Method::POST;
+    assert_eq!(single.stop, StopReason::MethodNotAllowed { method });
+    expect(single, "method_not_allowed", &once);
+
     // The layer's own reasons.
     let deadline = plain.clone().deadline(1500 * MS);
     expect(
@@ -663,7 +672,11 @@ fn answers(outcomes: &[(u16, Option<u16>)]) -> Vec<Answer> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever happens to a request, its report leads to the same decisions again.
     #[test]

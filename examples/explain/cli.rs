@@ -18,7 +18,8 @@ use tower_http_retry::{classify::Cause, policy::explain::ScriptedOutcome};
 #[derive(Debug, Parser)]
 #[command(name = "explain", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// `default`, `urllib3`, or a file with a policy
+    /// `default`, `urllib3`, or a TOML or JSON file with a policy, with or without mounts and the
+    /// layer's settings (feature `serde`)
     #[arg(value_name = "POLICY")]
     pub(crate) policy: String,
 

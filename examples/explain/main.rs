@@ -2,7 +2,8 @@
 //!
 //! `cargo run --example explain -- default POST https://api.example.com/orders` prints the mistakes
 //! that can be seen in a policy, what becomes of the request for each kind of failure, and when
-//! each retry is sent; `--plot FILE` draws the last as SVG.
+//! each retry is sent; `--plot FILE` draws the last as SVG. With the `serde` feature, the policy can
+//! be a TOML or JSON document.
 
 mod cli;
 mod plot;
@@ -15,12 +16,9 @@ use std::{
 };
 
 use http::Request;
-use tower_http_retry::{
-    RetryLayer,
-    policy::{
-        Policy, RequestHead,
-        lint::{Finding, LintContext, Severity},
-    },
+use tower_http_retry::policy::{
+    Policy, RequestHead,
+    lint::{Finding, LintContext, Severity},
 };
 
 use crate::cli::Cli;
@@ -64,24 +62,25 @@ impl From<io::Error> for Failure {
 
 /// Whether lint found no error.
 fn run(cli: &Cli) -> Result<bool, Failure> {
-    let policy = source::load(&cli.policy).map_err(Failure::Input)?;
+    let source = source::load(&cli.policy).map_err(Failure::Input)?;
     let mut request = Request::new(());
     *request.method_mut() = cli.method();
     *request.uri_mut() = cli.url();
     let head = RequestHead::of(&request);
 
-    let mut layer = RetryLayer::new(policy.clone()).wanted_methods(cli.method.clone());
+    let mut layer = source.layer.wanted_methods(cli.method.clone());
     if let Some(timeout) = cli.attempt_timeout {
         layer = layer.attempt_timeout(timeout);
     }
     if let Some(deadline) = cli.deadline {
         layer = layer.deadline(deadline);
     }
-    let findings = if cli.has_time_limits() {
+    let findings = if source.has_layer || cli.has_time_limits() {
         layer.lint()
     } else {
         // Nothing is known of a layer, so nothing is to be said of one.
-        policy.lint_with(&LintContext::wanting(cli.method.as_slice()))
+        let context = LintContext::wanting(cli.method.as_slice());
+        layer.policy().lint_with(&context)
     };
     let schedule = layer.schedule(&head, &cli.outcome);
     if let Some(file) = &cli.plot {

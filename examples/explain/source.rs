@@ -1,14 +1,57 @@
 //! Where the policy comes from.
 
-use tower_http_retry::policy::{RetryPolicy, SharedPolicy};
+use tower_http_retry::{
+    RetryLayer,
+    policy::{RetryPolicy, SharedPolicy},
+};
+
+/// What is explained.
+pub(crate) struct Source {
+    /// A layer with the policy.
+    pub(crate) layer: RetryLayer<SharedPolicy>,
+    /// Whether it is said what the layer is like. Else nothing is known of it.
+    pub(crate) has_layer: bool,
+}
 
 /// The policy of this name, or in this file.
-pub(crate) fn load(source: &str) -> Result<SharedPolicy, String> {
-    match source {
-        "default" => Ok(SharedPolicy::new(RetryPolicy::default())),
-        "urllib3" => Ok(SharedPolicy::new(RetryPolicy::urllib3())),
-        _ => Err(format!(
-            "the policy is {source:?}: allowed is default or urllib3"
-        )),
-    }
+pub(crate) fn load(source: &str) -> Result<Source, String> {
+    let policy = match source {
+        "default" => RetryPolicy::default(),
+        "urllib3" => RetryPolicy::urllib3(),
+        file => return read(file),
+    };
+    Ok(Source {
+        layer: RetryLayer::new(SharedPolicy::new(policy)),
+        has_layer: false,
+    })
+}
+
+#[cfg(feature = "serde")]
+fn read(file: &str) -> Result<Source, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{file}: {error}");
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let config: tower_http_retry::policy::RetryConfig = if file.ends_with(".json") {
+        serde_json::from_str(&text).map_err(|error| wrong(&error))?
+    } else {
+        toml::from_str(&text).map_err(|error| wrong(&error))?
+    };
+    let mounts = config.to_mounts().map_err(|error| wrong(&error))?;
+    let policy = match mounts.fallback_policy() {
+        // Without mounts, a single policy is what is meant.
+        Some(policy) if mounts.is_empty() => SharedPolicy::new(policy.clone()),
+        _ => SharedPolicy::new(mounts),
+    };
+    let layer = RetryLayer::new(policy).configure(&config);
+    Ok(Source {
+        layer,
+        has_layer: true,
+    })
+}
+
+#[cfg(not(feature = "serde"))]
+fn read(source: &str) -> Result<Source, String> {
+    Err(format!(
+        "the policy is {source:?}: allowed is default or urllib3; to read a file, \
+         `cargo run --features serde --example explain` is needed"
+    ))
 }
