@@ -38,7 +38,7 @@ mod rng;
 mod session;
 
 #[cfg(feature = "serde")]
-pub use self::config::{InvalidConfig, RetryConfig};
+pub use self::config::{InvalidConfig, RetryConfig, import};
 pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
