@@ -74,6 +74,7 @@
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
+//! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`]; policies as documents and from the environment: `policy::RetryConfig` |
 //!
 //! # Logs

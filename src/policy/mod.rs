@@ -32,6 +32,8 @@ mod limit;
 mod mounts;
 mod overrides;
 mod policy_fn;
+#[cfg(feature = "reload")]
+mod reload;
 mod retry_after;
 mod retry_policy;
 mod rng;
@@ -40,6 +42,8 @@ mod session;
 #[cfg(feature = "serde")]
 pub use self::config::{InvalidConfig, RetryConfig, import};
 pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
+#[cfg(feature = "reload")]
+pub use self::reload::Reloadable;
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
