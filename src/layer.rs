@@ -244,6 +244,36 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
+    /// Sets what a document says of the layer: `attempt_timeout`, `deadline`, `min_attempt`,
+    /// `drain_limit`, `attempt_header`, `max_retries_in_flight` and `share_hints`; what it does
+    /// not say stays as it is.
+    ///
+    /// Its `replay_limit` is for [`replay_bodies`](Self::replay_bodies), which makes another type
+    /// of this layer: see [`RetryConfig::replay_limit`](crate::policy::RetryConfig::replay_limit).
+    #[cfg(feature = "serde")]
+    #[must_use]
+    pub fn configure(mut self, config: &crate::policy::RetryConfig) -> Self {
+        let keys = config.layer();
+        if let Some(bytes) = keys.drain_limit {
+            self = self.drain(bytes);
+        }
+        if let Some(share) = keys.share_hints {
+            self = self.share_hints(share);
+        }
+        // Never 0, which is the only number that is not allowed.
+        if let Some(limit) = keys.max_retries_in_flight.map(InFlightLimit::new) {
+            self.change().in_flight = limit.ok();
+        }
+        let settings = self.change();
+        settings.attempt_timeout = keys.attempt_timeout.or(settings.attempt_timeout);
+        settings.deadline = keys.deadline.or(settings.deadline);
+        settings.min_attempt = keys.min_attempt.unwrap_or(settings.min_attempt);
+        if let Some(header) = &keys.attempt_header {
+            settings.attempt_header = Some(header.clone());
+        }
+        self
+    }
+
     /// Reads the wall clock, which dates in [hints](crate::policy::hints#dates) are compared with
     /// when the response has no `Date`, from `clock` in place of the system's; for tests.
     #[must_use]

@@ -76,7 +76,7 @@
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
-//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] |
+//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`]; policies as documents and from the environment: `policy::RetryConfig` |
 //!
 //! # Logs
 //!

@@ -51,7 +51,11 @@ mod table;
 mod throttle;
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(feature = "serde")]
+mod written;
 
+#[cfg(feature = "serde")]
+pub(crate) use self::written::{BudgetKind, Written};
 pub(crate) use self::{board::HintBoard, scope::host_and_port};
 pub use self::{
     builder::RetryBudgetBuilder,

@@ -100,6 +100,14 @@ pub enum Jitter {
     Additive(Duration),
 }
 
+/// A base as a duration, or as urllib3's factor, which can be finer than a duration.
+#[cfg(feature = "serde")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Base {
+    Exact(Duration),
+    Factor(f64),
+}
+
 impl Backoff {
     /// urllib3's `backoff_max`, and the cap of every growing backoff: 120 s.
     pub const DEFAULT_MAX: Duration = Duration::from_secs(120);
@@ -234,6 +242,33 @@ impl Backoff {
     /// How waits are spread.
     pub fn get_jitter(&self) -> Jitter {
         self.jitter.unwrap_or_default()
+    }
+
+    /// The base in the form in which it was set, so that a copy made of it is equal.
+    #[cfg(feature = "serde")]
+    pub(super) fn base_as_set(&self) -> Base {
+        if self.base.as_secs_f64() == self.factor {
+            Base::Exact(self.base)
+        } else {
+            Base::Factor(self.factor)
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn set_base(&mut self, base: Base) {
+        match base {
+            Base::Exact(base) => {
+                self.base = base;
+                self.factor = base.as_secs_f64();
+            }
+            Base::Factor(factor) => self.set_factor(factor),
+        }
+    }
+
+    /// The multiplier, if it was set.
+    #[cfg(feature = "serde")]
+    pub(super) fn multiplier_as_set(&self) -> Option<f64> {
+        self.multiplier
     }
 
     /// What an exponential backoff grows by each time.

@@ -23,6 +23,8 @@ mod ask;
 mod attempt;
 mod backoff;
 mod builder;
+#[cfg(feature = "serde")]
+mod config;
 mod decision;
 mod dynamic;
 pub mod explain;
@@ -38,6 +40,8 @@ mod retry_policy;
 mod rng;
 mod session;
 
+#[cfg(feature = "serde")]
+pub use self::config::{InvalidConfig, RetryConfig};
 pub(crate) use self::{
     ask::ask,
     overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},

@@ -223,7 +223,7 @@ impl Hints {
     ) -> Said {
         let mut said = Said::default();
         // An interim response promises another one.
-        if status.is_informational() {
+        if status.is_informational() || headers.is_empty() {
             return said;
         }
         let now = clock::server_now(headers, now);

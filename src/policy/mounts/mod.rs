@@ -277,10 +277,20 @@ impl<P> Clone for Inner<P> {
     }
 }
 
-/// Equal if they have the same mounts in the same order, and the same fallback.
+/// Equal if they have the same mounts, in whatever order, and the same fallback.
 impl<P: PartialEq> PartialEq for Mounts<P> {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter()) && self.fallback_policy() == other.fallback_policy()
+        let sorted = |mounts: &Self| {
+            let mut numbers: Vec<_> = (0..mounts.len()).collect();
+            numbers.sort_by_key(|number| &mounts.inner.table.prefixes()[*number].text);
+            numbers
+        };
+        self.len() == other.len()
+            && self.fallback_policy() == other.fallback_policy()
+            && sorted(self)
+                .into_iter()
+                .zip(sorted(other))
+                .all(|(a, b)| self.inner.at(a) == other.inner.at(b))
     }
 }
 

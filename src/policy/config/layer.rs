@@ -1,0 +1,112 @@
+//! The keys of the layer.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use serde::ser::SerializeMap;
+
+use super::{
+    InvalidConfig,
+    read::{Place, once},
+    time,
+    value::Value,
+};
+
+/// What a document says of the layer around the policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LayerKeys {
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) min_attempt: Option<Duration>,
+    pub(crate) replay_limit: Option<u64>,
+    pub(crate) drain_limit: Option<u64>,
+    pub(crate) attempt_header: Option<HeaderName>,
+    pub(crate) max_retries_in_flight: Option<u32>,
+    pub(crate) share_hints: Option<bool>,
+}
+
+impl LayerKeys {
+    /// Takes in one entry. `Ok(Some)` gives it back: the key is none of these.
+    pub(super) fn set(
+        &mut self,
+        at: &Place,
+        key: &str,
+        value: Value,
+    ) -> Result<Option<Value>, InvalidConfig> {
+        match key {
+            "attempt_timeout" => once(&mut self.attempt_timeout, at.time(key, &value)?, at, key)?,
+            "deadline" => once(&mut self.deadline, at.time(key, &value)?, at, key)?,
+            "min_attempt" => once(&mut self.min_attempt, at.time(key, &value)?, at, key)?,
+            "replay_limit" => {
+                let bytes = at.count(key, &value, i64::MAX.unsigned_abs())?;
+                once(&mut self.replay_limit, bytes, at, key)?;
+            }
+            "drain_limit" => {
+                let bytes = at.count(key, &value, i64::MAX.unsigned_abs())?;
+                once(&mut self.drain_limit, bytes, at, key)?;
+            }
+            "attempt_header" => {
+                let name = value.as_text().and_then(|name| name.parse().ok());
+                let name = name.ok_or_else(|| at.wrong(key, &value, "the name of a header"))?;
+                once(&mut self.attempt_header, name, at, key)?;
+            }
+            "max_retries_in_flight" => {
+                let count = match value {
+                    Value::Int(count) => u32::try_from(count).ok().filter(|count| *count > 0),
+                    _ => None,
+                };
+                let count = count.ok_or_else(|| {
+                    at.wrong(key, &value, &format!("a whole number in 1..={}", u32::MAX))
+                })?;
+                once(&mut self.max_retries_in_flight, count, at, key)?;
+            }
+            "share_hints" => once(&mut self.share_hints, at.flag(key, &value)?, at, key)?,
+            _ => return Ok(Some(value)),
+        }
+        Ok(None)
+    }
+
+    /// What `over` says goes first.
+    pub(super) fn overridden_by(self, over: Self) -> Self {
+        Self {
+            attempt_timeout: over.attempt_timeout.or(self.attempt_timeout),
+            deadline: over.deadline.or(self.deadline),
+            min_attempt: over.min_attempt.or(self.min_attempt),
+            replay_limit: over.replay_limit.or(self.replay_limit),
+            drain_limit: over.drain_limit.or(self.drain_limit),
+            attempt_header: over.attempt_header.or(self.attempt_header),
+            max_retries_in_flight: over.max_retries_in_flight.or(self.max_retries_in_flight),
+            share_hints: over.share_hints.or(self.share_hints),
+        }
+    }
+
+    pub(super) fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        for (key, duration) in [
+            ("attempt_timeout", self.attempt_timeout),
+            ("deadline", self.deadline),
+            ("min_attempt", self.min_attempt),
+        ] {
+            if let Some(duration) = duration {
+                map.serialize_entry(key, &time::format(duration))?;
+            }
+        }
+        for (key, bytes) in [
+            ("replay_limit", self.replay_limit),
+            ("drain_limit", self.drain_limit),
+        ] {
+            if let Some(bytes) = bytes {
+                map.serialize_entry(key, &bytes)?;
+            }
+        }
+        if let Some(name) = &self.attempt_header {
+            map.serialize_entry("attempt_header", name.as_str())?;
+        }
+        if let Some(count) = self.max_retries_in_flight {
+            map.serialize_entry("max_retries_in_flight", &count)?;
+        }
+        match self.share_hints {
+            Some(share) => map.serialize_entry("share_hints", &share),
+            None => Ok(()),
+        }
+    }
+}

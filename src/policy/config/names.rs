@@ -1,0 +1,201 @@
+//! The names of all keys, and what was probably meant by another one.
+
+use super::{InvalidConfig, read::Place};
+
+/// The keys of a policy.
+pub(super) const POLICY: [&str; 20] = [
+    "preset",
+    "total",
+    "connect",
+    "read",
+    "redirect",
+    "status",
+    "other",
+    "unprocessed",
+    "allowed_methods",
+    "status_forcelist",
+    "backoff",
+    "backoff_factor",
+    "backoff_max",
+    "backoff_jitter",
+    "respect_retry_after_header",
+    "retry_after_max",
+    "retry_after_mode",
+    "raise_on_status",
+    "budget",
+    "seed",
+];
+
+/// The keys of the layer, which only the top of a document has.
+pub(super) const LAYER: [&str; 8] = [
+    "attempt_timeout",
+    "deadline",
+    "min_attempt",
+    "replay_limit",
+    "drain_limit",
+    "attempt_header",
+    "max_retries_in_flight",
+    "share_hints",
+];
+
+/// The other keys of the top.
+pub(super) const TOP: [&str; 2] = ["fallback", "mounts"];
+
+/// All keys of the top.
+pub(super) fn top() -> impl Iterator<Item = &'static str> {
+    POLICY.into_iter().chain(LAYER).chain(TOP)
+}
+
+pub(super) const BACKOFF: [&str; 6] = ["kind", "base", "waits", "max", "multiplier", "jitter"];
+
+pub(super) const BUDGET: [&str; 8] = [
+    "kind",
+    "ratio",
+    "min_per_second",
+    "capacity",
+    "cost",
+    "throttle_cost",
+    "scope",
+    "slots",
+];
+
+/// Names of urllib3 and other systems, and what they are here.
+const ELSEWHERE: [(&str, &str, Here); 14] = [
+    ("method_whitelist", "allowed_methods", Here::Renamed),
+    ("default_method_whitelist", "allowed_methods", Here::Renamed),
+    ("default_allowed_methods", "allowed_methods", Here::Called),
+    ("default_backoff_max", "backoff_max", Here::Called),
+    ("retry_after_status_codes", "status_forcelist", Here::Called),
+    ("redirect_whitelist", "redirect", Here::Called),
+    ("raise_on_redirect", FOLLOWED, Here::Elsewhere),
+    ("remove_headers_on_redirect", FOLLOWED, Here::Elsewhere),
+    (
+        "default_redirect_headers_blacklist",
+        FOLLOWED,
+        Here::Elsewhere,
+    ),
+    ("history", "it is state, not a setting", Here::Elsewhere),
+    ("max_retries", "total", Here::Called),
+    ("retries", "total", Here::Called),
+    (
+        "max_attempts",
+        "it counts the first attempt; `total` does not, so it is one less",
+        Here::Elsewhere,
+    ),
+    (
+        "timeout",
+        "`attempt_timeout` is for one attempt, `deadline` for all together",
+        Here::Elsewhere,
+    ),
+];
+
+const FOLLOWED: &str = "redirects are followed by another layer, which has its own settings";
+
+#[derive(Clone, Copy)]
+enum Here {
+    /// urllib3 2 calls it so.
+    Renamed,
+    /// It is called so here.
+    Called,
+    /// It is not here.
+    Elsewhere,
+}
+
+/// The error of a key that is none of `known`.
+pub(super) fn unknown<'a>(
+    place: &Place,
+    key: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> InvalidConfig {
+    let plain = key.to_ascii_lowercase().replace('-', "_");
+    let known: Vec<&str> = known.into_iter().collect();
+    let elsewhere = ELSEWHERE.iter().find(|(name, ..)| *name == plain);
+    let hint = match elsewhere {
+        Some((_, successor, Here::Renamed)) => {
+            format!("urllib3 2 calls it `{}`", place.name(successor))
+        }
+        Some((_, here, Here::Called)) => format!("it is called `{}` here", place.name(here)),
+        Some((_, why, Here::Elsewhere)) => (*why).to_owned(),
+        None => match nearest(&plain, &known) {
+            Some(near) => format!("did you mean `{}`?", place.name(near)),
+            None => {
+                let all: Vec<_> = known.iter().map(|key| place.short_name(key)).collect();
+                format!("allowed is one of `{}`", all.join("`, `"))
+            }
+        },
+    };
+    InvalidConfig::unknown(place.name(key), hint)
+}
+
+/// The one of `known` that takes the fewest changes, if they are few.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let (changes, near) = known
+        .iter()
+        .map(|known| (changes(name, known), *known))
+        .min_by_key(|(changes, _)| *changes)?;
+    (changes <= 2.max(near.len() / 3)).then_some(near)
+}
+
+/// How many letters must be added, left out, replaced, or swapped with the next one.
+fn changes(from: &str, to: &str) -> usize {
+    // No key is so long that it could come near.
+    const LONGEST: usize = 64;
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    if from.len() > LONGEST {
+        return usize::MAX;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (last[j + 1] + 1)
+                .min(row[j] + 1)
+                .min(last[j] + usize::from(a != b));
+            let swapped = i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b;
+            if swapped {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_counted() {
+        for (from, to, count) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("total", "total", 0),
+            ("totla", "total", 1),
+            ("toal", "total", 1),
+            ("totall", "total", 1),
+            ("tetal", "total", 1),
+            ("olatt", "total", 4),
+        ] {
+            assert_eq!(changes(from, to), count, "{from} {to}");
+            assert_eq!(changes(to, from), count, "{to} {from}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_near_is_suggested() {
+        for (name, near) in [
+            ("allowed_method", Some("allowed_methods")),
+            ("alowed_methods", Some("allowed_methods")),
+            ("status_forcelists", Some("status_forcelist")),
+            ("status_codes", None),
+            ("x", None),
+            ("raed", Some("read")),
+        ] {
+            assert_eq!(nearest(name, &POLICY), near, "{name}");
+        }
+        assert_eq!(nearest(&"total".repeat(100_000), &POLICY), None);
+    }
+}
