@@ -97,10 +97,6 @@ pub(crate) fn policy(
             unknown => panic!("unknown setting {unknown}"),
         };
     }
-    if settings["total"] == false || settings["redirect"] == false {
-        // What `Retry.__init__` itself makes of these.
-        builder = builder.redirect(0);
-    }
     #[cfg(feature = "serde")]
     if methods.is_none() {
         is_imported_alike(settings, &builder.clone().build()?);
