@@ -8,7 +8,11 @@
 //! Nothing depends on speed: each cell has a runtime of its own whose clock moves only where
 //! something waits for it.
 #![cfg(all(feature = "hyper", feature = "h2"))]
-#![allow(unreachable_pub, reason = "the modules are parts of this test alone")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the modules are parts of this test and of `cancellation`"
+)]
 
 mod support;
 

@@ -6,14 +6,15 @@ use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tower_http_retry::{
-    AttemptOutcome, RetryReport,
+    AttemptOutcome, RetryLayer, RetryReport,
     classify::{Cause, FailureKind},
-    policy::{StopReason, WaitReason},
+    policy::{Preset, RetryPolicy, StopReason, WaitReason},
 };
 
 use crate::{
-    cell::{Cell, Times},
+    cell::{Cell, Setting, Times},
     faults::{Arrives, Content},
     rules::{self, Class, Expected, Facts, Stop},
     support::fault::{Answer, Attempt},
@@ -22,16 +23,16 @@ use crate::{
 
 /// What is found to be wrong.
 #[derive(Debug, Default)]
-pub struct Findings(pub Vec<String>);
+struct Findings(Vec<String>);
 
 impl Findings {
-    pub fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
+    fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
         if !holds {
             self.0.push(finding());
         }
     }
 
-    pub fn equal<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
+    fn equal<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
         self.expect(found == expected, || {
             format!("{what}: {found:?}, expected {expected:?}")
         });
@@ -39,8 +40,56 @@ impl Findings {
 }
 
 impl Cell {
+    /// Sends the request and returns what is wrong with what came of it.
+    ///
+    /// To be done alone in a runtime of one thread whose clock is paused.
+    pub async fn run(&self, setting: &Setting) -> Vec<String> {
+        let mut findings = Findings::default();
+        let policy = match self.preset {
+            Preset::Urllib3 => RetryPolicy::urllib3(),
+            _ => RetryPolicy::default(),
+        };
+        let (sending, mut stage) = self.begin(setting, RetryLayer::new(policy.clone())).await;
+        let (report, result) = match stage.drive(sending).await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let report = response.extensions().get::<RetryReport>().cloned();
+                self.check_answer(response, report.as_ref(), &mut findings)
+                    .await;
+                (report, Ok(status))
+            }
+            Err(error) => (Some(error.report().clone()), Err(error.kind())),
+        };
+        stage.settle().await;
+
+        let classes = self.classes(report.as_ref(), &mut findings);
+        let watch = &*stage.watch;
+        let facts = Facts {
+            preset: self.preset,
+            method: self.verb.method(),
+            has_key: self.verb.key().is_some(),
+            over_limit_in: watch.over_limit_in(),
+        };
+        let expected = rules::expect(&facts, |attempt| {
+            let class = classes.get(attempt - 1).copied();
+            class.unwrap_or(self.fault.class)
+        });
+        findings.equal("result", &result, &expected.result);
+        self.check_report(report.as_ref(), &expected, watch, &mut findings);
+        self.check_log(&stage.server.log(), &facts, &expected, watch, &mut findings);
+        findings.equal("permits", &watch.permits().available_permits(), &1);
+        if let Some(budget) = policy.budget() {
+            let charged = expected.waits.iter().filter(|wait| wait.charged.is_some());
+            let stats = budget.stats(Instant::now().into_std());
+            findings.equal("granted", &stats.granted, &(charged.count() as u64));
+            findings.equal("refunded", &stats.refunded, &0);
+        }
+        findings.equal("tasks left", &stage.end().await, &0);
+        findings.0
+    }
+
     /// The caller gets the last answer as it is.
-    pub async fn check_answer(
+    async fn check_answer(
         &self,
         response: Response<Incoming>,
         report: Option<&RetryReport>,
@@ -72,7 +121,7 @@ impl Cell {
 
     /// How each attempt ended: by the fault's rules, and where it is a race, by what the client
     /// says of it.
-    pub fn classes(&self, report: Option<&RetryReport>, findings: &mut Findings) -> Vec<Class> {
+    fn classes(&self, report: Option<&RetryReport>, findings: &mut Findings) -> Vec<Class> {
         let Some(report) = report else {
             return vec![Class::Success];
         };
@@ -112,7 +161,7 @@ impl Cell {
         classes
     }
 
-    pub fn check_report(
+    fn check_report(
         &self,
         report: Option<&RetryReport>,
         expected: &Expected,
@@ -157,7 +206,7 @@ impl Cell {
         }
     }
 
-    pub fn check_log(
+    fn check_log(
         &self,
         log: &[Attempt],
         facts: &Facts,
