@@ -14,7 +14,7 @@ use tower_http_retry::{
 };
 
 use crate::{
-    cell::{Cell, Setting, Times, Verb},
+    cell::{Cell, Setting, Then, Verb},
     cut::{Cut, Cutting, When},
     faults::{self, Identities},
     support::{clock, fault::Protocol},
@@ -65,7 +65,9 @@ async fn run(cell: &Cell, setting: &Setting, cut: Cut) -> bool {
     assert_eq!(watch.attempts(), attempts, "attempts");
     // An upload whose answer is there already, where nobody has looked yet, is the client's affair:
     // HTTP/1.1 has no other way to keep the connection than to send it to its end.
-    let may_go_on = cell.fault.is_early && !watch.retries_now() && cell.protocol == Protocol::Http1;
+    let may_go_on = cell.faults[0].is_early
+        && cell.protocol == Protocol::Http1
+        && watch.retries() < watch.attempts();
     if !ended && !may_go_on {
         assert_eq!(watch.read(), read, "bytes read of the body");
     }
@@ -107,19 +109,23 @@ fn a_request_can_be_dropped_at_every_poll() {
         .map(Arc::new)
     {
         for &protocol in fault.protocols {
-            // One that is repeated whatever happens; the body is another for each version.
-            let (verb, upload) = match protocol {
-                Protocol::Http1 => (Verb::Put, Upload::Streamed),
-                Protocol::Http2 => (Verb::PostWithKey, Upload::File),
-            };
-            cells.push(Cell {
-                fault: Arc::clone(&fault),
-                times: Times::Once,
-                verb,
-                upload,
-                protocol,
-                preset: Preset::Default,
-            });
+            // Requests that are repeated whatever happens.
+            for (verb, upload) in [
+                (Verb::Put, Upload::Streamed),
+                (Verb::Put, Upload::OverLimit),
+                (Verb::PostWithKey, Upload::Full),
+                (Verb::PostWithKey, Upload::File),
+            ] {
+                cells.push(Cell {
+                    faults: vec![Arc::clone(&fault)],
+                    then: Then::Well,
+                    verb,
+                    upload,
+                    protocol,
+                    preset: Preset::Default,
+                    keeps: true,
+                });
+            }
         }
     }
     let mut cuts = 0;

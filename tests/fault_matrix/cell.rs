@@ -38,11 +38,13 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The clock's unit: a timer is not early.
 const A_MOMENT: Duration = Duration::from_millis(1);
 
-/// How often the fault happens before the server is well.
+/// What follows the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
-    Once,
-    Always,
+pub enum Then {
+    /// The server is well.
+    Well,
+    /// The last of them, again and again.
+    Again,
 }
 
 /// A method, with or without an idempotency key.
@@ -73,28 +75,33 @@ impl Verb {
 /// A cell of the matrix.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    pub fault: Arc<Fault>,
-    pub times: Times,
+    /// One after another.
+    pub faults: Vec<Arc<Fault>>,
+    pub then: Then,
     pub verb: Verb,
     pub upload: Upload,
     pub protocol: Protocol,
     pub preset: Preset,
+    /// Whether connections are kept for further attempts.
+    pub keeps: bool,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            write!(f, "{}, ", fault.name)?;
+        }
         let Self {
-            fault,
-            times,
+            then,
             verb,
             upload,
             protocol,
             preset,
+            ..
         } = self;
-        let name = &fault.name;
         write!(
             f,
-            "{name} ({times:?}), {verb:?}, {upload:?}, {protocol:?}, {preset:?}"
+            "then {then:?}: {verb:?}, {upload:?}, {protocol:?}, {preset:?}"
         )
     }
 }
@@ -118,13 +125,27 @@ pub struct Stage {
     pub watch: Arc<Watch>,
     /// Kept, so that connections can be as well.
     client: Option<FaultClient>,
-    /// The waits before retries.
-    retries: mpsc::UnboundedReceiver<Duration>,
-    stalls: Stalls,
+    /// The attempts that are followed by another, counted from 0, and the waits after them.
+    retries: mpsc::UnboundedReceiver<(usize, Duration)>,
+    /// Where each attempt stalls.
+    cell: Cell,
     _still: Still,
 }
 
 impl Cell {
+    /// What an attempt, counted from 0, meets.
+    pub fn fault(&self, number: usize) -> Option<&Fault> {
+        let last = match self.then {
+            Then::Well => None,
+            Then::Again => self.faults.last(),
+        };
+        self.faults.get(number).or(last).map(|fault| &**fault)
+    }
+
+    fn stalls(&self, number: usize) -> Stalls {
+        self.fault(number).map_or(Stalls::Not, |fault| fault.stalls)
+    }
+
     /// Begins to send the request.
     ///
     /// To be done alone in a runtime of one thread whose clock is paused.
@@ -136,8 +157,9 @@ impl Cell {
         let still = Still::new();
         let server = self.server(setting).await;
         let trusted = [&setting.identities.server, &*setting.identities.other_name];
-        let client = client::of(&server, self.protocol, tls::trusting_all(trusted));
-        let watch = Watch::new(self.upload, self.fault.is_early);
+        let keeps = if self.keeps { usize::MAX } else { 0 };
+        let client = client::of(&server, self.protocol, tls::trusting_all(trusted), keeps);
+        let watch = Watch::new(self.upload, self.faults[0].is_early);
         let (retrying, retries) = mpsc::unbounded_channel();
         let layer = layer.attempt_timeout(ATTEMPT_TIMEOUT).on_event({
             let watch = Arc::clone(&watch);
@@ -146,7 +168,7 @@ impl Cell {
                     let wait = attempt.wait.expect("a retry has a wait");
                     watch.retry(wait.charged);
                     // Nobody is there to be told in the end.
-                    let _ = retrying.send(wait.planned);
+                    let _ = retrying.send((attempt.number as usize - 1, wait.planned));
                 }
             }
         });
@@ -155,18 +177,19 @@ impl Cell {
             watch,
             client: Some(client.clone()),
             retries,
-            stalls: self.fault.stalls,
+            cell: self.clone(),
             _still: still,
         };
         (self.send(&stage, client, layer, &setting.file), stage)
     }
 
     async fn server(&self, setting: &Setting) -> FaultServer {
-        let plays = match self.times {
-            Times::Once => vec![self.fault.play.clone(), Play::succeed()],
-            Times::Always => vec![self.fault.play.clone()],
-        };
-        let identity = self.fault.is_tls.then_some(&setting.identities.server);
+        let mut plays: Vec<_> = self.faults.iter().map(|fault| fault.play.clone()).collect();
+        if self.then == Then::Well {
+            plays.push(Play::succeed());
+        }
+        let is_tls = self.faults.iter().any(|fault| fault.is_tls);
+        let identity = is_tls.then_some(&setting.identities.server);
         FaultServer::start(self.protocol, identity, in_turn(plays)).await
     }
 
@@ -230,19 +253,19 @@ impl Stage {
             tokio::select! {
                 biased;
                 outcome = &mut sending => return outcome,
-                Some(wait) = self.retries.recv() => {
+                Some((number, wait)) = self.retries.recv() => {
                     let permits = self.watch.permits().available_permits();
                     assert!(permits == 1 || wait.is_zero(), "a wait holds a permit");
                     // What was held back comes while the request waits.
                     self.watch.open_gate();
-                    let drains = match self.stalls {
+                    let drains = match self.cell.stalls(number) {
                         Stalls::InTheAnswer => DrainLimit::default().time,
                         Stalls::Not | Stalls::BeforeTheAnswer => Duration::ZERO,
                     };
                     time::advance(wait.max(drains) + A_MOMENT).await;
                 }
-                () = self.server.stalled() => {
-                    if self.stalls == Stalls::BeforeTheAnswer {
+                number = self.server.stalled() => {
+                    if self.cell.stalls(number) == Stalls::BeforeTheAnswer {
                         time::advance(ATTEMPT_TIMEOUT + A_MOMENT).await;
                     }
                 }

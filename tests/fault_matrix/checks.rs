@@ -14,7 +14,7 @@ use tower_http_retry::{
 };
 
 use crate::{
-    cell::{Cell, Setting, Times},
+    cell::{Cell, Setting},
     faults::{Arrives, Content},
     rules::{self, Class, Expected, Facts, Stop},
     support::fault::{Answer, Attempt},
@@ -72,7 +72,7 @@ impl Cell {
         };
         let expected = rules::expect(&facts, |attempt| {
             let class = classes.get(attempt - 1).copied();
-            class.unwrap_or(self.fault.class)
+            class.unwrap_or_else(|| self.fault(attempt - 1).map_or(Class::Success, |f| f.class))
         });
         findings.equal("result", &result, &expected.result);
         self.check_report(report.as_ref(), &expected, watch, &mut findings);
@@ -95,13 +95,8 @@ impl Cell {
         report: Option<&RetryReport>,
         findings: &mut Findings,
     ) {
-        let is_well = self.times == Times::Once && report.is_some_and(|r| r.attempts.len() > 1);
-        let content = if is_well {
-            Content::Whole
-        } else {
-            self.fault.content
-        };
-        match content {
+        let last = report.map_or(0, |report| report.attempts.len() - 1);
+        match self.fault(last).map_or(Content::Whole, |f| f.content) {
             Content::Whole => match response.into_body().collect().await {
                 Ok(body) => {
                     findings.equal("content", &&*body.to_bytes(), &Answer::BODY);
@@ -127,12 +122,12 @@ impl Cell {
         };
         let mut classes = Vec::new();
         for (index, attempt) in report.attempts.iter().enumerate() {
-            let is_well = self.times == Times::Once && index > 0;
+            let fault = self.fault(index);
             let class = match &attempt.outcome {
                 AttemptOutcome::Response(status) if status.is_success() => Class::Success,
                 AttemptOutcome::Response(status) => {
-                    let asked = match self.fault.class {
-                        Class::Status(_, asked) => asked,
+                    let asked = match fault.map(|fault| fault.class) {
+                        Some(Class::Status(_, asked)) => asked,
                         _ => None,
                     };
                     Class::Status(status.as_u16(), asked)
@@ -148,10 +143,9 @@ impl Cell {
                 },
                 outcome => panic!("an attempt ended in a new way: {outcome}"),
             };
-            let is_right = if is_well {
-                class == Class::Success
-            } else {
-                class == self.fault.class || self.fault.or.contains(&class)
+            let is_right = match fault {
+                Some(fault) => class == fault.class || fault.or.contains(&class),
+                None => class == Class::Success,
             };
             findings.expect(is_right, || {
                 format!("attempt {}: {}", index + 1, attempt.outcome)
@@ -217,12 +211,10 @@ impl Cell {
         findings.equal("attempts that arrived", &log.len(), &expected.attempts);
         let content = self.upload.content();
         for (index, attempt) in log.iter().enumerate() {
-            let is_well = self.times == Times::Once && index > 0;
-            let (arrives, applies) = if is_well {
-                (Arrives::Whole, true)
-            } else {
-                (self.fault.arrives, self.fault.applies)
-            };
+            let fault = self.fault(index);
+            let (arrives, applies) = fault.map_or((Arrives::Whole, true), |fault| {
+                (fault.arrives, fault.applies)
+            });
             let number = index + 1;
             findings.equal(&format!("applied {number}"), &attempt.applied, &applies);
             match arrives {

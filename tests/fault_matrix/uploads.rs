@@ -150,9 +150,9 @@ impl Watch {
         charges.iter().take(sent).flatten().count()
     }
 
-    /// Whether a retry is decided on and not sent yet.
-    pub fn retries_now(&self) -> bool {
-        self.charges.lock().unwrap().len() >= self.attempts()
+    /// How many retries were decided on.
+    pub fn retries(&self) -> usize {
+        self.charges.lock().unwrap().len()
     }
 
     /// One, for the attempt in flight.
