@@ -8,7 +8,11 @@
 //! Nothing depends on speed: each cell has a runtime of its own whose clock moves only where
 //! something waits for it.
 #![cfg(all(feature = "hyper", feature = "h2"))]
-#![allow(unreachable_pub, reason = "the modules are parts of this test alone")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the modules are parts of this test and of `cancellation`"
+)]
 
 mod support;
 
@@ -36,9 +40,9 @@ use std::{
 
 use tower_http_retry::policy::Preset;
 
-use cell::{Cell, Setting, Times, Verb};
+use cell::{Cell, Setting, Then, Verb};
 use faults::{Fault, Identities};
-use support::clock;
+use support::{clock, fault::Protocol};
 use uploads::{TemporaryFile, Upload};
 
 /// How many cells run at once: most of their time they wait for the system.
@@ -49,7 +53,7 @@ const STUCK: Duration = Duration::from_secs(60);
 
 /// Every combination of these with a fault.
 struct Axes {
-    times: &'static [Times],
+    then: &'static [Then],
     verbs: &'static [Verb],
     uploads: &'static [Upload],
     presets: &'static [Preset],
@@ -57,7 +61,7 @@ struct Axes {
 
 impl Axes {
     const ALL: Self = Self {
-        times: &[Times::Once, Times::Always],
+        then: &[Then::Well, Then::Again],
         verbs: &Verb::ALL,
         uploads: &Upload::ALL,
         presets: &[Preset::Default, Preset::Urllib3],
@@ -67,17 +71,18 @@ impl Axes {
         let mut cells = Vec::new();
         for fault in faults.into_iter().map(Arc::new) {
             for &protocol in fault.protocols {
-                for &times in self.times {
+                for &then in self.then {
                     for &verb in self.verbs {
                         for &upload in self.uploads {
                             for &preset in self.presets {
                                 cells.push(Cell {
-                                    fault: Arc::clone(&fault),
-                                    times,
+                                    faults: vec![Arc::clone(&fault)],
+                                    then,
                                     verb,
                                     upload,
                                     protocol,
                                     preset,
+                                    keeps: true,
                                 });
                             }
                         }
@@ -92,7 +97,7 @@ impl Axes {
 fn cells(identities: &Identities) -> Vec<Cell> {
     // Where a request is cut makes no difference to the rules, so not all of them are asked.
     let at_every_byte = Axes {
-        times: &[Times::Once],
+        then: &[Then::Well],
         verbs: &[Verb::Put, Verb::Post],
         uploads: &[Upload::Full, Upload::Streamed],
         presets: &[Preset::Default],
@@ -100,7 +105,35 @@ fn cells(identities: &Identities) -> Vec<Cell> {
     let mut cells = Axes::ALL.cells(faults::faults(identities));
     cells.extend(at_every_byte.cells(faults::resets_at_every_byte()));
     cells.extend(at_every_byte.cells(faults::answers_cut_at_every_byte()));
+    cells.extend(medleys(identities));
     cells
+}
+
+/// One fault after another, chosen at random and always the same.
+///
+/// Each on a connection of its own: which one a kept connection meets would be left to chance.
+fn medleys(identities: &Identities) -> Vec<Cell> {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut faults = faults::faults(identities);
+    // Below a handshake, the others are not what they are.
+    faults.retain(|fault| !fault.is_tls);
+    let faults: Vec<_> = faults.into_iter().map(Arc::new).collect();
+    let mut medley = |protocol| {
+        let possible = faults.iter().filter(|f| f.protocols.contains(&protocol));
+        Cell {
+            faults: rng.choose_multiple(possible.cloned(), 12),
+            then: Then::Well,
+            verb: rng.choice(Verb::ALL).expect("one"),
+            upload: rng.choice(Upload::ALL).expect("one"),
+            protocol,
+            preset: rng.choice([Preset::Default, Preset::Urllib3]).expect("one"),
+            keeps: false,
+        }
+    };
+    (0..1000)
+        .flat_map(|_| [Protocol::Http1, Protocol::Http2])
+        .map(&mut medley)
+        .collect()
 }
 
 /// Runs a cell; what is wrong with it.

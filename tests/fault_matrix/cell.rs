@@ -1,4 +1,4 @@
-//! One cell: a request that meets a fault, and all that must be true afterwards.
+//! One cell: a request that meets a fault.
 
 use std::{
     fmt,
@@ -14,17 +14,15 @@ use http::{Method, Request, Response, Version, header};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use tokio::{runtime::Handle, sync::mpsc, time};
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer};
 use tower_http_retry::{
-    BoxError, DrainLimit, RetryError, RetryEvent, RetryLayer, RetryReport,
+    BoxError, DrainLimit, RetryError, RetryEvent, RetryLayer,
     body::Rewind,
     policy::{Preset, RetryPolicy},
 };
 
 use crate::{
-    checks::Findings,
     faults::{Fault, Identities, Stalls},
-    rules::{self, Facts},
     support::{
         client::{self, FaultClient},
         clock::Still,
@@ -37,11 +35,16 @@ use crate::{
 /// The longest that an attempt may take, by a clock that moves only when the server stalls.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the fault happens before the server is well.
+/// The clock's unit: a timer is not early.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
+/// What follows the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
-    Once,
-    Always,
+pub enum Then {
+    /// The server is well.
+    Well,
+    /// The last of them, again and again.
+    Again,
 }
 
 /// A method, with or without an idempotency key.
@@ -72,28 +75,33 @@ impl Verb {
 /// A cell of the matrix.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    pub fault: Arc<Fault>,
-    pub times: Times,
+    /// One after another.
+    pub faults: Vec<Arc<Fault>>,
+    pub then: Then,
     pub verb: Verb,
     pub upload: Upload,
     pub protocol: Protocol,
     pub preset: Preset,
+    /// Whether connections are kept for further attempts.
+    pub keeps: bool,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            write!(f, "{}, ", fault.name)?;
+        }
         let Self {
-            fault,
-            times,
+            then,
             verb,
             upload,
             protocol,
             preset,
+            ..
         } = self;
-        let name = &fault.name;
         write!(
             f,
-            "{name} ({times:?}), {verb:?}, {upload:?}, {protocol:?}, {preset:?}"
+            "then {then:?}: {verb:?}, {upload:?}, {protocol:?}, {preset:?}"
         )
     }
 }
@@ -105,104 +113,95 @@ pub struct Setting {
     pub file: PathBuf,
 }
 
-type Outcome = Result<Response<Incoming>, RetryError>;
-type Sending = Pin<Box<dyn Future<Output = Outcome>>>;
+/// What the caller gets.
+pub type Outcome = Result<Response<Incoming>, RetryError>;
+/// The future of a request.
+pub type Sending = Pin<Box<dyn Future<Output = Outcome>>>;
+
+/// What a request meets.
+#[derive(Debug)]
+pub struct Stage {
+    pub server: FaultServer,
+    pub watch: Arc<Watch>,
+    /// Kept, so that connections can be as well.
+    client: Option<FaultClient>,
+    /// The attempts that are followed by another, counted from 0, and the waits after them.
+    retries: mpsc::UnboundedReceiver<(usize, Duration)>,
+    /// Where each attempt stalls.
+    cell: Cell,
+    _still: Still,
+}
 
 impl Cell {
-    /// Sends the request and returns what is wrong with what came of it.
-    ///
-    /// To be run alone in a runtime of one thread whose clock is paused.
-    pub async fn run(&self, setting: &Setting) -> Vec<String> {
-        let still = Still::new();
-        let mut findings = Findings::default();
-        let server = self.server(setting).await;
-        let watch = Watch::new(self.upload, self.fault.is_early);
-        let policy = match self.preset {
-            Preset::Urllib3 => RetryPolicy::urllib3(),
-            _ => RetryPolicy::default(),
+    /// What an attempt, counted from 0, meets.
+    pub fn fault(&self, number: usize) -> Option<&Fault> {
+        let last = match self.then {
+            Then::Well => None,
+            Then::Again => self.faults.last(),
         };
+        self.faults.get(number).or(last).map(|fault| &**fault)
+    }
+
+    fn stalls(&self, number: usize) -> Stalls {
+        self.fault(number).map_or(Stalls::Not, |fault| fault.stalls)
+    }
+
+    /// Begins to send the request.
+    ///
+    /// To be done alone in a runtime of one thread whose clock is paused.
+    pub async fn begin(
+        &self,
+        setting: &Setting,
+        layer: RetryLayer<RetryPolicy>,
+    ) -> (Sending, Stage) {
+        let still = Still::new();
+        let server = self.server(setting).await;
+        let trusted = [&setting.identities.server, &*setting.identities.other_name];
+        let keeps = if self.keeps { usize::MAX } else { 0 };
+        let client = client::of(&server, self.protocol, tls::trusting_all(trusted), keeps);
+        let watch = Watch::new(self.upload, self.faults[0].is_early);
         let (retrying, retries) = mpsc::unbounded_channel();
-        let layer = RetryLayer::new(policy.clone())
-            .attempt_timeout(ATTEMPT_TIMEOUT)
-            .on_event(move |event| {
+        let layer = layer.attempt_timeout(ATTEMPT_TIMEOUT).on_event({
+            let watch = Arc::clone(&watch);
+            move |event| {
                 if let RetryEvent::Retry { attempt, .. } = event {
                     let wait = attempt.wait.as_ref().expect("a retry has a wait");
+                    watch.retry(wait.charged);
                     // Nobody is there to be told in the end.
-                    let _ = retrying.send(wait.planned);
+                    let _ = retrying.send((attempt.number as usize - 1, wait.planned));
                 }
-            });
-        let client = client::of(
-            &server,
-            self.protocol,
-            tls::trusting_all([&setting.identities.server, &*setting.identities.other_name]),
-        );
-        let sending = self.send(&server, client, layer, &watch, &setting.file);
-        let outcome = self.drive(sending, &server, retries, &watch).await;
-
-        let (report, result) = match outcome {
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let report = response.extensions().get::<RetryReport>().cloned();
-                self.check_answer(response, report.as_ref(), &mut findings)
-                    .await;
-                (report, Ok(status))
             }
-            Err(error) => (Some(error.report().clone()), Err(error.kind())),
-        };
-        // The client, all of its services and the response are gone: nothing keeps a connection,
-        // and an upload that was still going on can end.
-        watch.open_gate();
-        server.closed().await;
-
-        let classes = self.classes(report.as_ref(), &mut findings);
-        let facts = Facts {
-            preset: self.preset,
-            method: self.verb.method(),
-            has_key: self.verb.key().is_some(),
-            over_limit_in: watch.over_limit_in(),
-        };
-        let expected = rules::expect(&facts, |attempt| {
-            classes
-                .get(attempt - 1)
-                .copied()
-                .unwrap_or(self.fault.class)
         });
-        findings.equal("result", &result, &expected.result);
-        self.check_report(report.as_ref(), &expected, &watch, &mut findings);
-        self.check_log(&server.log(), &facts, &expected, &watch, &mut findings);
-        let now = time::Instant::now().into_std();
-        if let Some(budget) = policy.budget() {
-            let charged = expected.waits.iter().filter(|wait| wait.charged.is_some());
-            let stats = budget.stats(now);
-            findings.equal("granted", &stats.granted, &(charged.count() as u64));
-            findings.equal("refunded", &stats.refunded, &0);
-        }
-
-        drop((server, still));
-        if let Err(tasks) = no_task_is_left().await {
-            findings.0.push(format!("{tasks} tasks are left"));
-        }
-        findings.0
+        let stage = Stage {
+            server,
+            watch,
+            client: Some(client.clone()),
+            retries,
+            cell: self.clone(),
+            _still: still,
+        };
+        (self.send(&stage, client, layer, &setting.file), stage)
     }
 
     async fn server(&self, setting: &Setting) -> FaultServer {
-        let plays = match self.times {
-            Times::Once => vec![self.fault.play.clone(), Play::succeed()],
-            Times::Always => vec![self.fault.play.clone()],
-        };
-        let identity = self.fault.is_tls.then_some(&setting.identities.server);
+        let mut plays: Vec<_> = self.faults.iter().map(|fault| fault.play.clone()).collect();
+        if self.then == Then::Well {
+            plays.push(Play::succeed());
+        }
+        let is_tls = self.faults.iter().any(|fault| fault.is_tls);
+        let identity = is_tls.then_some(&setting.identities.server);
         FaultServer::start(self.protocol, identity, in_turn(plays)).await
     }
 
     fn send(
         &self,
-        server: &FaultServer,
+        stage: &Stage,
         client: FaultClient,
         layer: RetryLayer<RetryPolicy>,
-        watch: &Arc<Watch>,
         file: &Path,
     ) -> Sending {
-        let head = self.head(server);
+        let head = self.head(&stage.server);
+        let watch = &stage.watch;
         match self.upload {
             Upload::None => send(client, layer, head.map(|()| Empty::new()), watch),
             Upload::Full => {
@@ -244,35 +243,59 @@ impl Cell {
         };
         request.version(version).body(()).expect("a request")
     }
+}
 
-    /// Lets time pass where something waits for it, and only there.
-    async fn drive(
-        &self,
-        mut sending: Sending,
-        server: &FaultServer,
-        mut retries: mpsc::UnboundedReceiver<Duration>,
-        watch: &Watch,
-    ) -> Outcome {
-        let a_moment = Duration::from_millis(1);
+impl Stage {
+    /// Lets time pass where something waits for it, and only there, until `sending` is at its
+    /// end.
+    pub async fn drive<T>(&mut self, mut sending: impl Future<Output = T> + Unpin) -> T {
         loop {
             tokio::select! {
                 biased;
                 outcome = &mut sending => return outcome,
-                Some(wait) = retries.recv() => {
-                    watch.open_gate();
-                    let drains = match self.fault.stalls {
+                Some((number, wait)) = self.retries.recv() => {
+                    let permits = self.watch.permits().available_permits();
+                    assert!(permits == 1 || wait.is_zero(), "a wait holds a permit");
+                    // What was held back comes while the request waits.
+                    self.watch.open_gate();
+                    let drains = match self.cell.stalls(number) {
                         Stalls::InTheAnswer => DrainLimit::default().time,
                         Stalls::Not | Stalls::BeforeTheAnswer => Duration::ZERO,
                     };
-                    time::advance(wait.max(drains) + a_moment).await;
+                    time::advance(wait.max(drains) + A_MOMENT).await;
                 }
-                () = server.stalled() => {
-                    if self.fault.stalls == Stalls::BeforeTheAnswer {
-                        time::advance(ATTEMPT_TIMEOUT + a_moment).await;
+                number = self.server.stalled() => {
+                    if self.cell.stalls(number) == Stalls::BeforeTheAnswer {
+                        time::advance(ATTEMPT_TIMEOUT + A_MOMENT).await;
                     }
                 }
             }
         }
+    }
+
+    /// Waits until nothing goes on any more, to be done when the request's future, and a response
+    /// of it, is gone.
+    ///
+    /// Nothing keeps a connection then: all connections must be closed at one time. An upload that
+    /// is still going on can end.
+    pub async fn settle(&mut self) {
+        self.client = None;
+        self.watch.open_gate();
+        self.server.closed().await;
+    }
+
+    /// Takes everything down, and says how many tasks are left.
+    pub async fn end(self) -> usize {
+        drop(self);
+        let metrics = Handle::current().metrics();
+        // Tasks of which nothing is left but to be cleared away need nobody but the runtime.
+        for _ in 0..1000 {
+            if metrics.num_alive_tasks() == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        metrics.num_alive_tasks()
     }
 }
 
@@ -288,27 +311,15 @@ where
     R: Rewind<B> + Clone + 'static,
     R::Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let permits = GlobalConcurrencyLimitLayer::with_semaphore(watch.permits());
     let watch = Arc::clone(watch);
     let service = ServiceBuilder::new()
         .layer(layer)
+        .layer(permits)
         .map_request(move |request: Request<R::Body>| {
             watch.attempt();
             request.map(|body| body.map_err(Into::into).boxed_unsync())
         })
         .service(client);
     Box::pin(service.oneshot(request))
-}
-
-/// Waits until no task is left in this runtime, or says how many do not end.
-///
-/// Tasks of which nothing is left but to be cleared away need nobody but the runtime.
-async fn no_task_is_left() -> Result<(), usize> {
-    let metrics = Handle::current().metrics();
-    for _ in 0..1000 {
-        if metrics.num_alive_tasks() == 0 {
-            return Ok(());
-        }
-        tokio::task::yield_now().await;
-    }
-    Err(metrics.num_alive_tasks())
 }

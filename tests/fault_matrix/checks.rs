@@ -6,14 +6,15 @@ use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tower_http_retry::{
-    AttemptOutcome, RetryReport,
+    AttemptOutcome, RetryLayer, RetryReport,
     classify::{Cause, FailureKind},
-    policy::{StopReason, WaitReason},
+    policy::{Preset, RetryPolicy, StopReason, WaitReason},
 };
 
 use crate::{
-    cell::{Cell, Times},
+    cell::{Cell, Setting},
     faults::{Arrives, Content},
     rules::{self, Class, Expected, Facts, Stop},
     support::fault::{Answer, Attempt},
@@ -22,16 +23,16 @@ use crate::{
 
 /// What is found to be wrong.
 #[derive(Debug, Default)]
-pub struct Findings(pub Vec<String>);
+struct Findings(Vec<String>);
 
 impl Findings {
-    pub fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
+    fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
         if !holds {
             self.0.push(finding());
         }
     }
 
-    pub fn equal<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
+    fn equal<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
         self.expect(found == expected, || {
             format!("{what}: {found:?}, expected {expected:?}")
         });
@@ -39,20 +40,63 @@ impl Findings {
 }
 
 impl Cell {
+    /// Sends the request and returns what is wrong with what came of it.
+    ///
+    /// To be done alone in a runtime of one thread whose clock is paused.
+    pub async fn run(&self, setting: &Setting) -> Vec<String> {
+        let mut findings = Findings::default();
+        let policy = match self.preset {
+            Preset::Urllib3 => RetryPolicy::urllib3(),
+            _ => RetryPolicy::default(),
+        };
+        let (sending, mut stage) = self.begin(setting, RetryLayer::new(policy.clone())).await;
+        let (report, result) = match stage.drive(sending).await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let report = response.extensions().get::<RetryReport>().cloned();
+                self.check_answer(response, report.as_ref(), &mut findings)
+                    .await;
+                (report, Ok(status))
+            }
+            Err(error) => (Some(error.report().clone()), Err(error.kind())),
+        };
+        stage.settle().await;
+
+        let classes = self.classes(report.as_ref(), &mut findings);
+        let watch = &*stage.watch;
+        let facts = Facts {
+            preset: self.preset,
+            method: self.verb.method(),
+            has_key: self.verb.key().is_some(),
+            over_limit_in: watch.over_limit_in(),
+        };
+        let expected = rules::expect(&facts, |attempt| {
+            let class = classes.get(attempt - 1).copied();
+            class.unwrap_or_else(|| self.fault(attempt - 1).map_or(Class::Success, |f| f.class))
+        });
+        findings.equal("result", &result, &expected.result);
+        self.check_report(report.as_ref(), &expected, watch, &mut findings);
+        self.check_log(&stage.server.log(), &facts, &expected, watch, &mut findings);
+        findings.equal("permits", &watch.permits().available_permits(), &1);
+        if let Some(budget) = policy.budget() {
+            let charged = expected.waits.iter().filter(|wait| wait.charged.is_some());
+            let stats = budget.stats(Instant::now().into_std());
+            findings.equal("granted", &stats.granted, &(charged.count() as u64));
+            findings.equal("refunded", &stats.refunded, &0);
+        }
+        findings.equal("tasks left", &stage.end().await, &0);
+        findings.0
+    }
+
     /// The caller gets the last answer as it is.
-    pub async fn check_answer(
+    async fn check_answer(
         &self,
         response: Response<Incoming>,
         report: Option<&RetryReport>,
         findings: &mut Findings,
     ) {
-        let is_well = self.times == Times::Once && report.is_some_and(|r| r.attempts.len() > 1);
-        let content = if is_well {
-            Content::Whole
-        } else {
-            self.fault.content
-        };
-        match content {
+        let last = report.map_or(0, |report| report.attempts.len() - 1);
+        match self.fault(last).map_or(Content::Whole, |f| f.content) {
             Content::Whole => match response.into_body().collect().await {
                 Ok(body) => {
                     findings.equal("content", &&*body.to_bytes(), &Answer::BODY);
@@ -72,18 +116,18 @@ impl Cell {
 
     /// How each attempt ended: by the fault's rules, and where it is a race, by what the client
     /// says of it.
-    pub fn classes(&self, report: Option<&RetryReport>, findings: &mut Findings) -> Vec<Class> {
+    fn classes(&self, report: Option<&RetryReport>, findings: &mut Findings) -> Vec<Class> {
         let Some(report) = report else {
             return vec![Class::Success];
         };
         let mut classes = Vec::new();
         for (index, attempt) in report.attempts.iter().enumerate() {
-            let is_well = self.times == Times::Once && index > 0;
+            let fault = self.fault(index);
             let class = match &attempt.outcome {
                 AttemptOutcome::Response(status) if status.is_success() => Class::Success,
                 AttemptOutcome::Response(status) => {
-                    let asked = match self.fault.class {
-                        Class::Status(_, asked) => asked,
+                    let asked = match fault.map(|fault| fault.class) {
+                        Some(Class::Status(_, asked)) => asked,
                         _ => None,
                     };
                     Class::Status(status.as_u16(), asked)
@@ -99,10 +143,9 @@ impl Cell {
                 },
                 outcome => panic!("an attempt ended in a new way: {outcome}"),
             };
-            let is_right = if is_well {
-                class == Class::Success
-            } else {
-                class == self.fault.class || self.fault.or.contains(&class)
+            let is_right = match fault {
+                Some(fault) => class == fault.class || fault.or.contains(&class),
+                None => class == Class::Success,
             };
             findings.expect(is_right, || {
                 format!("attempt {}: {}", index + 1, attempt.outcome)
@@ -112,7 +155,7 @@ impl Cell {
         classes
     }
 
-    pub fn check_report(
+    fn check_report(
         &self,
         report: Option<&RetryReport>,
         expected: &Expected,
@@ -161,7 +204,7 @@ impl Cell {
         }
     }
 
-    pub fn check_log(
+    fn check_log(
         &self,
         log: &[Attempt],
         facts: &Facts,
@@ -172,12 +215,10 @@ impl Cell {
         findings.equal("attempts that arrived", &log.len(), &expected.attempts);
         let content = self.upload.content();
         for (index, attempt) in log.iter().enumerate() {
-            let is_well = self.times == Times::Once && index > 0;
-            let (arrives, applies) = if is_well {
-                (Arrives::Whole, true)
-            } else {
-                (self.fault.arrives, self.fault.applies)
-            };
+            let fault = self.fault(index);
+            let (arrives, applies) = fault.map_or((Arrives::Whole, true), |fault| {
+                (fault.arrives, fault.applies)
+            });
             let number = index + 1;
             findings.equal(&format!("applied {number}"), &attempt.applied, &applies);
             match arrives {

@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use tokio::{fs::File, io::AsyncReadExt, sync::Semaphore};
-use tower_http_retry::BoxError;
+use tower_http_retry::{BoxError, policy::CountKind};
 
 /// A kind of body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,11 @@ pub struct Watch {
     read: AtomicU64,
     /// 0 for none.
     over_limit_in: AtomicUsize,
-    gate: Arc<Semaphore>,
+    /// What each retry that was decided on is charged to.
+    charges: Mutex<Vec<Option<CountKind>>>,
+    /// One, for the attempt in flight.
+    permits: Arc<Semaphore>,
+    gate: Semaphore,
 }
 
 impl Watch {
@@ -103,7 +107,9 @@ impl Watch {
             opened: AtomicUsize::new(0),
             read: AtomicU64::new(0),
             over_limit_in: AtomicUsize::new(0),
-            gate: Arc::new(Semaphore::new(usize::from(!gated))),
+            charges: Mutex::default(),
+            permits: Arc::new(Semaphore::new(1)),
+            gate: Semaphore::new(usize::from(!gated)),
         })
     }
 
@@ -130,6 +136,28 @@ impl Watch {
     /// The attempt in which more was read than can be recorded.
     pub fn over_limit_in(&self) -> Option<usize> {
         Some(self.over_limit_in.load(Relaxed)).filter(|attempt| *attempt > 0)
+    }
+
+    /// A retry is decided on.
+    pub fn retry(&self, charged: Option<CountKind>) {
+        self.charges.lock().unwrap().push(charged);
+    }
+
+    /// How many of the retries that were sent are charged to a limit.
+    pub fn charged_retries(&self) -> usize {
+        let charges = self.charges.lock().unwrap();
+        let sent = self.attempts().saturating_sub(1);
+        charges.iter().take(sent).flatten().count()
+    }
+
+    /// How many retries were decided on.
+    pub fn retries(&self) -> usize {
+        self.charges.lock().unwrap().len()
+    }
+
+    /// One, for the attempt in flight.
+    pub fn permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.permits)
     }
 
     pub fn open_gate(&self) {

@@ -49,20 +49,25 @@ pub fn https(config: rustls::ClientConfig) -> Client<HttpsConnector<HttpConnecto
 /// A client of a server that fails as it is told.
 pub type FaultClient = Client<HttpsConnector<HttpConnector<Names>>, Body>;
 
-/// A client that speaks `protocol` with a server, over TLS if the server does.
-pub fn of(server: &FaultServer, protocol: Protocol, config: rustls::ClientConfig) -> FaultClient {
+/// A client that speaks `protocol` with a server, over TLS if the server does, and keeps so many
+/// connections.
+pub fn of(
+    server: &FaultServer,
+    protocol: Protocol,
+    config: rustls::ClientConfig,
+    keeps: usize,
+) -> FaultClient {
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(config)
         .https_or_http();
     let connector = match protocol {
-        Protocol::Http1 => connector.enable_http1(),
-        Protocol::Http2 => {
-            let connector = connector.enable_http2();
-            let connector = connector.wrap_connector(server.connector());
-            return builder().http2_only(true).build(connector);
-        }
+        Protocol::Http1 => connector.enable_http1().wrap_connector(server.connector()),
+        Protocol::Http2 => connector.enable_http2().wrap_connector(server.connector()),
     };
-    builder().build(connector.wrap_connector(server.connector()))
+    builder()
+        .http2_only(protocol == Protocol::Http2)
+        .pool_max_idle_per_host(keeps)
+        .build(connector)
 }
 
 /// A `GET` request.

@@ -94,7 +94,7 @@ pub(super) async fn perform(
             }
             Act::Write(bytes) => exchange.write(bytes).await?,
             Act::Stall => {
-                shared.stalls.add_permits(1);
+                shared.stall(record.number());
                 return exchange.given_up().await;
             }
             Act::Close => return Ok(End::Close),

@@ -109,6 +109,11 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// The attempt's number, counted from 0.
+    pub(super) const fn number(&self) -> usize {
+        self.number
+    }
+
     pub(super) fn head(&self, method: &Method, uri: &Uri, headers: &HeaderMap) {
         self.change(|entry| {
             let key = headers.get("idempotency-key");

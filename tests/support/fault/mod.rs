@@ -54,9 +54,10 @@ mod wire;
 pub use self::{log::Attempt, names::Names};
 
 use std::{
+    collections::VecDeque,
     fmt, io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -258,6 +259,7 @@ impl FaultServer {
             accepted: AtomicUsize::new(0),
             open: watch::Sender::new(0),
             stalls: Semaphore::new(0),
+            stalled: Mutex::default(),
         });
         let acceptor = identity.map(|identity| identity.acceptor(protocol.alpn()));
         let server = Server::start({
@@ -332,9 +334,10 @@ impl FaultServer {
         let _ = open.wait_for(|open| *open == 0).await;
     }
 
-    /// Waits until one more attempt stalls than was waited for before.
-    pub async fn stalled(&self) {
+    /// Waits until one more attempt stalls than was waited for before, and says which.
+    pub async fn stalled(&self) -> usize {
         self.shared.stalls.acquire().await.unwrap().forget();
+        self.shared.stalled.lock().unwrap().pop_front().unwrap()
     }
 
     /// Waits until one more request head has arrived than was waited for before.
@@ -351,7 +354,9 @@ struct Shared {
     refused: Refused,
     accepted: AtomicUsize,
     open: watch::Sender<usize>,
+    /// One permit for each of these.
     stalls: Semaphore,
+    stalled: Mutex<VecDeque<usize>>,
 }
 
 impl fmt::Debug for Shared {
@@ -384,6 +389,12 @@ impl Shared {
     /// Whether the next attempt needs a connection of its own.
     fn next_needs_connection(&self) -> bool {
         (self.plan)(self.log.next()).needs_connection()
+    }
+
+    /// An attempt stalls.
+    fn stall(&self, number: usize) {
+        self.stalled.lock().unwrap().push_back(number);
+        self.stalls.add_permits(1);
     }
 
     /// Plays what is about a connection.
