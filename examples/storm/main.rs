@@ -129,7 +129,7 @@ fn compare(cli: &Cli) -> io::Result<()> {
     let numbers = [
         10, 20, 50, 100, 150, 200, 400, 1_000, 4_000, 10_000, 100_000,
     ];
-    let scenarios = numbers.map(|processes| cli.outage().with(100_000, processes, 10));
+    let scenarios = numbers.map(|processes| cli.outage().with(100_000, processes, cli.thin()));
     let processes = all(&scenarios, &budgets)?;
 
     fs::create_dir_all(&cli.out)?;

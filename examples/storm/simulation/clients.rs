@@ -16,7 +16,7 @@ use super::{
     Contender, Measured, Scenario,
     clock::Clock,
     contender::Process,
-    events::Events,
+    events::{Events, Row},
     service::{Fate, Service},
 };
 
@@ -181,20 +181,21 @@ impl Run {
             bin.queued = bin.queued.max(queued);
         });
         let gives_up = now + self.timeout;
-        let (at, ending) = match fate {
-            Fate::Unavailable => (now, Ending::Unavailable),
-            Fate::Lost { at } if at <= gives_up => (at, Ending::Reset),
+        let (row, at, ending) = match fate {
+            Fate::Unavailable => return self.ended(id, Ending::Unavailable, now),
+            Fate::Lost { at } if at <= gives_up => (Row::First, at, Ending::Reset),
             Fate::Answered { at } if at <= gives_up => {
                 self.measured.at(at, |bin| bin.answered += 1);
-                (at, Ending::Answered)
+                (Row::First, at, Ending::Answered)
             }
             Fate::Answered { at } => {
                 self.measured.at(at, |bin| bin.late += 1);
-                (gives_up, Ending::TimedOut)
+                (Row::Second, gives_up, Ending::TimedOut)
             }
-            Fate::Lost { .. } => (gives_up, Ending::TimedOut),
+            Fate::Lost { .. } => (Row::Second, gives_up, Ending::TimedOut),
         };
-        self.events.add(at, Event::Ended(id, ending));
+        // The service works in the order of arrival, and all clients are equally patient.
+        self.events.add_to(row, at, Event::Ended(id, ending));
     }
 
     fn ended(&mut self, id: u32, ending: Ending, now: Duration) {

@@ -1,70 +1,103 @@
 //! What is to happen when.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+use std::{
+    cmp::Ordering,
+    collections::{BinaryHeap, VecDeque},
+    time::Duration,
+};
 
 /// Events in the order of their time; those of the same time in the order in which they were
 /// added.
+///
+/// Most events of a kind are added in the order of their time already, and a row is much cheaper
+/// than a heap.
 #[derive(Debug)]
 pub(super) struct Events<T> {
-    heap: BinaryHeap<Reverse<Event<T>>>,
+    rows: [VecDeque<Event<T>>; 2],
+    heap: BinaryHeap<Event<T>>,
     added: u64,
+}
+
+/// Events of one row never come before one that was added to it earlier.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Row {
+    First,
+    Second,
 }
 
 #[derive(Debug)]
 struct Event<T> {
-    /// Time in nanoseconds and then the number of the event, in one word to compare.
-    key: u128,
+    at: Duration,
+    number: u64,
     what: T,
 }
 
 impl<T> Events<T> {
     pub(super) fn new() -> Self {
         Self {
+            rows: [VecDeque::new(), VecDeque::new()],
             heap: BinaryHeap::new(),
             added: 0,
         }
     }
 
     pub(super) fn add(&mut self, at: Duration, what: T) {
-        let key = at.as_nanos() << 64 | u128::from(self.added);
+        let event = self.number(at, what);
+        self.heap.push(event);
+    }
+
+    /// The same where `at` is not before the time of any event that was added to `row`.
+    pub(super) fn add_to(&mut self, row: Row, at: Duration, what: T) {
+        let event = self.number(at, what);
+        let row = &mut self.rows[row as usize];
+        debug_assert!(row.back().is_none_or(|last| last.at <= at));
+        row.push_back(event);
+    }
+
+    fn number(&mut self, at: Duration, what: T) -> Event<T> {
+        let number = self.added;
         self.added += 1;
-        self.heap.push(Reverse(Event { key, what }));
+        Event { at, number, what }
     }
 
     /// The next event, unless it comes after `end`.
     pub(super) fn next_until(&mut self, end: Duration) -> Option<(Duration, T)> {
-        let Reverse(first) = self.heap.peek()?;
-        if first.at() > end {
+        let [first, second] = &self.rows;
+        let heads = [first.front(), second.front(), self.heap.peek()];
+        let (from, next) = heads
+            .into_iter()
+            .enumerate()
+            .filter_map(|(from, event)| Some((from, event?)))
+            // The greatest is the one that comes first.
+            .max_by(|(_, a), (_, b)| a.cmp(b))?;
+        if next.at > end {
             return None;
         }
-        self.heap
-            .pop()
-            .map(|Reverse(event)| (event.at(), event.what))
+        let event = match self.rows.get_mut(from) {
+            Some(row) => row.pop_front(),
+            None => self.heap.pop(),
+        };
+        event.map(|event| (event.at, event.what))
     }
 }
 
-impl<T> Event<T> {
-    fn at(&self) -> Duration {
-        Duration::from_nanos((self.key >> 64) as u64)
+/// The earliest is the greatest: what a [`BinaryHeap`] gives out first.
+impl<T> Ord for Event<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl<T> PartialOrd for Event<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl<T> PartialEq for Event<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.cmp(other).is_eq()
     }
 }
 
 impl<T> Eq for Event<T> {}
-
-impl<T> PartialOrd for Event<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Event<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
-    }
-}
