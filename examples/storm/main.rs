@@ -103,12 +103,6 @@ fn compare(cli: &Cli) -> io::Result<()> {
         Table::of_policies(&dip)
     )?;
 
-    let budgets = [
-        Contender::FullJitter,
-        Contender::Tower,
-        Contender::Budget100,
-        Contender::Budget,
-    ];
     let kinds = [
         (10, 10),
         (1_000, 100),
@@ -119,7 +113,8 @@ fn compare(cli: &Cli) -> io::Result<()> {
         (10_000_000, 10_000_000),
     ]
     .map(|(clients, processes)| cli.outage().with(clients, processes, cli.thin()));
-    let runs = all(&kinds, &budgets[2..])?;
+    let budgets = [Contender::Fixed, Contender::Budget, Contender::Fitted];
+    let runs = all(&kinds, &budgets)?;
     writeln!(
         out,
         "The same outage, by who shares a budget\n\n{}",
@@ -127,9 +122,10 @@ fn compare(cli: &Cli) -> io::Result<()> {
     )?;
 
     let numbers = [
-        10, 20, 50, 100, 150, 200, 400, 1_000, 4_000, 10_000, 100_000,
+        10, 20, 50, 100, 150, 200, 400, 1_000, 2_000, 4_000, 10_000, 100_000,
     ];
     let scenarios = numbers.map(|processes| cli.outage().with(100_000, processes, cli.thin()));
+    let budgets = [Contender::Tower, Contender::Budget100, Contender::Budget];
     let processes = all(&scenarios, &budgets)?;
 
     fs::create_dir_all(&cli.out)?;

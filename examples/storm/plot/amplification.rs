@@ -41,7 +41,13 @@ pub(crate) fn amplification(
             let factor = run.amplification();
             let color = if factor <= GOAL { GOOD } else { BAD };
             canvas.rectangle((x(0.0), y - 8.0), (x(factor), y + 8.0), color)?;
-            let at = (x(factor) + 6.0, y);
+            // Not upon the line of the goal.
+            let end = if x(factor) + 36.0 > x(GOAL) {
+                factor.max(GOAL)
+            } else {
+                factor
+            };
+            let at = (x(end) + 6.0, y);
             canvas.text(format!("{factor:.2}"), at, End::Left, INK)?;
             for (run, x) in [(run, RIGHT + 60.0), (dip, RIGHT + 170.0)] {
                 let color = if run.recovery().is_some() { INK } else { BAD };

@@ -22,7 +22,8 @@ const MOST: f64 = 5.0;
 /// Time before the fault that is shown, in seconds.
 const BEFORE: f64 = 10.0;
 
-/// What was sent, and what of it was answered in time. The fault is called `fault`.
+/// What was sent, and what of it was answered in time, as part of what the healthy service can
+/// do. The fault is called `fault`.
 pub(crate) fn loads(runs: &[(Contender, Measured)], fault: &str) -> io::Result<String> {
     let rows = runs.len().div_ceil(COLUMNS);
     let height = TOP + rows as f64 * (HEADING + PANEL + GAP) + BOTTOM;
@@ -38,7 +39,7 @@ pub(crate) fn loads(runs: &[(Contender, Measured)], fault: &str) -> io::Result<S
                 begin: run.scenario().before.as_secs_f64() - BEFORE,
                 end: run.scenario().end().as_secs_f64(),
             };
-            panel.draw(canvas, *contender, run, fault)?;
+            panel.draw(canvas, *contender, run)?;
             if column == 0 {
                 panel.write_loads(canvas)?;
             }
@@ -47,7 +48,10 @@ pub(crate) fn loads(runs: &[(Contender, Measured)], fault: &str) -> io::Result<S
             }
         }
         let at = ((LEFT + WIDTH) / 2.0, height - 12.0);
-        let what = format!("seconds since the {fault} began");
+        let what = format!(
+            "load, in percent of what the healthy service can do, over the seconds since the \
+             {fault} began"
+        );
         canvas.text(what, at, End::Middle, FAINT)
     })
 }
@@ -56,15 +60,10 @@ fn legend(canvas: &Canvas<'_>, fault: &str) -> io::Result<()> {
     let y = 18.0;
     let mut x = LEFT;
     for (color, height, text, width) in [
-        (INK, 1.5, "what the service can do", 178.0),
-        (ASKED, 1.0, "what callers ask for", 158.0),
-        (GOOD, 6.0, "answered in time", 138.0),
-        (
-            BAD,
-            6.0,
-            "sent in vain: refused, or answered too late",
-            282.0,
-        ),
+        (INK, 1.0, "what the service can do", 184.0),
+        (ASKED, 1.0, "what callers ask for", 166.0),
+        (GOOD, 6.0, "answered in time", 150.0),
+        (BAD, 6.0, "sent in vain", 122.0),
         (SHADE, 6.0, fault, 0.0),
     ] {
         canvas.rectangle((x, y - height), (x + 18.0, y + height), color)?;
@@ -92,20 +91,14 @@ impl Panel {
         )
     }
 
-    fn draw(
-        &self,
-        canvas: &Canvas<'_>,
-        contender: Contender,
-        run: &Measured,
-        fault: &str,
-    ) -> io::Result<()> {
+    fn draw(&self, canvas: &Canvas<'_>, contender: Contender, run: &Measured) -> io::Result<()> {
         let scenario = run.scenario();
         let middle = self.top - HEADING / 2.0 + 1.0;
         canvas.heading(contender.name(), (self.left, middle))?;
-        let color = if run.recovery().is_some() { GOOD } else { BAD };
-        let verdict = match run.recovery() {
-            Some(_) => format!("back: {}", recovery(run)),
-            None => recovery(run),
+        let (verdict, color) = match run.recovery() {
+            Some(Duration::ZERO) => (format!("back {}", recovery(run)), GOOD),
+            Some(_) => (format!("back after {}", recovery(run)), GOOD),
+            None => (recovery(run), BAD),
         };
         canvas.text(verdict, (self.left + self.width, middle), End::Right, color)?;
 
@@ -121,7 +114,7 @@ impl Panel {
         self.area(canvas, run, |bin| bin.answered, GOOD)?;
         let asked = scenario.demand / scenario.capacity;
         let asked = [self.place(self.begin, asked), self.place(self.end, asked)];
-        canvas.line(&asked, ASKED, 1)?;
+        canvas.line(&asked, ASKED, 2)?;
         let (_, last) = scenario.health()[5];
         let capacity: Vec<_> = scenario
             .health()
@@ -132,7 +125,6 @@ impl Panel {
         canvas.line(&capacity, INK, 2)?;
         let floor = [self.place(self.begin, 0.0), self.place(self.end, 0.0)];
         canvas.line(&floor, FAINT, 1)?;
-        let _ = fault;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{
     GOAL,
-    canvas::{ASKED, BAD, End, FAINT, GOOD, GRID, INK, OTHER, Place, picture},
+    canvas::{ASKED, End, FAINT, GOOD, GRID, INK, OTHER, Place, picture},
 };
 use crate::simulation::{Contender, Measured};
 
@@ -14,7 +14,7 @@ const LEFT: f64 = 48.0;
 const RIGHT: f64 = WIDTH - 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
-const MOST: f64 = 4.2;
+const MOST: f64 = 4.4;
 
 /// From busy processes to idle ones, in powers of ten of the requests per second of each.
 const BUSY: f64 = 3.0;
@@ -42,6 +42,9 @@ pub(crate) fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<Strin
             canvas.line(&[(x, TOP), (x, y + 4.0)], GRID, 1)?;
             canvas.text(rate, (x, y + 14.0), End::Middle, FAINT)?;
         }
+        let (x, y) = place(busy, 4.0);
+        let text = "no limit: the first attempt and three retries";
+        canvas.text(text, (x + 6.0, y - 9.0), End::Left, FAINT)?;
         let (from, to) = (place(busy, GOAL), place(idle, GOAL));
         canvas.dashes(from, to, INK)?;
         canvas.text(
@@ -52,7 +55,7 @@ pub(crate) fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<Strin
         )?;
 
         let contenders = runs.first().map_or(0, Vec::len);
-        let colors = [BAD, ASKED, OTHER, GOOD];
+        let colors = [ASKED, OTHER, GOOD];
         for (line, color) in (0..contenders).zip(colors) {
             let points: Vec<_> = runs
                 .iter()
@@ -68,7 +71,7 @@ pub(crate) fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<Strin
                 canvas.mark(place, recovers, color)?;
             }
         }
-        // Where no line is: idle processes are not limited by anything.
+        // Where no line is: idle processes are limited by nothing but the number of retries.
         let (x, mut y) = place(3.0, 3.1);
         for (line, color) in (0..contenders).zip(colors) {
             let name = runs[0][line].0.name();

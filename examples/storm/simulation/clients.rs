@@ -59,7 +59,7 @@ impl Demand {
         Self {
             rng: fastrand::Rng::with_seed(scenario.seed),
             rate: scenario.demand * scenario.share(),
-            clients: (scenario.clients as f64 * scenario.share()) as u64,
+            clients: (scenario.clients as f64 * scenario.share()).round() as u64,
             processes: scenario.simulated(),
             at: 0.0,
         }
@@ -120,7 +120,7 @@ impl Run {
         let processes = clock
             .with(|| {
                 (0..scenario.simulated())
-                    .map(|_| contender.process(seeds.u64(..)))
+                    .map(|_| contender.process(scenario.rate_per_process(), seeds.u64(..)))
                     .collect::<Result<_, _>>()
             })
             .map_err(io::Error::other)?;

@@ -26,6 +26,9 @@ pub(crate) enum Contender {
     Budget,
     /// The default policy with a budget that can save up 100 tokens.
     Budget100,
+    /// The default policy with a budget that is made for the size of the process: a minimum rate
+    /// of a fifth of what it sends, and a capacity of one second of that, but one retry at least.
+    Fitted,
     /// The default policy and an [`AdaptiveThrottle`] with its defaults.
     Throttle,
     /// The default policy and a throttle that looks back 10 seconds, not 2 minutes, and refuses 9
@@ -64,17 +67,19 @@ impl Contender {
             Self::Tower => "tower's TpsBudget".into(),
             Self::Budget => "budget (the default)".into(),
             Self::Budget100 => "budget, capacity 100".into(),
+            Self::Fitted => "budget, min 20 % of rate".into(),
             Self::Throttle => "budget + throttle, 2 min".into(),
             Self::QuickThrottle => "budget + throttle, 10 s".into(),
         }
     }
 
-    /// What one process has. To be called where tokio's clock is the one of the simulation.
+    /// What one process has that makes `rate` requests per second. To be called where tokio's
+    /// clock is the one of the simulation.
     ///
     /// # Errors
     ///
     /// None for these settings.
-    pub(super) fn process(self, seed: u64) -> Result<Process, InvalidPolicy> {
+    pub(super) fn process(self, rate: f64, seed: u64) -> Result<Process, InvalidPolicy> {
         // One authority needs one slot. The table's size makes no other difference, except that
         // 100 000 of the usual size would not fit into memory.
         let budget = || RetryBudget::builder().slots(1);
@@ -105,6 +110,13 @@ impl Contender {
             }
             Self::Budget => (default()?, None),
             Self::Budget100 => (base().budget(budget().capacity(100).build()?), None),
+            Self::Fitted => {
+                let fifth = rate / 5.0;
+                // Less than a thousandth is nothing.
+                let least = if fifth < 0.001 { 0.0 } else { fifth };
+                let budget = budget().min_per_second(least).capacity(fifth.max(1.0));
+                (base().budget(budget.build()?), None)
+            }
             Self::Throttle => (default()?, Some(throttle().build()?)),
             Self::QuickThrottle => {
                 let window = Duration::from_secs(10);

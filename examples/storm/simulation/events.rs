@@ -101,3 +101,27 @@ impl<T> PartialEq for Event<T> {
 }
 
 impl<T> Eq for Event<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_the_order_of_time_and_then_of_addition() {
+        let mut events = Events::new();
+        let at = Duration::from_millis;
+        events.add(at(5), 'e');
+        events.add_to(Row::First, at(2), 'b');
+        events.add(at(2), 'c');
+        events.add_to(Row::First, at(9), 'f');
+        events.add_to(Row::Second, at(2), 'd');
+        events.add(at(1), 'a');
+        let mut until = |end| {
+            let next = std::iter::from_fn(|| events.next_until(at(end)));
+            next.map(|(_, what)| what).collect::<String>()
+        };
+        assert_eq!(until(5), "abcde");
+        assert_eq!(until(8), "");
+        assert_eq!(until(9), "f");
+    }
+}

@@ -133,3 +133,105 @@ fn stretches(health: &[(f64, f64)], capacity: f64) -> Vec<Stretch> {
     }
     stretches
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 10 requests per second, room for 20, an outage from second 100 to 110, and then 10
+    /// seconds from half to full capacity.
+    fn service() -> Service {
+        let scenario = Scenario {
+            capacity: 10.0,
+            queue: Duration::from_secs(2),
+            before: Duration::from_secs(100),
+            warming: Duration::from_secs(10),
+            ..Scenario::outage(Duration::from_secs(10), 0.8, 0)
+        };
+        Service::new(&scenario)
+    }
+
+    fn at(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// When a request that arrives at `now` is answered.
+    fn answered(service: &mut Service, now: f64) -> f64 {
+        match service.request(at(now)) {
+            Fate::Answered { at } => at.as_secs_f64(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-6
+    }
+
+    #[test]
+    fn requests_are_answered_one_after_the_other() {
+        let mut service = service();
+        assert!(near(answered(&mut service, 5.0), 5.1));
+        assert!(near(answered(&mut service, 5.05), 5.2));
+        assert!(near(answered(&mut service, 5.05), 5.3));
+        assert!(near(service.queued(at(5.1)), 2.0));
+        assert!(near(service.queued(at(6.0)), 0.0));
+        assert!(near(answered(&mut service, 6.0), 6.1));
+    }
+
+    #[test]
+    fn what_finds_the_queue_full_is_refused() {
+        let mut service = service();
+        let accepted = (0..100)
+            .take_while(|_| service.request(at(1.0)) != Fate::Unavailable)
+            .count();
+        assert_eq!(accepted, 20);
+        // One has been answered.
+        assert!(near(answered(&mut service, 1.11), 3.1));
+        assert_eq!(service.request(at(1.11)), Fate::Unavailable);
+    }
+
+    #[test]
+    fn an_outage_takes_the_queue_with_it() {
+        let mut service = service();
+        assert!(near(answered(&mut service, 99.85), 99.95));
+        for _ in 0..5 {
+            let fate = service.request(at(99.85));
+            assert_eq!(fate, Fate::Lost { at: at(100.0) });
+        }
+        for now in [100.0, 105.0, 109.9] {
+            assert_eq!(service.request(at(now)), Fate::Unavailable);
+        }
+        // With half of the capacity, and then a little more.
+        let first = answered(&mut service, 110.0);
+        assert!((110.19..110.2).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn work_and_time_are_inverse() {
+        let service = service();
+        // 10 seconds at 75 % in the mean.
+        assert!(near(service.done_by(110.0), 1000.0));
+        assert!(near(service.done_by(120.0), 1075.0));
+        assert!(near(service.done_by(121.0), 1085.0));
+        for time in [0.0, 1.5, 99.9, 110.1, 113.0, 119.9, 120.1, 500.0] {
+            let there_and_back = service.time_of(service.done_by(time));
+            assert!(near(there_and_back, time), "{time} {there_and_back}");
+        }
+    }
+
+    #[test]
+    fn what_waits_in_a_dip_is_answered_later() {
+        let scenario = Scenario {
+            capacity: 10.0,
+            before: Duration::from_secs(100),
+            ..Scenario::dip(0.8, 0)
+        };
+        let mut service = Service::new(&scenario);
+        assert!(near(answered(&mut service, 100.0), 100.25));
+        for _ in 0..11 {
+            answered(&mut service, 100.0);
+        }
+        // 12 of them in the 3 seconds, and then 10 a second.
+        assert!(near(answered(&mut service, 100.0), 103.1));
+    }
+}
