@@ -446,8 +446,8 @@ impl RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// 20 % extra load: a ratio of 0.2 and at least 10 retries a second, a capacity of 100
-    /// tokens (10 seconds of the minimum rate), a retry costs 1, one bucket per authority.
+    /// 20 % extra load: a ratio of 0.2 and at least 10 retries a second, a capacity of 10 tokens
+    /// (one second of the minimum rate), a retry costs 1, one bucket per authority.
     fn default() -> Self {
         Self::builder().build_unchecked()
     }

@@ -1,0 +1,196 @@
+//! What a retry policy does to a service that goes down, and to its recovery.
+//!
+//! `cargo run --release --example storm` lets the same clients with different retry policies go
+//! through the same fault of the same service, prints what came of it as tables, and draws it
+//! (SVG, into `target/storm`). The policies, their budgets and throttles are the library's own
+//! objects; only time is virtual and the network is not there. The same arguments always give the
+//! same output; `-- --help` lists them.
+//!
+//! # What is assumed
+//!
+//! - The service answers one request after the other, in the order of their arrival, each with
+//!   the same work: 12 500 a second when it is well. Its queue has room for 10 seconds of work.
+//! - It does not notice that a client has given up, and works for it in vain. This is what keeps
+//!   it down: once the queue is longer than the clients' patience, all its work is in vain, all
+//!   requests fail, and if failures bring more than it can do, the queue never gets shorter.
+//! - Callers ask at random times and independently of each other, 10 000 times a second together
+//!   (`--load` is that as percent), and go on to do so whatever happens: they are many, and the
+//!   ones who have failed are not missed. Clients that wait for an answer before they ask again
+//!   would be kinder.
+//! - An attempt is given up after one second. There is no deadline for all attempts together, no
+//!   circuit breaker and no `Retry-After`; nothing takes time except queue, work and waits.
+//! - The outage: everything is lost and refused (503) for 30 seconds. Then the service comes back
+//!   with half of its capacity, which grows to all of it over 8 seconds. This is about the
+//!   slowest return that it survives without any retry.
+//! - The dip: for 3 seconds the service has 40 % of its capacity, and then all of it.
+//! - The callers' requests go through 100 processes: 100 requests a second each, the size of a
+//!   busy instance of a service. A process has one policy and one budget. The last table and plot
+//!   are about other numbers, because much depends on it.
+//!
+//! Nothing in this is different from one policy to the next, down to the time of each request.
+//!
+//! Where there are more than 100 000 processes, that many stand for all, in front of a service
+//! that is smaller in proportion; with `--quick` one in ten does.
+
+mod cli;
+mod plot;
+mod simulation;
+mod table;
+
+use std::{
+    fs,
+    io::{self, Write},
+    num::NonZero,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    cli::Cli,
+    simulation::{Contender, Measured, Scenario, run},
+    table::Table,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match compare(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever closed the pipe has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(cli: &Cli) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let contenders = cli.contenders();
+
+    let outage = all(&[cli.outage()], &contenders)?.remove(0);
+    let scenario = cli.outage();
+    writeln!(
+        out,
+        "{} callers through {} processes, {} requests/s; the service can do {}\n",
+        scenario.clients, scenario.processes, scenario.demand, scenario.capacity,
+    )?;
+    writeln!(
+        out,
+        "An outage of {:?}, then {:?} from half to full capacity\n\n{}",
+        scenario.fault,
+        scenario.warming,
+        Table::of_policies(&outage)
+    )?;
+
+    let dip = all(&[cli.dip()], &contenders)?.remove(0);
+    let scenario = cli.dip();
+    writeln!(
+        out,
+        "A dip to {} % of the capacity for {:?}\n\n{}",
+        100.0 * scenario.left,
+        scenario.fault,
+        Table::of_policies(&dip)
+    )?;
+
+    let kinds = [
+        (10, 10),
+        (1_000, 100),
+        (1_000, 1_000),
+        (100_000, 100),
+        (100_000, 100_000),
+        (10_000_000, 100),
+        (10_000_000, 10_000_000),
+    ]
+    .map(|(clients, processes)| cli.outage().with(clients, processes, cli.thin()));
+    let budgets = [Contender::Fixed, Contender::Budget, Contender::Fitted];
+    let runs = all(&kinds, &budgets)?;
+    writeln!(
+        out,
+        "The same outage, by who shares a budget\n\n{}",
+        Table::of_clients(&runs)
+    )?;
+
+    let numbers = [
+        10, 20, 50, 100, 150, 200, 400, 1_000, 2_000, 4_000, 10_000, 100_000,
+    ];
+    let scenarios = numbers.map(|processes| cli.outage().with(100_000, processes, cli.thin()));
+    let budgets = [Contender::Tower, Contender::Budget100, Contender::Budget];
+    let processes = all(&scenarios, &budgets)?;
+
+    fs::create_dir_all(&cli.out)?;
+    for (name, svg) in [
+        ("outage.svg", plot::loads(&panels(&outage), "outage")?),
+        ("dip.svg", plot::loads(&panels(&dip), "dip")?),
+        ("amplification.svg", plot::amplification(&outage, &dip)?),
+        ("processes.svg", plot::processes(&processes)?),
+    ] {
+        let path = cli.out.join(name);
+        fs::write(&path, svg)?;
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(())
+}
+
+/// Those that have a panel: the others look the same as their neighbours.
+fn panels(runs: &[(Contender, Measured)]) -> Vec<(Contender, Measured)> {
+    let same = [Contender::Budget100, Contender::Throttle];
+    let panels = runs
+        .iter()
+        .filter(|(contender, _)| !same.contains(contender));
+    panels.cloned().collect()
+}
+
+/// Runs each scenario with each contender, on all processors.
+fn all(
+    scenarios: &[Scenario],
+    contenders: &[Contender],
+) -> io::Result<Vec<Vec<(Contender, Measured)>>> {
+    let jobs: Vec<_> = scenarios
+        .iter()
+        .flat_map(|scenario| {
+            contenders
+                .iter()
+                .map(move |contender| (scenario, *contender))
+        })
+        .enumerate()
+        .collect();
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(&(i, (scenario, contender))) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let result = run(scenario, contender);
+            done.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((i, contender, result));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(i, ..)| *i);
+    let mut done = done.into_iter();
+    scenarios
+        .iter()
+        .map(|_| {
+            done.by_ref()
+                .take(contenders.len())
+                .map(|(_, contender, result)| Ok((contender, result?)))
+                .collect()
+        })
+        .collect()
+}

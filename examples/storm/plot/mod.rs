@@ -1,0 +1,11 @@
+//! The results as pictures, in one set of colours.
+
+mod amplification;
+mod canvas;
+mod loads;
+mod processes;
+
+pub(crate) use self::{amplification::amplification, loads::loads, processes::processes};
+
+/// The amplification that a policy should stay below.
+const GOAL: f64 = 1.2;

@@ -1,0 +1,16 @@
+//! Clients with the library's own policies in front of a service that goes down, in virtual time.
+
+mod clients;
+mod clock;
+mod contender;
+mod events;
+mod measured;
+mod scenario;
+mod service;
+
+pub(crate) use self::{
+    clients::run,
+    contender::Contender,
+    measured::{Bin, Measured},
+    scenario::Scenario,
+};

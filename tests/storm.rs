@@ -1,0 +1,190 @@
+//! The figures of the `storm` example, from smaller runs: one process in fifty, in front of a
+//! fiftieth of the service.
+
+#[path = "../examples/storm/plot/mod.rs"]
+mod plot;
+#[path = "../examples/storm/simulation/mod.rs"]
+mod simulation;
+#[path = "../examples/storm/table.rs"]
+mod table;
+
+use std::{collections::HashSet, time::Duration};
+
+use crate::{
+    simulation::{Contender, Measured, Scenario, run},
+    table::Table,
+};
+
+const LOAD: f64 = 0.8;
+const SEED: u64 = 1;
+
+/// As in the example: 100 processes, each with 100 requests a second.
+fn outage() -> Scenario {
+    Scenario::outage(Duration::from_secs(30), LOAD, SEED).with(100_000, 100, 50)
+}
+
+fn dip() -> Scenario {
+    Scenario::dip(LOAD, SEED).with(100_000, 100, 50)
+}
+
+fn measure(scenario: &Scenario, contender: Contender) -> Measured {
+    run(scenario, contender).unwrap()
+}
+
+/// Policies that only count the retries of one request.
+const UNLIMITED: [Contender; 5] = [
+    Contender::Fixed,
+    Contender::Exponential,
+    Contender::FullJitter,
+    Contender::Urllib3 { tenths: 1 },
+    Contender::Urllib3 { tenths: 10 },
+];
+
+#[test]
+fn the_default_policy_adds_at_most_a_fifth_and_lets_the_service_recover() {
+    let run = measure(&outage(), Contender::Budget);
+    let amplification = run.amplification();
+    // 10 saved up and 10 a second, of 100 a second for 30 seconds.
+    assert!((1.08..=1.12).contains(&amplification), "{amplification}");
+    assert!(amplification <= 1.2);
+    assert!(run.peak_load() < 1.05, "{}", run.peak_load());
+    assert!(run.recovery().unwrap() <= Duration::from_secs(2));
+    assert!(run.served_after() > 0.999, "{}", run.served_after());
+    assert!(run.wasted() < 0.01, "{}", run.wasted());
+}
+
+#[test]
+fn the_outage_can_be_survived_without_retries() {
+    let run = measure(&outage(), Contender::None);
+    assert_eq!(run.amplification(), 1.0);
+    assert_eq!(run.recovery(), Some(Duration::ZERO));
+    assert!(run.served_during() < 0.01, "{}", run.served_during());
+}
+
+#[test]
+fn retries_without_a_budget_keep_the_service_down() {
+    for contender in UNLIMITED {
+        let run = measure(&outage(), contender);
+        let name = contender.name();
+        assert!(run.amplification() > 3.5, "{name}: {}", run.amplification());
+        assert_eq!(run.recovery(), None, "{name}");
+        // It works all the time, and for nobody.
+        assert!(run.wasted() > 0.9, "{name}: {}", run.wasted());
+        assert!(run.served_after() < 0.1, "{name}: {}", run.served_after());
+        let room = run.scenario().capacity * run.scenario().queue.as_secs_f64();
+        assert!(run.peak_queue() > 0.99 * room, "{name}");
+        assert!(run.peak_queue() <= room, "{name}");
+    }
+}
+
+#[test]
+fn a_short_dip_is_enough_to_bring_the_service_down_for_good() {
+    for contender in UNLIMITED {
+        let run = measure(&dip(), contender);
+        assert_eq!(run.recovery(), None, "{}", contender.name());
+    }
+    let none = measure(&dip(), Contender::None).recovery().unwrap();
+    let default = measure(&dip(), Contender::Budget).recovery().unwrap();
+    let seconds = Duration::from_secs;
+    assert!(none <= seconds(2), "{none:?}");
+    assert!(default <= none + seconds(3), "{default:?}");
+    // What can be saved up is what a fault begins with.
+    let more = measure(&dip(), Contender::Budget100).recovery().unwrap();
+    assert!(more >= default + seconds(3), "{more:?}");
+    let tower = measure(&dip(), Contender::Tower).recovery().unwrap();
+    assert!(tower >= default + seconds(3), "{tower:?}");
+}
+
+#[test]
+fn the_example_knows_how_towers_budget_does() {
+    let run = measure(&outage(), Contender::Tower);
+    // 100 retries in any 10 seconds, and a fifth of the successes before the outage.
+    assert!((1.17..1.23).contains(&run.amplification()));
+    assert!(run.peak_load() > 2.0, "{}", run.peak_load());
+    assert!(run.recovery().is_some());
+}
+
+#[test]
+fn a_throttle_spares_the_service_and_comes_back_later() {
+    // It looks back 2 minutes, in which the requests before the outage count as well.
+    let slow = measure(&outage(), Contender::Throttle);
+    assert!((1.08..=1.12).contains(&slow.amplification()));
+    let quick = measure(&outage(), Contender::QuickThrottle);
+    assert!(quick.amplification() < 0.5, "{}", quick.amplification());
+    let recovery = quick.recovery().unwrap();
+    let seconds = Duration::from_secs;
+    assert!(
+        (seconds(5)..seconds(30)).contains(&recovery),
+        "{recovery:?}"
+    );
+}
+
+#[test]
+fn a_budget_for_each_slow_process_limits_nothing() {
+    // One request in ten seconds each: a minimum rate of ten a second is no limit.
+    let slow = outage().with(10_000, 10_000, 10);
+    assert_eq!(slow.rate_per_process(), 1.0);
+    let default = measure(&slow, Contender::Budget);
+    assert!(default.amplification() > 3.9);
+    assert_eq!(default.recovery(), None);
+    // One that fits keeps them from the worst.
+    let fitted = measure(&slow, Contender::Fitted);
+    assert!(fitted.amplification() < 1.3, "{}", fitted.amplification());
+    assert_eq!(fitted.recovery(), Some(Duration::ZERO));
+}
+
+#[test]
+fn few_clients_that_send_much_are_limited_as_well() {
+    let few = outage().with(10, 10, 10);
+    assert_eq!(few.simulated(), 1);
+    let run = measure(&few, Contender::Budget);
+    assert!(run.amplification() < 1.02, "{}", run.amplification());
+    assert!(run.recovery().unwrap() <= Duration::from_secs(2));
+}
+
+#[test]
+fn ten_million_clients_are_sampled() {
+    let many = outage().with(10_000_000, 10_000_000, 1000);
+    assert_eq!(many.simulated(), 10_000);
+    assert_eq!(many.share(), 0.001);
+    let run = measure(&many, Contender::Budget);
+    assert!(run.amplification() > 3.5, "{}", run.amplification());
+}
+
+#[test]
+fn policies_are_told_apart_by_their_names() {
+    let names: HashSet<_> = Contender::ALL.map(Contender::name).into();
+    assert_eq!(names.len(), Contender::ALL.len());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_output() {
+    let contenders = [
+        Contender::FullJitter,
+        Contender::QuickThrottle,
+        Contender::Tower,
+    ];
+    let output = |seed| {
+        let outage = Scenario { seed, ..outage() };
+        let runs: Vec<_> = contenders
+            .into_iter()
+            .map(|contender| (contender, measure(&outage, contender)))
+            .collect();
+        let table = Table::of_policies(&runs).to_string();
+        let loads = plot::loads(&runs, "outage").unwrap();
+        let bars = plot::amplification(&runs, &runs).unwrap();
+        let by_clients = [runs];
+        let lines = plot::processes(&by_clients).unwrap();
+        let by_clients = Table::of_clients(&by_clients).to_string();
+        (table, by_clients, [loads, bars, lines])
+    };
+    let (table, by_clients, plots) = output(SEED);
+    assert!((table.clone(), by_clients.clone(), plots.clone()) == output(SEED));
+    assert!(plots[0] != output(SEED + 1).2[0]);
+    for contender in contenders {
+        let name = contender.name().replace('\'', "&apos;");
+        assert!(table.contains(&contender.name()));
+        assert!(by_clients.contains(&contender.name()));
+        assert!(plots.iter().all(|svg| svg.contains(&name)), "{name}");
+    }
+}
