@@ -79,6 +79,7 @@
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
+//! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](policy::explain); policies as documents and from the environment: `policy::RetryConfig` |
 //!
 //! # Logs

@@ -36,12 +36,16 @@ pub mod lint;
 mod mounts;
 mod overrides;
 mod policy_fn;
+#[cfg(feature = "reload")]
+mod reload;
 mod retry_policy;
 mod rng;
 mod session;
 
 #[cfg(feature = "serde")]
-pub use self::config::{InvalidConfig, RetryConfig};
+pub use self::config::{InvalidConfig, RetryConfig, import};
+#[cfg(feature = "reload")]
+pub use self::reload::Reloadable;
 pub(crate) use self::{
     ask::ask,
     overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},

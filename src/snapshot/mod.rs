@@ -355,16 +355,19 @@ fn unpack_headers(packed: &Bytes, layout: Layout) -> Option<HeaderMap> {
         let head = Head::from_bytes(*packed.get(at..)?.first_chunk()?);
         let name = at + Head::BYTES..at + Head::BYTES + usize::from(head.name);
         at = name.end + head.value as usize;
-        let text = packed.slice(name.end..at);
-        let mut value = HeaderValue::from_maybe_shared(text).ok()?;
-        value.set_sensitive(head.sensitive);
-        match names::name(head.number) {
-            Some(name) => headers.try_append(name, value).ok()?,
-            None => {
-                let name = HeaderName::from_bytes(&packed[name]).ok()?;
-                headers.try_append(name, value).ok()?
-            }
+        let Ok(mut value) = HeaderValue::from_maybe_shared(packed.slice(name.end..at)) else {
+            return None;
         };
+        if head.sensitive {
+            value.set_sensitive(true);
+        }
+        let added = match names::name(head.number) {
+            Some(name) => headers.try_append(name, value),
+            None => headers.try_append(HeaderName::from_bytes(&packed[name]).ok()?, value),
+        };
+        if added.is_err() {
+            return None;
+        }
     }
     Some(headers)
 }

@@ -126,7 +126,7 @@ impl Cell {
             .attempt_timeout(ATTEMPT_TIMEOUT)
             .on_event(move |event| {
                 if let RetryEvent::Retry { attempt, .. } = event {
-                    let wait = attempt.wait.expect("a retry has a wait");
+                    let wait = attempt.wait.as_ref().expect("a retry has a wait");
                     // Nobody is there to be told in the end.
                     let _ = retrying.send(wait.planned);
                 }

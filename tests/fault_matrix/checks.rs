@@ -143,7 +143,11 @@ impl Cell {
         };
         findings.equal("stop", &stop, &expected.stop);
         findings.equal("effects", &report.effects(), &expected.effects);
-        let waits: Vec<_> = report.attempts.iter().filter_map(|a| a.wait).collect();
+        let waits: Vec<_> = report
+            .attempts
+            .iter()
+            .filter_map(|a| a.wait.clone())
+            .collect();
         findings.equal("waits", &waits.len(), &expected.waits.len());
         for (wait, expected) in waits.iter().zip(&expected.waits) {
             let is_right = wait.charged == expected.charged

@@ -97,14 +97,36 @@ pub(crate) fn policy(
             unknown => panic!("unknown setting {unknown}"),
         };
     }
-    if settings["total"] == false || settings["redirect"] == false {
-        // What `Retry.__init__` itself makes of these.
-        builder = builder.redirect(0);
+    #[cfg(feature = "serde")]
+    if methods.is_none() {
+        is_imported_alike(settings, &builder.clone().build()?);
     }
     if let Some(methods) = methods {
         builder = builder.allowed_methods(methods);
     }
     builder.build()
+}
+
+/// The importer must make the same policy of the same arguments.
+#[cfg(feature = "serde")]
+fn is_imported_alike(settings: &Value, policy: &RetryPolicy) {
+    use tower_http_retry::policy::{Jitter, import};
+
+    let mut arguments = settings.clone();
+    let entries = arguments.as_object_mut().expect("settings");
+    // A stand-in of these files.
+    entries.retain(|_, value| value != "default");
+    let imported = import::urllib3(&arguments).expect("arguments");
+    let mut builder = imported.policy.to_builder().seed(0);
+    if settings["allowed_methods"] == Value::Array(Vec::new()) {
+        assert!(imported.policy.allowed_methods().is_any());
+        builder = builder.allowed_methods(Methods::none());
+    }
+    if policy.backoff().get_jitter() == Jitter::Additive(Duration::ZERO) {
+        builder = builder.backoff_jitter(0);
+    }
+    let policy = policy.to_builder().seed(0).build().expect("valid");
+    assert_eq!(builder.build().expect("valid"), policy, "{settings}");
 }
 
 pub(crate) fn limit(value: &Value) -> Limit {

@@ -178,18 +178,24 @@ impl From<Option<&RetryBudget>> for BudgetKeys {
             return Self::Off;
         };
         match budget.written() {
-            Some(written) => Self::Table(BudgetTable {
-                kind: Some(written.kind),
-                ratio: Some(written.ratio),
-                min_per_second: Some(written.min_per_second),
-                capacity: written.capacity,
-                costs: written.costs.map(Some),
-                throttle_cost: written.throttle_cost,
-                shared: Some(written.shared),
-                slots: written.slots,
-            }),
+            Some(written) => written.into(),
             None => Self::Handle(budget.clone()),
         }
+    }
+}
+
+impl From<Written> for BudgetKeys {
+    fn from(written: Written) -> Self {
+        Self::Table(BudgetTable {
+            kind: Some(written.kind),
+            ratio: Some(written.ratio),
+            min_per_second: Some(written.min_per_second),
+            capacity: written.capacity,
+            costs: written.costs.map(Some),
+            throttle_cost: written.throttle_cost,
+            shared: Some(written.shared),
+            slots: written.slots,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ mod budget;
 mod document;
 mod env;
 mod error;
+pub mod import;
 mod keys;
 mod layer;
 mod names;

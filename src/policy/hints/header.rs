@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::HeaderName;
+use http::{HeaderName, header::RETRY_AFTER};
 
 /// A header in which a server says when to come back, or not to.
 ///
@@ -42,14 +42,24 @@ impl HintHeader {
 
     /// The header's name, in lower case.
     pub fn as_str(&self) -> &str {
+        self.name().as_str()
+    }
+
+    /// For look-ups: a name that is a text is parsed by each of them.
+    pub(super) fn name(&self) -> &HeaderName {
+        static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+        static X_MS_RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
+        static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+        static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+        static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
         match self {
-            Self::RetryAfter => "retry-after",
-            Self::RetryAfterMs => "retry-after-ms",
-            Self::XMsRetryAfterMs => "x-ms-retry-after-ms",
-            Self::GrpcRetryPushbackMs => "grpc-retry-pushback-ms",
-            Self::RateLimit => "ratelimit",
-            Self::RateLimitPolicy => "ratelimit-policy",
-            Self::Named(name) => name.as_str(),
+            Self::RetryAfter => &RETRY_AFTER,
+            Self::RetryAfterMs => &RETRY_AFTER_MS,
+            Self::XMsRetryAfterMs => &X_MS_RETRY_AFTER_MS,
+            Self::GrpcRetryPushbackMs => &PUSHBACK,
+            Self::RateLimit => &RATE_LIMIT,
+            Self::RateLimitPolicy => &RATE_LIMIT_POLICY,
+            Self::Named(name) => name,
         }
     }
 }

@@ -107,7 +107,7 @@ fn first_readable<const N: usize>(
 
 /// Looks for one spelling, when the clock to compare a date with shows `now`.
 pub(super) fn find(header: &HintHeader, headers: &HeaderMap, now: SystemTime) -> Found {
-    let value = match one(headers.get_all(header.as_str())) {
+    let value = match one(headers.get_all(header.name())) {
         Ok(value) => value,
         Err(found) => return found,
     };

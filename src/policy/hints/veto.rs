@@ -2,12 +2,14 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::{Found, text};
+use super::{Found, HintHeader, text};
 
 /// gRFC A6, "Pushback": a signed number of milliseconds of 32 bits. One that is negative or
 /// cannot be read says never, and so do several, as grpc-go takes them.
 pub(super) fn pushback(headers: &HeaderMap) -> Found {
-    let mut values = headers.get_all("grpc-retry-pushback-ms").iter();
+    let mut values = headers
+        .get_all(HintHeader::GrpcRetryPushbackMs.name())
+        .iter();
     let Some(value) = values.next() else {
         return Found::Nothing;
     };
