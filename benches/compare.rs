@@ -58,14 +58,30 @@ fn take_turns(group: &Group) -> Vec<f64> {
         fastrand::shuffle(&mut order);
         for &index in &order {
             let run = &mut runs[index];
-            let start = Instant::now();
-            for _ in 0..jobs[index] {
-                run();
-            }
-            times[index].push(start.elapsed().as_secs_f64() * 1e9 / f64::from(jobs[index]));
+            let mut elapsed = Duration::ZERO;
+            deeper(fastrand::u32(0..64), &mut || {
+                let start = Instant::now();
+                for _ in 0..jobs[index] {
+                    run();
+                }
+                elapsed = start.elapsed();
+            });
+            times[index].push(elapsed.as_secs_f64() * 1e9 / f64::from(jobs[index]));
         }
     }
     times.iter_mut().map(|times| median(times)).collect()
+}
+
+/// Runs `job` this much further down the stack. Where the stack happens to be can make a third of
+/// the time of a short job, and must not be the same for all turns of a candidate.
+fn deeper(levels: u32, job: &mut dyn FnMut()) {
+    let room = black_box([0_u8; 48]);
+    if levels == 0 {
+        job();
+    } else {
+        deeper(levels - 1, job);
+    }
+    black_box(room);
 }
 
 /// About how many jobs fit into `time`.

@@ -28,12 +28,19 @@ pub(crate) enum Admission {
 }
 
 impl Guards {
+    #[inline]
     pub(crate) fn of(settings: &Settings, uri: &Uri) -> Option<Box<Self>> {
         let (throttle, hints) = (&settings.throttle, &settings.hints);
         if throttle.is_none() && hints.is_none() && settings.in_flight.is_none() {
             return None;
         }
-        Some(Box::new(Self {
+        Some(Self::new(settings, uri))
+    }
+
+    #[inline(never)]
+    fn new(settings: &Settings, uri: &Uri) -> Box<Self> {
+        let (throttle, hints) = (&settings.throttle, &settings.hints);
+        Box::new(Self {
             throttle: throttle.clone().map(|throttle| {
                 let slot = throttle.slot(uri);
                 (throttle, slot)
@@ -44,7 +51,7 @@ impl Guards {
             }),
             in_flight: settings.in_flight.clone(),
             has_place: false,
-        }))
+        })
     }
 
     /// Asks for the first attempt.
@@ -90,10 +97,11 @@ impl Guards {
 
     /// The server answered. What it turned down for overload, or never got, it did not accept.
     pub(crate) fn answered(&self, status: StatusCode, now: Instant) {
-        if let Some((throttle, slot)) = &self.throttle
-            && !matches!(status.as_u16(), 429 | 502..=504)
-        {
-            throttle.on_accept(*slot, now);
+        match &self.throttle {
+            Some((throttle, slot)) if !matches!(status.as_u16(), 429 | 502..=504) => {
+                throttle.on_accept(*slot, now);
+            }
+            _ => {}
         }
     }
 

@@ -1,7 +1,10 @@
 //! [`RetryLayer`]: what a user writes in a `ServiceBuilder`.
 
+mod explain;
+mod lint;
+
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +18,7 @@ use crate::{
     budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::Classify,
     observe::RetryEvent,
+    policy::Policy,
     service::Retry,
     settings::{AttemptInfo, DrainLimit, Settings},
 };
@@ -40,6 +44,8 @@ pub struct RetryLayer<P, R = CloneBody> {
     policy: P,
     rewind: R,
     settings: Arc<Settings>,
+    /// Whether the findings of lint were logged; shared by all clones.
+    linted: Arc<AtomicBool>,
 }
 
 impl<P> RetryLayer<P> {
@@ -49,6 +55,7 @@ impl<P> RetryLayer<P> {
             policy,
             rewind: CloneBody,
             settings: Arc::default(),
+            linted: Arc::default(),
         }
     }
 }
@@ -58,7 +65,9 @@ impl<P, R> RetryLayer<P, R> {
     /// type can be sent again. A longer body is sent all the same; it is only not retried once
     /// more than `limit` bytes of it were read.
     pub fn replay_bodies(self, limit: u64) -> RetryLayer<P, Replay> {
-        self.rewind(Replay::new(limit))
+        let mut layer = self.rewind(Replay::new(limit));
+        layer.change().body_limit = Some(limit);
+        layer
     }
 
     /// Makes the body of each further attempt with `factory`, from that attempt's head: for
@@ -72,11 +81,13 @@ impl<P, R> RetryLayer<P, R> {
     }
 
     /// Sends bodies a second time in a way of the user's own.
-    pub fn rewind<R2>(self, rewind: R2) -> RetryLayer<P, R2> {
+    pub fn rewind<R2>(mut self, rewind: R2) -> RetryLayer<P, R2> {
+        self.change().body_limit = None;
         RetryLayer {
             policy: self.policy,
             rewind,
             settings: self.settings,
+            linted: self.linted,
         }
     }
 
@@ -222,6 +233,10 @@ impl<P, R> RetryLayer<P, R> {
     /// Whether a server's hint to one request slows the others to the same authority: none is
     /// sent before the time that the server named. Off by default.
     ///
+    /// Every [hint](crate::policy::hints) that the policy obeys counts, without its jitter and
+    /// whatever becomes of the request that was told. One that is longer than the policy allows
+    /// ends that request, but holds the others: those without a deadline wait until its time.
+    ///
     /// The hints are shared by the layer's services and by its clones.
     #[must_use]
     pub fn share_hints(mut self, share: bool) -> Self {
@@ -259,8 +274,8 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
-    /// Reads the wall clock, which dates in `Retry-After` are compared with, from `clock` in
-    /// place of the system's; for tests.
+    /// Reads the wall clock, which dates in [hints](crate::policy::hints#dates) are compared with
+    /// when the response has no `Date`, from `clock` in place of the system's; for tests.
     #[must_use]
     pub fn wall_clock<F>(mut self, clock: F) -> Self
     where
@@ -276,18 +291,21 @@ impl<P, R> RetryLayer<P, R> {
     }
 
     fn change(&mut self) -> &mut Settings {
+        // What was said of the layer before need not hold any more.
+        self.linted = Arc::default();
         Arc::make_mut(&mut self.settings)
     }
 }
 
 impl<S, P, R> Layer<S> for RetryLayer<P, R>
 where
-    P: Clone,
+    P: Policy + Clone,
     R: Clone,
 {
     type Service = Retry<S, P, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.log_findings();
         Retry::with_settings(
             inner,
             self.policy.clone(),

@@ -56,6 +56,7 @@
 //! | question | module |
 //! | --- | --- |
 //! | when is a request sent again? | [`policy`] |
+//! | which of a server's hints are obeyed, and how? | [`policy::hints`] |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
@@ -74,6 +75,7 @@
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
+//! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`]; policies as documents and from the environment: `policy::RetryConfig` |
 //!
@@ -99,6 +101,7 @@ mod guards;
 mod human;
 mod layer;
 mod observe;
+mod replay;
 mod report;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
@@ -113,7 +116,8 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     observe::{RetryEvent, TARGET},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    replay::{Difference, Replay, Unknown, Verdict},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     service::Retry,
     settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
 };

@@ -1,12 +1,15 @@
 //! Tells the outside what happens: `tracing` events and the layer's own hook.
 //!
 //! Both get the same facts at the same moments. A retry is DEBUG, since it is what the layer is
-//! for; giving up is WARN. The target is `tower_http_retry`.
+//! for; giving up is WARN, and so is a mistake that lint found in a layer. The target is `tower_http_retry`.
 
 use http::Method;
 
 use crate::{
-    policy::StopReason,
+    policy::{
+        StopReason,
+        lint::{Finding, Severity},
+    },
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     settings::Settings,
 };
@@ -29,7 +32,7 @@ pub enum RetryEvent<'a> {
         /// The attempt that failed.
         attempt: &'a AttemptRecord,
     },
-    /// A request succeeded after at least one retry.
+    /// A request succeeded after at least one retry, or after it was held back.
     Recovered(&'a RetryReport),
     /// A request failed and is not sent again.
     GaveUp(&'a RetryReport),
@@ -85,6 +88,29 @@ pub(crate) fn finished(settings: &Settings, report: &RetryReport) {
     };
     if let Some(on_event) = &settings.on_event {
         on_event(&event);
+    }
+}
+
+/// A mistake in a layer or its policy; a mere note is INFO.
+pub(crate) fn finding(finding: &Finding) {
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                target: TARGET,
+                code = finding.code.as_str(),
+                severity = finding.severity.as_str(),
+                place = finding.place.as_deref(),
+                fields = %finding.fields.join(", "),
+                what = %finding.what,
+                mend = %finding.mend,
+                "lint"
+            )
+        };
+    }
+    if finding.severity > Severity::Note {
+        event!(warn);
+    } else {
+        event!(info);
     }
 }
 

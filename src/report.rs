@@ -1,8 +1,12 @@
 //! What a request went through: each attempt, each wait and why, and why it stopped.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
     classify::{Cause, FailureKind, Sent},
@@ -12,9 +16,9 @@ use crate::{
 
 /// The story of one request.
 ///
-/// It is in the extensions of the response whenever more than one attempt was made or a failure
-/// was not retried, and in every [`RetryError`](crate::RetryError). A request that succeeded at
-/// once has none.
+/// It is in the extensions of the response whenever more than one attempt was made, a failure was
+/// not retried or the first attempt was held back, and in every
+/// [`RetryError`](crate::RetryError). A request that succeeded at once has none.
 ///
 /// `Display` is a timeline for people:
 ///
@@ -100,6 +104,12 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Note>,
+    /// What a failed response said about when to come back.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub hint: Option<HintRecord>,
     /// How many attempts a retry layer further in made of this one. Two layers multiply: three
     /// times three attempts are nine.
     #[cfg_attr(
@@ -107,6 +117,66 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub inner_attempts: Option<u32>,
+}
+
+impl AttemptRecord {
+    /// An attempt that ended with `outcome`, at once.
+    pub(crate) fn new(number: u32, outcome: AttemptOutcome) -> Self {
+        Self {
+            number,
+            started: Duration::ZERO,
+            took: Duration::ZERO,
+            outcome,
+            wait: None,
+            gates: Gates::default(),
+            note: None,
+            hint: None,
+            inner_attempts: None,
+        }
+    }
+}
+
+/// What a failed response said about when to come back, kept so that
+/// [`RetryReport::replay`] can judge it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct HintRecord {
+    /// The wall clock when the response's head arrived.
+    pub at: SystemTime,
+    /// Its headers about retries and rate limits, with `Date` and `Age`: as they came, but cut
+    /// where they are very long.
+    pub headers: Vec<(String, String)>,
+}
+
+impl HintRecord {
+    const NAMES: [&str; 3] = ["retry", "ratelimit", "rate-limit"];
+    const CLOCKS: [&str; 2] = ["date", "age"];
+    /// Headers come from the network, and reports are kept.
+    const MOST: usize = 16;
+    const LONGEST: usize = 256;
+
+    /// What these headers say; `None` if it is nothing.
+    pub(crate) fn of(headers: &HeaderMap, at: SystemTime) -> Option<Self> {
+        let is_hint = |name: &str| Self::NAMES.iter().any(|part| name.contains(part));
+        if !headers.keys().any(|name| is_hint(name.as_str())) {
+            return None;
+        }
+        let kept = headers
+            .iter()
+            .filter(|(name, _)| is_hint(name.as_str()) || Self::CLOCKS.contains(&name.as_str()))
+            .take(Self::MOST);
+        let headers = kept.map(|(name, value)| {
+            let value = value.as_bytes();
+            let value = &value[..value.len().min(Self::LONGEST)];
+            let value = String::from_utf8_lossy(value).into_owned();
+            (name.as_str().to_owned(), value)
+        });
+        Some(Self {
+            at,
+            headers: headers.collect(),
+        })
+    }
 }
 
 /// How an attempt ended.
@@ -130,7 +200,7 @@ pub enum AttemptOutcome {
 }
 
 /// A wait between two attempts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct WaitRecord {
@@ -148,10 +218,11 @@ pub struct WaitRecord {
 }
 
 impl RetryReport {
-    pub(crate) fn new(method: Method, uri: &Uri) -> Self {
+    /// The report of a request that was not sent yet. `url` is [`sanitized`].
+    pub(crate) fn new(method: Method, url: String) -> Self {
         Self {
             method,
-            url: sanitized(uri),
+            url,
             attempts: Vec::new(),
             stop: StopReason::Succeeded,
             outer_attempt: None,
@@ -215,22 +286,23 @@ impl RetryReport {
     }
 }
 
+/// A URI as [`sanitized`] shows it.
+pub(crate) fn sanitized_uri(uri: &http::Uri) -> String {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    sanitized(uri.scheme_str(), authority, path)
+}
+
 /// A URL that is safe to log: without userinfo, query and fragment.
-pub(crate) fn sanitized(uri: &Uri) -> String {
-    let mut url = String::new();
-    if let Some(scheme) = uri.scheme_str() {
-        url.push_str(scheme);
-        url.push_str("://");
+pub(crate) fn sanitized(scheme: Option<&str>, authority: &str, path_and_query: &str) -> String {
+    let user = authority.bytes().rposition(|byte| byte == b'@');
+    let host = user.map_or(authority, |at| &authority[at + 1..]);
+    let query = path_and_query.bytes().position(|byte| byte == b'?');
+    let path = query.map_or(path_and_query, |at| &path_and_query[..at]);
+    match scheme {
+        Some(scheme) => [scheme, "://", host, path].concat(),
+        None => [host, path].concat(),
     }
-    if let Some(authority) = uri.authority() {
-        let authority = authority.as_str();
-        let host = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, host)| host);
-        url.push_str(host);
-    }
-    url.push_str(uri.path());
-    url
 }
 
 impl AttemptOutcome {
@@ -346,14 +418,9 @@ mod tests {
 
     fn attempt(number: u32, started_ms: u64, outcome: AttemptOutcome) -> AttemptRecord {
         AttemptRecord {
-            number,
             started: Duration::from_millis(started_ms),
             took: Duration::from_micros(1_200),
-            outcome,
-            wait: None,
-            gates: Gates::default(),
-            note: None,
-            inner_attempts: None,
+            ..AttemptRecord::new(number, outcome)
         }
     }
 
@@ -375,7 +442,7 @@ mod tests {
 
     #[test]
     fn the_timeline_tells_attempts_waits_and_the_end() {
-        let mut report = RetryReport::new(Method::GET, &Uri::from_static("http://a.test/x"));
+        let mut report = RetryReport::new(Method::GET, "http://a.test/x".to_owned());
         report.attempts = vec![
             AttemptRecord {
                 wait: wait(0, WaitReason::Immediate),
@@ -419,7 +486,7 @@ GET http://a.test/x: failed after 4 attempts in 1.09 s
 
     #[test]
     fn the_timeline_tells_a_single_attempt_from_giving_up() {
-        let mut report = RetryReport::new(Method::GET, &Uri::from_static("http://a.test/x"));
+        let mut report = RetryReport::new(Method::GET, "http://a.test/x".to_owned());
         let not_found = StatusCode::NOT_FOUND;
         report.attempts = vec![attempt(1, 0, AttemptOutcome::Response(not_found))];
         report.stop = StopReason::StatusNotListed { status: not_found };
@@ -431,6 +498,38 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
     }
 
     #[test]
+    fn a_hint_keeps_what_is_about_retries_and_no_more() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut headers = HeaderMap::new();
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for (name, value) in [
+            ("date", date),
+            ("set-cookie", "session=secret"),
+            ("content-type", "text/plain"),
+        ] {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        assert_eq!(HintRecord::of(&headers, now), None);
+
+        headers.append("retry-after", "7".parse().expect("a header value"));
+        headers.append(
+            "x-ratelimit-reset",
+            "9".repeat(999).parse().expect("a header value"),
+        );
+        let mut kept = HintRecord::of(&headers, now).expect("a hint").headers;
+        kept.sort();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            kept,
+            [
+                pair("date", date),
+                pair("retry-after", "7"),
+                pair("x-ratelimit-reset", &"9".repeat(256)),
+            ]
+        );
+    }
+
+    #[test]
     fn logged_urls_hold_no_secrets() {
         for (url, safe) in [
             ("http://user:pass@a.test:81/p?token=1", "http://a.test:81/p"),
@@ -438,7 +537,7 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
             ("/only/path?q=1", "/only/path"),
             ("a.test:443", "a.test:443"),
         ] {
-            assert_eq!(sanitized(&url.parse().expect("a URI")), safe);
+            assert_eq!(sanitized_uri(&url.parse().expect("a URI")), safe);
         }
     }
 }

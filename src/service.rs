@@ -14,7 +14,7 @@ use crate::{
     BoxError,
     body::Rewind,
     error::RetryError,
-    future::{Held, Kept, ResponseFuture, Start, Tools},
+    future::{Held, Kept, ResponseFuture, Start},
     guards::{Admission, Guards},
     observe,
     policy::{Policy, RequestHead, Session, Standing, select},
@@ -87,41 +87,98 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         self.settings.add_key(&mut request);
-        let session = select(&self.policy, &RequestHead::of(&request));
-        let brought = Brought::by(request.extensions());
-        let guards = Guards::of(&self.settings, request.uri());
-        let admission = match &guards {
-            Some(guards) => guards.admit(Instant::now().into_std()),
-            None => Admission::Now,
-        };
-        let (parts, body) = request.into_parts();
-        let (kept, body) = match session.standing() {
-            Standing::Never(reason) => (Kept::line(&parts, reason), self.rewind.pass(body)),
-            Standing::Eligible => {
-                let head = Snapshot::take(&parts);
-                let (body, saved) = self.rewind.prepare(body);
-                // NOTE: the call is made on the service that was polled ready, and the clone is
-                // kept. A clone need not be ready, so the future polls it before each further
-                // attempt.
-                let service = self.inner.clone();
-                (Kept::All(Tools::new(service, head, saved)), body)
-            }
-        };
-        let request = Request::from_parts(parts, body);
-        let start = match admission {
-            Admission::Now => Start::Called(self.inner.call(request)),
+        match Guards::of(&self.settings, request.uri()) {
+            None => self.start(request, None, |inner, request| {
+                Start::Called(inner.call(request))
+            }),
+            Some(guards) => self.start_guarded(request, guards),
+        }
+    }
+}
+
+impl<S, P, R> Retry<S, P, R> {
+    #[inline(never)]
+    fn start_guarded<B, ResBody>(
+        &mut self,
+        request: Request<B>,
+        guards: Box<Guards>,
+    ) -> <Self as Service<Request<B>>>::Future
+    where
+        S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
+        S::Error: Into<BoxError>,
+        P: Policy,
+        R: Rewind<B>,
+        ResBody: Body,
+    {
+        let admission = guards.admit(Instant::now().into_std());
+        self.start(request, Some(guards), |inner, request| match admission {
+            Admission::Now => Start::Called(inner.call(request)),
             // The service that was polled ready is replaced: what it reserved for a call that is
             // not made, such as the permit of a limit, must not be kept from others.
             Admission::Held => {
-                let service = self.inner.clone();
-                self.inner = service.clone();
+                let service = inner.clone();
+                *inner = service.clone();
                 Start::Held(Box::new(Held { service, request }))
             }
             Admission::Refused => {
-                self.inner = self.inner.clone();
+                *inner = inner.clone();
                 Start::Refused
             }
-        };
-        ResponseFuture::new(start, session, kept, &self.settings, brought, guards)
+        })
+    }
+
+    /// Starts a request with `first`.
+    ///
+    /// Each way through it ends in a future of its own, which is built where it is returned.
+    /// Values that were collected first would be copied, and they are what a request costs.
+    #[inline(always)]
+    fn start<B, ResBody>(
+        &mut self,
+        request: Request<B>,
+        guards: Option<Box<Guards>>,
+        first: impl FnOnce(&mut S, Request<R::Body>) -> Start<S::Future, S, R::Body>,
+    ) -> <Self as Service<Request<B>>>::Future
+    where
+        S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
+        S::Error: Into<BoxError>,
+        P: Policy,
+        R: Rewind<B>,
+        ResBody: Body,
+    {
+        let session = select(&self.policy, &RequestHead::of(&request));
+        let brought = Brought::by(request.extensions());
+        if let Standing::Never(reason) = session.standing() {
+            let head = Snapshot::line(&request);
+            let (parts, body) = request.into_parts();
+            let request = Request::from_parts(parts, self.rewind.pass(body));
+            return ResponseFuture::new(
+                first(&mut self.inner, request),
+                session,
+                head,
+                Kept::Nothing(reason),
+                &self.settings,
+                brought,
+                guards,
+            );
+        }
+        let head = Snapshot::take(&request);
+        let (parts, body) = request.into_parts();
+        let (body, saved) = self.rewind.prepare(body);
+        // NOTE: the call is made on the service that was polled ready, and the clone is kept. A
+        // clone need not be ready, so the future polls it before each further attempt.
+        let service = self.inner.clone();
+        let request = Request::from_parts(parts, body);
+        ResponseFuture::new(
+            first(&mut self.inner, request),
+            session,
+            head,
+            Kept::All {
+                service,
+                body: saved,
+            },
+            &self.settings,
+            brought,
+            guards,
+        )
     }
 }

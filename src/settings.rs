@@ -2,14 +2,16 @@
 
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{Extensions, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts,
+};
 use tokio::time::Instant;
 
 use crate::{
     budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
-    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement, lint::LintCode},
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -128,6 +130,7 @@ pub(crate) struct Brought {
 }
 
 impl Brought {
+    #[inline]
     pub(crate) fn by(extensions: &Extensions) -> Self {
         // An empty map costs no look-up.
         if extensions.is_empty() {
@@ -160,6 +163,11 @@ pub(crate) struct Settings {
     pub(crate) throttle: Option<AdaptiveThrottle>,
     pub(crate) in_flight: Option<InFlightLimit>,
     pub(crate) hints: Option<HintBoard>,
+    /// The bytes of a request body that `Replay` keeps, where it is used.
+    pub(crate) body_limit: Option<u64>,
+    /// The methods that lint should look for, and the findings that are meant to be so.
+    pub(crate) wanted: Vec<Method>,
+    pub(crate) allowed: Vec<LintCode>,
 }
 
 /// A string of a structured field (RFC 9651, section 3.3.3). What such a string cannot hold is
@@ -183,13 +191,12 @@ fn quoted(key: &str) -> String {
 
 impl Settings {
     /// Gives a request that needs one an idempotency key, which makes it repeatable.
+    #[inline]
     pub(crate) fn add_key<B>(&self, request: &mut Request<B>) {
         let Some(new_key) = &self.new_key else {
             return;
         };
-        if !matches!(*request.method(), Method::POST | Method::PATCH)
-            || request.headers().contains_key(IDEMPOTENCY_KEY)
-        {
+        if !self.gives_key(request.method(), request.headers()) {
             return;
         }
         // Every quoted string is a legal value.
@@ -197,6 +204,13 @@ impl Settings {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
             request.extensions_mut().insert(Idempotent);
         }
+    }
+
+    /// Whether such a request is given an idempotency key.
+    pub(crate) fn gives_key(&self, method: &Method, headers: &HeaderMap) -> bool {
+        self.new_key.is_some()
+            && matches!(*method, Method::POST | Method::PATCH)
+            && !headers.contains_key(IDEMPOTENCY_KEY)
     }
 
     /// What the first classifier with an opinion says.

@@ -93,7 +93,7 @@ async fn an_opinion_to_retry_makes_an_unlisted_status_transient_and_is_told() {
                 };
                 assert_eq!(attempt.note, Some(note));
                 assert_eq!(
-                    attempt.wait.expect("a wait").charged,
+                    attempt.wait.as_ref().expect("a wait").charged,
                     Some(CountKind::Status)
                 );
             }

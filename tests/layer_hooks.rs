@@ -244,8 +244,8 @@ async fn dates_are_compared_with_the_layers_wall_clock() {
     sent(&mut handle).1.send_response(answer(200));
     let response = assert_ready_ok!(future.poll());
     for attempt in &report(&response).attempts[..3] {
-        let why = attempt.wait.expect("a wait").why;
-        assert_eq!(why, WaitReason::ServerHint(HintHeader::RetryAfter));
+        let why = &attempt.wait.as_ref().expect("a wait").why;
+        assert_eq!(*why, WaitReason::ServerHint(HintHeader::RetryAfter));
     }
 }
 

@@ -39,7 +39,7 @@ fn two_failures_and_a_success<P: Policy + Clone>(layer: RetryLayer<P>) {
     assert_eq!(report.attempt_count(), 3);
     assert_eq!(report.waited(), Duration::ZERO);
     for attempt in &report.attempts[..2] {
-        let wait = attempt.wait.expect("another attempt followed");
+        let wait = attempt.wait.as_ref().expect("another attempt followed");
         assert_eq!(wait.why, WaitReason::Immediate);
     }
 }

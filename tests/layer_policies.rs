@@ -207,7 +207,11 @@ async fn the_reason_of_a_closure_is_told() {
     sent(&mut handle).1.send_error(reset());
     let error = assert_ready_err!(future.poll());
     assert_eq!(*error.stop_reason(), StopReason::Custom("enough".into()));
-    let charged = error.report().attempts[0].wait.expect("a wait").charged;
+    let charged = error.report().attempts[0]
+        .wait
+        .as_ref()
+        .expect("a wait")
+        .charged;
     assert_eq!(charged, Some(CountKind::Total));
 }
 

@@ -101,7 +101,7 @@ async fn a_404_has_a_report_that_says_that_its_status_is_not_listed() {
         attempt.gates.failed().collect::<Vec<_>>(),
         [Gate::Transient]
     );
-    assert_eq!((attempt.wait, &attempt.note), (None, &None));
+    assert_eq!((&attempt.wait, &attempt.note), (&None, &None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,6 +110,7 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
         .total(5)
         .unprocessed(0)
         .backoff(Backoff::list([0, 40, 80].map(|n| n * MS)))
+        .retry_after_jitter(0.0)
         .build()
         .expect("valid");
     let response = play(
@@ -147,7 +148,8 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
         .map(|attempt| {
             attempt
                 .wait
-                .map(|wait| (wait.planned, wait.why, wait.charged))
+                .as_ref()
+                .map(|wait| (wait.planned, wait.why.clone(), wait.charged))
         })
         .collect();
     let (connect, read) = (Some(CountKind::Connect), Some(CountKind::Read));
@@ -264,6 +266,7 @@ async fn the_gates_of_a_stop_say_which_one_failed() {
 async fn a_report_prints_as_a_timeline() {
     let policy = RetryPolicy::builder()
         .backoff(Backoff::list([0, 40, 80].map(|n| n * MS)))
+        .retry_after_jitter(0.0)
         .build()
         .expect("valid");
     let acts = |last| {
@@ -528,4 +531,29 @@ async fn a_finished_request_says_so_when_it_is_polled_again() {
     sent(&mut handle).1.send_error(reset());
     assert_ready_err!(future.poll());
     let _ = assert_ready!(future.poll());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_method_is_known_to_the_end() {
+    // The last attempt takes what was kept of the request; its report still names the method.
+    let mut policy = RetryPolicy::builder().total(1).unprocessed(0);
+    policy = policy.backoff(Backoff::constant(MS));
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    let mut request = get();
+    *request.method_mut() = http::Method::DELETE;
+    let acts = vec![Act::Answer(answer(503)), Act::Answer(answer(503))];
+    let response = play(layer, request, acts).await.expect("a response");
+    assert_eq!(report(&response).method, http::Method::DELETE);
+
+    let policy = RetryPolicy::builder().total(1).unprocessed(0);
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    let mut request = get();
+    *request.method_mut() = http::Method::POST;
+    let acts = vec![Act::Fail(refused()), Act::Answer(answer(503))];
+    let response = play(layer, request, acts).await.expect("a response");
+    let method = http::Method::POST;
+    assert_eq!(
+        report(&response).stop,
+        StopReason::MethodNotAllowed { method }
+    );
 }

@@ -150,7 +150,7 @@ async fn a_timeout_below_limits_each_attempt_and_is_a_read_failure() {
     assert!(error.downcast_inner::<Elapsed>().is_some());
     for attempt in &error.report().attempts {
         assert_eq!(attempt.took, 50 * MS);
-        let charged = attempt.wait.map(|wait| wait.charged);
+        let charged = attempt.wait.as_ref().map(|wait| wait.charged);
         assert!(matches!(charged, Some(Some(CountKind::Read)) | None));
     }
     assert_eq!(error.report().elapsed, 500 * MS);
@@ -298,7 +298,7 @@ async fn what_load_shed_below_refuses_was_not_sent_and_is_retried_for_any_method
     for attempt in &report.attempts[..3] {
         assert_eq!(attempt.took, Duration::ZERO);
         assert!(attempt.outcome.to_string().contains("overloaded"));
-        let charged = attempt.wait.expect("a wait").charged;
+        let charged = attempt.wait.as_ref().expect("a wait").charged;
         assert_eq!(charged, Some(CountKind::Connect));
     }
     assert_eq!(report.effects(), 1..=1);

@@ -325,7 +325,7 @@ async fn an_attempt_timeout_ends_each_attempt_and_is_charged_to_read() {
         };
         assert_eq!((*kind, *cause), (FailureKind::Read, Cause::AttemptTimeout));
         assert_eq!(error, "no response within 50 ms");
-        let charged = attempt.wait.map(|wait| wait.charged);
+        let charged = attempt.wait.as_ref().map(|wait| wait.charged);
         assert_eq!(charged, (n < 2).then_some(Some(CountKind::Read)));
     }
     assert_eq!(error.report().elapsed, 350 * MS);

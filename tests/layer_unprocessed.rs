@@ -125,7 +125,7 @@ async fn a_refused_stream_is_sent_again_at_once_for_any_method() {
         let report = report(&response);
         assert_eq!(report.stop, StopReason::Succeeded);
         for attempt in &report.attempts[..2] {
-            let wait = attempt.wait.expect("another attempt followed");
+            let wait = attempt.wait.as_ref().expect("another attempt followed");
             assert_eq!(wait.planned, Duration::ZERO);
             assert_eq!(wait.why, WaitReason::NeverProcessed);
             assert_eq!(wait.charged, None);
@@ -158,7 +158,12 @@ async fn beyond_its_own_limit_a_refused_stream_counts_as_a_connect_failure() {
     let waits: Vec<_> = report(&response)
         .attempts
         .iter()
-        .filter_map(|attempt| attempt.wait.map(|wait| (wait.planned, wait.charged)))
+        .filter_map(|attempt| {
+            attempt
+                .wait
+                .as_ref()
+                .map(|wait| (wait.planned, wait.charged))
+        })
         .collect();
     let (free, counted) = (
         (Duration::ZERO, None),
@@ -245,7 +250,7 @@ async fn a_refused_stream_between_other_failures_leaves_their_count_alone() {
     let charged: Vec<_> = report(&response)
         .attempts
         .iter()
-        .filter_map(|attempt| attempt.wait.map(|wait| wait.charged))
+        .filter_map(|attempt| attempt.wait.as_ref().map(|wait| wait.charged))
         .collect();
     let read = Some(CountKind::Read);
     assert_eq!(charged, [read, None, read, None, read]);
@@ -283,7 +288,7 @@ async fn under_urllib3_a_refused_stream_is_a_connect_failure() {
         StopReason::CountExhausted { kind, limit: 2 }
     );
     for attempt in &error.report().attempts[..2] {
-        let charged = attempt.wait.expect("a wait").charged;
+        let charged = attempt.wait.as_ref().expect("a wait").charged;
         assert_eq!(charged, Some(CountKind::Connect));
     }
 }
@@ -375,8 +380,11 @@ async fn a_request_cancelled_in_the_pool_is_sent_again_at_once_for_any_method() 
                     .to_string()
                     .contains(&Cause::Canceled.to_string())
             );
-            let wait = attempt.wait.expect("a wait");
-            assert_eq!((wait.why, wait.charged), (WaitReason::NeverProcessed, None));
+            let wait = attempt.wait.as_ref().expect("a wait");
+            assert_eq!(
+                (wait.why.clone(), wait.charged),
+                (WaitReason::NeverProcessed, None)
+            );
         }
         assert_eq!(report.effects(), 1..=1);
     }

@@ -26,6 +26,8 @@ mod requests_adapter;
 mod retry_after;
 #[path = "urllib3_vectors/session.rs"]
 mod session;
+#[path = "urllib3_vectors/tally.rs"]
+mod tally;
 
 use harness::replay;
 
@@ -52,6 +54,12 @@ fn decisions_jitter() {
 #[test]
 fn edges() {
     replay("edges", decisions::case);
+}
+
+/// What `urllib3_differential` once disagreed on, and what is next to it.
+#[test]
+fn found() {
+    replay("found", decisions::case);
 }
 
 #[test]

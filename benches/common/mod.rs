@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -35,8 +35,8 @@ use tower_layer::Layer;
 
 pub(crate) type Body = Full<Bytes>;
 
-#[inline(never)]
 /// A GET with eight usual headers, three of them built from strings.
+#[inline(never)]
 pub(crate) fn get() -> Request<Body> {
     let request = Request::get("http://api.example.com/v1/items/42?fields=name")
         .header(header::HOST, HeaderValue::from_static("api.example.com"))
@@ -62,8 +62,8 @@ pub(crate) fn get() -> Request<Body> {
     request.body(Body::default()).expect("a request")
 }
 
-#[inline(never)]
 /// A POST of 1 KiB that may be repeated.
+#[inline(never)]
 pub(crate) fn post() -> Request<Body> {
     static BODY: [u8; 1024] = [b'x'; 1024];
     let mut request = get().map(|_| Body::new(Bytes::copy_from_slice(&BODY)));
@@ -81,19 +81,48 @@ pub(crate) struct Server(Arc<Script>);
 struct Script {
     statuses: &'static [u16],
     answered: AtomicUsize,
+    at_once: bool,
 }
 
 pub(crate) fn server(statuses: &'static [u16]) -> Server {
     Server(Arc::new(Script {
         statuses,
         answered: AtomicUsize::new(0),
+        at_once: true,
     }))
+}
+
+/// Answers when it is polled the second time, as every server on a network does.
+fn slow_server() -> Server {
+    Server(Arc::new(Script {
+        statuses: OK,
+        answered: AtomicUsize::new(0),
+        at_once: false,
+    }))
+}
+
+/// The answer of a [`Server`].
+pub(crate) struct Answer {
+    response: Option<Response<Empty<Bytes>>>,
+    polled: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Empty<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.polled {
+            self.polled = true;
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(self.response.take().expect("polled until ready")))
+    }
 }
 
 impl Service<Request<Body>> for Server {
     type Response = Response<Empty<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -103,27 +132,38 @@ impl Service<Request<Body>> for Server {
     #[inline(never)]
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         drop(black_box(request));
-        let Script { statuses, answered } = &*self.0;
+        let Script {
+            statuses,
+            answered,
+            at_once,
+        } = &*self.0;
         let mut status = statuses[0];
         if statuses.len() > 1 {
             status = statuses[answered.fetch_add(1, Ordering::Relaxed) % statuses.len()];
         }
         let mut response = Response::new(Empty::new());
         *response.status_mut() = status.try_into().expect("a status");
-        ready(Ok(response))
+        Answer {
+            response: Some(response),
+            polled: *at_once,
+        }
     }
 }
 
-/// Sends a request to a service that is always ready and never has to wait.
+/// Sends a request to a service that is always ready, and waits for nothing.
 pub(crate) fn send<S, R>(service: &mut S, request: R) -> S::Response
 where
     S: Service<R>,
 {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(service.poll_ready(&mut cx), Poll::Ready(Ok(()))));
-    match pin!(service.call(request)).poll(&mut cx) {
-        Poll::Ready(Ok(response)) => response,
-        _ => panic!("not answered at once"),
+    let mut answer = pin!(service.call(request));
+    loop {
+        match answer.as_mut().poll(&mut cx) {
+            Poll::Ready(Ok(response)) => return response,
+            Poll::Ready(Err(_)) => panic!("the server answers"),
+            Poll::Pending => {}
+        }
     }
 }
 
@@ -228,8 +268,8 @@ fn failed<D, E>(result: &Result<Response<D>, E>) -> bool {
     !matches!(result, Ok(response) if response.status().is_success())
 }
 
-pub(crate) fn tower_counting(server: Server) -> TowerRetry<Counting, Server> {
-    TowerRetry::new(Counting(3), server)
+pub(crate) fn tower_counting<S>(inner: S) -> TowerRetry<Counting, S> {
+    TowerRetry::new(Counting(3), inner)
 }
 
 /// Enough that no benchmark runs into it.
@@ -246,45 +286,53 @@ fn budgeted() -> Budgeted {
 }
 
 /// Without backoff, since one of zero still sleeps.
-pub(crate) fn tower_budget(server: Server) -> TowerRetry<Budgeted, Server> {
-    TowerRetry::new(budgeted(), server)
+pub(crate) fn tower_budget<S>(inner: S) -> TowerRetry<Budgeted, S> {
+    TowerRetry::new(budgeted(), inner)
 }
 
-pub(crate) fn tower_budget_backoff(server: Server) -> TowerRetry<BackingOff, Server> {
-    let mut maker = ExponentialBackoffMaker::new(
-        Duration::from_millis(100),
-        Duration::from_secs(20),
-        0.5,
-        HasherRng::default(),
-    )
-    .expect("a backoff");
+pub(crate) fn tower_budget_backoff<S>(inner: S) -> TowerRetry<BackingOff, S> {
+    tower_waiting(inner, Duration::from_millis(100), Duration::from_secs(20))
+}
+
+/// With waits between `min` and `max`.
+pub(crate) fn tower_waiting<S>(
+    inner: S,
+    min: Duration,
+    max: Duration,
+) -> TowerRetry<BackingOff, S> {
+    let mut maker =
+        ExponentialBackoffMaker::new(min, max, 0.5, HasherRng::default()).expect("a backoff");
     let policy = BackingOff {
         inner: budgeted(),
         backoff: maker.make_backoff(),
     };
-    TowerRetry::new(policy, server)
+    TowerRetry::new(policy, inner)
 }
 
 // ===== ours =====
 
-pub(crate) fn ours(server: Server) -> Retry<Server, RetryPolicy> {
-    RetryLayer::new(RetryPolicy::default()).layer(server)
+pub(crate) fn ours<S>(inner: S) -> Retry<S, RetryPolicy> {
+    RetryLayer::new(RetryPolicy::default()).layer(inner)
 }
 
 /// The default policy but for the wait, and with a budget that two retries for each request
 /// do not use up.
-pub(crate) fn ours_at_once(server: Server) -> Retry<Server, RetryPolicy> {
-    let budget = RetryBudget::builder().ratio(10.0).capacity(1000.0);
+pub(crate) fn ours_at_once<S>(inner: S) -> Retry<S, RetryPolicy> {
+    ours_waiting(inner, Backoff::none())
+}
+
+pub(crate) fn ours_waiting<S>(inner: S, backoff: Backoff) -> Retry<S, RetryPolicy> {
+    let budget = RetryBudget::builder().ratio(10.0).capacity(100_000.0);
     let policy = RetryPolicy::builder()
-        .backoff(Backoff::none())
+        .backoff(backoff)
         .budget(budget.build().expect("a budget"));
-    RetryLayer::new(policy.build().expect("a policy")).layer(server)
+    RetryLayer::new(policy.build().expect("a policy")).layer(inner)
 }
 
 /// A policy under which no request is ever sent again.
-pub(crate) fn ours_never(server: Server) -> Retry<Server, RetryPolicy> {
+pub(crate) fn ours_never<S>(inner: S) -> Retry<S, RetryPolicy> {
     let policy = RetryPolicy::builder().total(0);
-    RetryLayer::new(policy.build().expect("a policy")).layer(server)
+    RetryLayer::new(policy.build().expect("a policy")).layer(inner)
 }
 
 // ===== what is compared =====
@@ -392,6 +440,17 @@ pub(crate) fn groups() -> Vec<Group> {
                 sending(tower_budget_backoff(server(OK)), post)
             })
             .with(OURS, || sending(ours(server(OK)), post)),
+        Group::new(
+            "happy path, GET with a wait for the answer",
+            Some(BARE),
+            TOWER_BUDGET,
+        )
+        .with(BARE, || sending(slow_server(), get))
+        .with(TOWER, || sending(tower_counting(slow_server()), get))
+        .with(TOWER_BUDGET, || {
+            sending(tower_budget_backoff(slow_server()), get)
+        })
+        .with(OURS, || sending(ours(slow_server()), get)),
         Group::new("a GET that is never retried", Some(BARE), TOWER)
             .with(BARE, || sending(server(OK), get))
             .with(TOWER, || {

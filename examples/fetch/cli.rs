@@ -124,6 +124,10 @@ pub(crate) struct Knobs {
     #[arg(long, value_enum, value_name = "MODE")]
     retry_after_mode: Option<HintMode>,
 
+    /// The most that is added to what the server asks for, as a part of it (0.1 is a tenth)
+    #[arg(long, value_name = "PART", allow_negative_numbers = true)]
+    retry_after_jitter: Option<f64>,
+
     /// Whether a failure status is an error once its retries are used up, so that its response's
     /// body is not written
     #[arg(
@@ -247,6 +251,11 @@ impl Knobs {
             HintMode::GiveUp => RetryAfterMode::GiveUp,
         });
         policy = set(policy, mode, RetryPolicyBuilder::retry_after_mode);
+        policy = set(
+            policy,
+            self.retry_after_jitter,
+            RetryPolicyBuilder::retry_after_jitter,
+        );
         policy = set(
             policy,
             self.raise_on_status,

@@ -118,7 +118,7 @@ impl Attempt {
             took_seconds: record.took.as_secs_f64(),
             status,
             failure,
-            wait: record.wait.map(|wait| Wait {
+            wait: record.wait.as_ref().map(|wait| Wait {
                 seconds: wait.planned.as_secs_f64(),
                 why: wait.why.to_string(),
                 charged: wait.charged.map(|kind| kind.as_str()),

@@ -56,7 +56,7 @@ impl Progress {
         move |event| {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             if let RetryEvent::Retry { attempt, .. } = event
-                && let Some(wait) = attempt.wait
+                && let Some(wait) = &attempt.wait
             {
                 let outcome = match &attempt.outcome {
                     AttemptOutcome::Failed { cause, .. } => cause.to_string(),

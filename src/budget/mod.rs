@@ -297,6 +297,20 @@ impl RetryBudget {
         RetryBudgetBuilder::grpc(max_tokens, token_ratio).build()
     }
 
+    /// A full budget with the same settings for a single request of a dry run. `None` if the
+    /// budget is another library's, whose settings are not known.
+    pub(crate) fn fresh(&self) -> Option<Self> {
+        match &self.inner.store {
+            Store::One(_) | Store::Many(_) => Some(Inner::new(
+                self.inner.rules,
+                Scope::Shared,
+                Store::One(OwnLine::default()),
+            )),
+            #[cfg(feature = "tower")]
+            Store::Foreign(_) => None,
+        }
+    }
+
     /// The slot of a request to `uri`, for the other methods.
     pub fn slot(&self, uri: &http::Uri) -> Slot {
         self.inner.scope.slot(uri)

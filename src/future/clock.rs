@@ -41,6 +41,7 @@ pub(super) enum Limit {
 }
 
 impl Clock {
+    #[inline]
     pub(super) fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
         let mut clock = Self {
             started: None,
@@ -76,10 +77,12 @@ impl Clock {
         let started = *self.started.get_or_insert(now);
         let attempt = self.attempt.take().unwrap_or(now);
         self.armed = false;
+        let offset = attempt.duration_since(started);
+        let took = now.duration_since(attempt);
         AttemptTime {
-            offset: attempt.duration_since(started),
-            took: now.duration_since(attempt),
-            elapsed: now.duration_since(started),
+            offset,
+            took,
+            elapsed: offset.saturating_add(took),
         }
     }
 

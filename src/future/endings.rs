@@ -10,7 +10,7 @@ use crate::{
     BoxError,
     classify::{Cause, DeadlinePassed},
     error::{RetryError, RetryErrorKind},
-    policy::{Gate, Gates, Session, StopReason},
+    policy::{Gate, Session, StopReason},
     report::{AttemptOutcome, AttemptRecord},
 };
 
@@ -27,26 +27,20 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
         if in_attempt {
-            progress.report.attempts.push(AttemptRecord {
-                number: progress.number,
+            let outcome = AttemptOutcome::Failed {
+                kind: Cause::AttemptTimeout.kind(),
+                cause: Cause::AttemptTimeout,
+                error: String::new(),
+            };
+            let mut record = AttemptRecord {
                 started: time.offset,
                 took: time.took,
-                outcome: AttemptOutcome::Failed {
-                    kind: Cause::AttemptTimeout.kind(),
-                    cause: Cause::AttemptTimeout,
-                    error: String::new(),
-                },
-                wait: None,
-                gates: {
-                    let mut gates = Gates::default();
-                    gates.set(Gate::Deadline, false);
-                    gates
-                },
-                note: None,
-                inner_attempts: None,
-            });
+                ..AttemptRecord::new(progress.number, outcome)
+            };
+            record.gates.set(Gate::Deadline, false);
+            progress.report.attempts.push(record);
         }
         let last = progress
             .last_error
@@ -67,7 +61,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let mut progress = Progress::of(this.kept, *this.outer_attempt);
+        let mut progress = Progress::of(this.head, *this.outer_attempt);
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
     }
 
@@ -78,7 +72,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
         RetryError::not_ready_again(report, last, error)

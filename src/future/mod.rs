@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -50,6 +50,7 @@ pin_project! {
     {
         #[pin]
         state: State<F, D, Held<S, B>>,
+        head: Snapshot,
         kept: Kept<S, V>,
         session: CommitGuard<E>,
         settings: Arc<Settings>,
@@ -81,23 +82,12 @@ pin_project! {
     }
 }
 
-/// What is kept of the request while its first attempt runs.
+/// What is kept of a request besides its head.
 pub(crate) enum Kept<S, V> {
-    /// It will never be sent again, for this reason: only what the report needs.
-    Line {
-        method: Method,
-        uri: Uri,
-        reason: StopReason,
-    },
+    /// Nothing: it will never be sent again, for this reason.
+    Nothing(StopReason),
     /// All that another attempt needs.
-    All(Tools<S, V>),
-}
-
-/// What another attempt needs.
-pub(crate) struct Tools<S, V> {
-    service: S,
-    head: Snapshot,
-    body: V,
+    All { service: S, body: V },
 }
 
 /// How a request starts.
@@ -110,44 +100,12 @@ pub(crate) enum Start<F, S, B> {
     Refused,
 }
 
-impl<S, V> Tools<S, V> {
-    pub(crate) fn new(service: S, head: Snapshot, body: V) -> Self {
-        Self {
-            service,
-            head,
-            body,
-        }
-    }
-}
-
-impl<S, V> Kept<S, V> {
-    pub(crate) fn line(parts: &Parts, reason: StopReason) -> Self {
-        Self::Line {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            reason,
-        }
-    }
-
-    fn method(&self) -> &Method {
-        match self {
-            Self::Line { method, .. } => method,
-            Self::All(tools) => tools.head.method(),
-        }
-    }
-
-    fn uri(&self) -> &Uri {
-        match self {
-            Self::Line { uri, .. } => uri,
-            Self::All(tools) => tools.head.uri(),
-        }
-    }
-}
-
 impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+    #[inline(always)]
     pub(crate) fn new(
         start: Start<F, S, B>,
         session: AnySession<E>,
+        head: Snapshot,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
         brought: Brought,
@@ -164,6 +122,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         };
         Self {
             state,
+            head,
             kept,
             session: CommitGuard {
                 session,
@@ -222,9 +181,7 @@ where
                     };
                     let now = Instant::now();
                     if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
-                        if let Some(left) = this.clock.left(now)
-                            && left <= wait
-                        {
+                        if let Some(left) = this.clock.left(now).filter(|left| *left <= wait) {
                             let needed = wait;
                             let stop = StopReason::DeadlineTooClose { left, needed };
                             return Poll::Ready(Err(self.unsent(stop)));
@@ -251,6 +208,8 @@ where
                         } = *first;
                         let future = service.call(request);
                         this.clock.start_attempt(now);
+                        // The report tells of the hold, also if all goes well from here on.
+                        *this.progress = Some(Progress::of(this.head, *this.outer_attempt));
                         this.state.set(State::Called { future });
                     }
                 }
@@ -309,7 +268,7 @@ where
                     }
                 }
                 StateProj::Readying => {
-                    let Kept::All(tools) = this.kept else {
+                    let Kept::All { service, .. } = this.kept else {
                         unreachable!("a request of which nothing was kept is never retried")
                     };
                     let deadline = this.clock.deadline();
@@ -317,7 +276,7 @@ where
                     let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                         Poll::Pending
                     } else {
-                        tools.service.poll_ready(cx)
+                        service.poll_ready(cx)
                     };
                     match ready {
                         Poll::Ready(Ok(())) => {}
@@ -357,17 +316,18 @@ where
     /// Lets go of the failed response and everything else, and waits.
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
-        if let Kept::All(tools) = this.kept {
-            tools.body.retire();
-            tools.head.settle();
+        this.head.settle();
+        if let Kept::All { body, .. } = this.kept {
+            body.retire();
         }
         let drain = this.settings.drain;
-        if let Some(body) = body
-            && !body.is_end_stream()
-            // A body that is known to be too long would be read in vain.
-            && body.size_hint().lower() <= drain.bytes
-            && drain.bytes > 0
-        {
+        let worth_it = |body: &D| {
+            !body.is_end_stream()
+                // A body that is known to be too long would be read in vain.
+                && body.size_hint().lower() <= drain.bytes
+                && drain.bytes > 0
+        };
+        if let Some(body) = body.filter(worth_it) {
             let body = Box::pin(body);
             let left = drain.bytes;
             let deadline = this.clock.deadline();
@@ -388,7 +348,8 @@ where
         S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
     {
         let mut this = self.project();
-        let (Kept::All(tools), Some(progress)) = (this.kept, this.progress.as_mut()) else {
+        let (Kept::All { service, body }, Some(progress)) = (this.kept, this.progress.as_mut())
+        else {
             unreachable!("a retry follows a failure of a request that was kept")
         };
         let now = Instant::now();
@@ -400,21 +361,31 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(now),
         };
-        let mut parts = tools.head.restore(progress.last);
-        parts.extensions.insert(info);
-        if let Some(name) = &this.settings.attempt_header {
-            let retries = HeaderValue::from(info.number - 1);
-            parts.headers.insert(name.clone(), retries);
-        }
-        if let Some(before_retry) = &this.settings.before_retry {
-            before_retry(&mut parts, &info);
-        }
-        let body = match tools.body.next(&parts, progress.last) {
-            Ok(body) => body,
-            Err(error) => {
+        let request = match this.head.restore(progress.last) {
+            Some(mut parts) => {
+                parts.extensions.insert(info);
+                if let Some(name) = &this.settings.attempt_header {
+                    let retries = HeaderValue::from(info.number - 1);
+                    parts.headers.insert(name.clone(), retries);
+                }
+                if let Some(before_retry) = &this.settings.before_retry {
+                    before_retry(&mut parts, &info);
+                }
+                match body.next(&parts, progress.last) {
+                    Ok(body) => Ok(Request::from_parts(parts, body)),
+                    Err(error) => Err(refused(error)),
+                }
+            }
+            None => {
+                let reason = "the request has a header value that must not be sent again";
+                Err((StopReason::Custom(reason.into()), None))
+            }
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err((reason, source)) => {
                 this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
-                let (reason, source) = refused(error);
                 let report = progress.finish(reason, info.elapsed, this.settings);
                 return Err(RetryError::new(
                     RetryErrorKind::Body,
@@ -425,7 +396,7 @@ where
         };
         // From here on the retry counts as sent.
         this.session.committed = false;
-        let future = tools.service.call(Request::from_parts(parts, body));
+        let future = service.call(request);
         this.state.set(State::Called { future });
         Ok(())
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Kept;
 use crate::{
     BoxError,
     classify::{Cause, Failure},
     observe,
     policy::{Retry, StopReason},
-    report::{AttemptOutcome, AttemptRecord, RetryReport},
+    report::{AttemptOutcome, AttemptRecord, RetryReport, sanitized},
     settings::{PreviousOutcome, Settings},
+    snapshot::Snapshot,
 };
 
 /// The attempts so far.
@@ -32,8 +32,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of<S, V>(kept: &Kept<S, V>, outer_attempt: Option<u32>) -> Box<Self> {
-        let mut report = RetryReport::new(kept.method().clone(), kept.uri());
+    pub(super) fn of(head: &Snapshot, outer_attempt: Option<u32>) -> Box<Self> {
+        let target = head.target();
+        let url = sanitized(target.scheme, target.authority, target.path_and_query);
+        let mut report = RetryReport::new(head.method().clone(), url);
         report.outer_attempt = outer_attempt;
         Box::new(Self {
             report,

@@ -1,6 +1,10 @@
 //! What becomes of an attempt that has ended.
 
-use std::{error::Error, pin::Pin, time::Duration};
+use std::{
+    error::Error,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
 
 use http::Response;
 use http_body::Body;
@@ -13,10 +17,8 @@ use crate::{
     classify::{self, AttemptTimedOut, Cause, Failure, FailureKind, Outcome},
     error::{RetryError, RetryErrorKind},
     guards::Guards,
-    policy::{
-        Attempt, Decision, Gate, Gates, Judgement, Retry, Session, Stop, StopReason, WaitReason,
-    },
-    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    policy::{Attempt, Decision, Gate, Retry, Session, Stop, StopReason, WaitReason, ask},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
 };
 
@@ -73,21 +75,27 @@ impl<D> Ended<D> {
             Self::Error(error) => classify::chain(&**error),
             Self::TimedOut(after) => AttemptTimedOut::new(*after).to_string(),
         };
+        let outcome = match (self, failure) {
+            (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
+            (_, failure) => {
+                let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
+                AttemptOutcome::Failed { kind, cause, error }
+            }
+        };
         AttemptRecord {
-            number,
             started: time.offset,
             took: time.took,
-            outcome: match (self, failure) {
-                (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
-                (_, failure) => {
-                    let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
-                    AttemptOutcome::Failed { kind, cause, error }
-                }
-            },
-            wait: None,
-            gates: Gates::default(),
-            note: None,
             inner_attempts: self.inner_attempts(),
+            ..AttemptRecord::new(number, outcome)
+        }
+    }
+
+    /// What a response said about when to come back, if it was a failure that was looked at when
+    /// the wall clock stood at `at`.
+    fn hint(&self, at: Option<SystemTime>) -> Option<HintRecord> {
+        match self {
+            Self::Response(response) => HintRecord::of(response.headers(), at?),
+            Self::Error(_) | Self::TimedOut(_) => None,
         }
     }
 
@@ -157,10 +165,21 @@ where
         let number = this.progress.as_ref().map_or(1, |progress| progress.number);
         let failure = ended.failure();
         let session = &mut this.session.session;
-        let attempt = Attempt::new(number, this.kept.method(), ended.outcome(failure))
-            .with_uri(this.kept.uri())
-            .with_elapsed(time.elapsed);
-        let decision = decide(settings, session, attempt);
+        let outcome = ended.outcome(failure);
+        let judgement = settings.judge(&outcome);
+        let method = this.head.method();
+        let mut looked_at = None;
+        let decision = ask(session, outcome, judgement, |outcome| {
+            let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
+            match failure {
+                // Only a response can carry a date to compare the wall clock with.
+                None => attempt.with_wall_clock(*looked_at.insert(settings.wall_clock())),
+                Some(_) => attempt,
+            }
+        });
+        if let (Some(guards), Some(asked)) = (&this.guards, asked(&decision)) {
+            guards.hinted(now.into_std(), asked);
+        }
         if matches!(decision, Decision::Accept) {
             session.succeeded();
         }
@@ -172,9 +191,10 @@ where
         };
 
         let mut record = ended.record(number, time, failure);
+        record.hint = ended.hint(looked_at);
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
         progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
@@ -191,7 +211,7 @@ where
                         record.note = retry.note.take();
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
-                            why: retry.why,
+                            why: retry.why.clone(),
                             charged: retry.charged,
                         });
                         progress.retrying(record, settings, &retry, now);
@@ -209,11 +229,6 @@ where
             }
         };
 
-        if let Some(guards) = this.guards
-            && let StopReason::RetryAfterTooLong { asked, .. } = stop.reason
-        {
-            guards.hinted(now.into_std(), asked);
-        }
         record.gates = stop.gates;
         record.note = stop.note;
         progress.report.attempts.push(record);
@@ -225,29 +240,19 @@ where
     }
 }
 
-/// Asks the classifiers, and then the session.
-fn decide<E: Session>(settings: &Settings, session: &mut E, attempt: Attempt<'_>) -> Decision {
-    let judgement = settings.judge(attempt.outcome());
-    let failure = match attempt.outcome() {
-        Outcome::Response { status, headers } => {
-            if judgement == Judgement::None && session.is_final(*status, headers) {
-                return Decision::Accept;
-            }
-            None
-        }
-        Outcome::Error { failure, .. } => Some(*failure),
-    };
-    // Only a response can carry a date to compare the wall clock with.
-    let attempt = match failure {
-        None => attempt.with_wall_clock(settings.wall_clock()),
-        Some(_) => attempt,
-    };
-    match (session.decide(&attempt.with_judgement(judgement)), failure) {
-        // An error cannot be handed out as a response.
-        (Decision::Accept, Some(Failure { cause, .. })) => {
-            Decision::Stop(Stop::because(StopReason::NotTransient { cause }))
-        }
-        (decision, _) => decision,
+/// How long the server asked for nothing to be sent, whatever becomes of this request.
+fn asked(decision: &Decision) -> Option<Duration> {
+    match decision {
+        Decision::Accept => None,
+        // A policy of the user's own need not say more than the reason.
+        Decision::Retry(retry) => retry.asked.or(match retry.why {
+            WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) => Some(retry.wait),
+            _ => None,
+        }),
+        Decision::Stop(stop) => stop.asked.or(match stop.reason {
+            StopReason::RetryAfterTooLong { asked, .. } => Some(asked),
+            _ => None,
+        }),
     }
 }
 
@@ -270,40 +275,29 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     guards: &mut Option<Box<Guards>>,
     time: Time,
 ) -> Result<(), StopReason> {
-    let tools = match kept {
-        Kept::Line { reason, .. } => return Err(reason.clone()),
-        Kept::All(tools) => tools,
+    let body = match kept {
+        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::All { body, .. } => body,
     };
     let now = time.now.into_std();
-    if let Some(guards) = guards {
-        if let WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_) = retry.why {
-            guards.hinted(now, retry.wait);
-        } else if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
+    let own = matches!(
+        retry.why,
+        WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_)
+    );
+    if let (Some(guards), false) = (&guards, own) {
+        if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
             retry.wait = held;
             retry.why = WaitReason::SharedHint;
         }
     }
-    let mut answer = tools.body.check().map_err(|error| refused(error).0);
-    retry.gates.set(Gate::Body, answer.is_ok());
-    if let Some(left) = time.left {
-        let needed = retry.wait.saturating_add(time.attempt);
-        retry.gates.set(Gate::Deadline, needed < left);
-        if needed >= left {
-            answer = answer.and(Err(StopReason::DeadlineTooClose { left, needed }));
-        }
-    }
-    answer?;
+    let body = body.check().map_err(|error| refused(error).0);
+    retry.check(Some(body), time.left, time.attempt)?;
     if let Some(guards) = guards {
         let admitted = guards.admit_retry(now);
         retry.gates.set(Gate::Throttle, admitted.is_ok());
         admitted?;
     }
-    let granted = session.session.commit(now);
-    match granted {
-        Ok(true) => retry.gates.set(Gate::Budget, true),
-        Ok(false) => {}
-        Err(_) => retry.gates.set(Gate::Budget, false),
-    }
-    session.committed = granted.is_ok();
-    granted.map(|_| ())
+    retry.commit(&mut session.session, now)?;
+    session.committed = true;
+    Ok(())
 }

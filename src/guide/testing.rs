@@ -30,7 +30,9 @@
 //!
 //!     let replied = Instant::now();
 //!     let (_, reply) = server.next_request().await.unwrap();
-//!     assert_eq!(replied.elapsed(), Duration::from_secs(7));
+//!     let waited = replied.elapsed();
+//!     assert!(waited >= Duration::from_secs(7), "never earlier than asked");
+//!     assert!(waited < Duration::from_millis(7_701), "and up to a tenth later");
 //!     reply.send_response(Response::new(Body::new()));
 //!
 //!     let response = call.await.unwrap().unwrap();
@@ -49,11 +51,13 @@
 //! # Jitter, dates and the budget
 //!
 //! A test that compares a wait needs one that is known: a
-//! [`constant`](crate::policy::Backoff::constant) backoff, or a
+//! [`constant`](crate::policy::Backoff::constant) backoff and
+//! [`retry_after_jitter(0.0)`](crate::policy::RetryPolicyBuilder::retry_after_jitter), or a
 //! [`seed`](crate::policy::RetryPolicyBuilder::seed), under which the n-th request of a policy
 //! always draws the same numbers.
 //!
-//! A paused clock does not pause the wall clock, which a date in `Retry-After` is compared with.
+//! A paused clock does not pause the wall clock, which a date in `Retry-After` is compared with
+//! unless the response has a `Date`.
 //! [`wall_clock`](crate::RetryLayer::wall_clock) sets it:
 //!
 //! ```

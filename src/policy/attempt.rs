@@ -21,6 +21,7 @@ pub struct RequestHead<'a> {
 
 impl<'a> RequestHead<'a> {
     /// The head of `request`.
+    #[inline]
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
@@ -32,11 +33,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The request's method.
+    #[inline]
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
     /// The request's URI.
+    #[inline]
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
@@ -47,11 +50,13 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The request's headers.
+    #[inline]
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
     /// The request's extensions.
+    #[inline]
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
@@ -97,7 +102,6 @@ pub enum Judgement {
 pub struct Attempt<'a> {
     number: u32,
     method: &'a Method,
-    uri: Option<&'a Uri>,
     outcome: Outcome<'a>,
     judgement: Judgement,
     elapsed: Duration,
@@ -112,19 +116,11 @@ impl<'a> Attempt<'a> {
         Self {
             number,
             method,
-            uri: None,
             outcome,
             judgement: Judgement::None,
             elapsed: Duration::ZERO,
             wall_clock: SystemTime::UNIX_EPOCH,
         }
-    }
-
-    /// Sets the request's URI.
-    #[must_use]
-    pub fn with_uri(mut self, uri: &'a Uri) -> Self {
-        self.uri = Some(uri);
-        self
     }
 
     /// Sets the time since the request started.
@@ -156,11 +152,6 @@ impl<'a> Attempt<'a> {
     /// The request's method.
     pub fn method(&self) -> &'a Method {
         self.method
-    }
-
-    /// The request's URI. The layer always sets it.
-    pub fn uri(&self) -> Option<&'a Uri> {
-        self.uri
     }
 
     /// How it ended.

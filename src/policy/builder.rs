@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::budget::RetryBudget;
 
 use super::{
-    Backoff, CountKind, InvalidPolicy, Limit, Methods, Preset, RetryAfterMode, RetryPolicy,
-    Seconds, limit::StatusSet, retry_policy::Settings,
+    Backoff, CountKind, InvalidPolicy, Limit, Methods, Preset, ResetHeader, RetryAfterMode,
+    RetryPolicy, Seconds, limit::StatusSet, retry_policy::Settings,
 };
 
 /// Builds a [`RetryPolicy`]; the setters have urllib3's names.
@@ -132,7 +134,8 @@ impl RetryPolicyBuilder {
         self
     }
 
-    /// Whether the server's `Retry-After` is obeyed.
+    /// Whether the server's `Retry-After` is obeyed, and under the default preset every other hint
+    /// of [`hints`](super::hints). None of them is read when this is `false`.
     pub fn respect_retry_after_header(mut self, respect: bool) -> Self {
         self.settings.respect_retry_after = respect;
         self
@@ -150,6 +153,37 @@ impl RetryPolicyBuilder {
     /// What happens when a server asks for more than [`retry_after_max`](Self::retry_after_max).
     pub fn retry_after_mode(mut self, mode: RetryAfterMode) -> Self {
         self.settings.retry_after_mode = mode;
+        self
+    }
+
+    /// Adds up to this part of what the server asks for to the wait, evenly distributed, so that
+    /// clients that were told the same time do not come back together: 0.1 is a tenth. In 0..=1.
+    ///
+    /// Nothing is ever taken away, and what is compared with
+    /// [`retry_after_max`](Self::retry_after_max) is what the server asks for. gRPC's pushback is
+    /// exact and has no jitter.
+    pub fn retry_after_jitter(mut self, part: f64) -> Self {
+        if (0.0..=1.0).contains(&part) {
+            self.settings.retry_after_jitter = part;
+        } else {
+            self.wrong.get_or_insert_with(|| {
+                InvalidPolicy::new("retry_after_jitter", part, "a number in 0..=1")
+            });
+        }
+        self
+    }
+
+    /// The headers that say when a rate limit starts anew, in the order in which they are to be
+    /// read, in place of [`ResetHeader::defaults`]. Has no effect on the urllib3 preset.
+    pub fn reset_headers(mut self, headers: impl IntoIterator<Item = ResetHeader>) -> Self {
+        self.settings.hints.resets = headers.into_iter().collect();
+        self
+    }
+
+    /// The header in which the server forbids retries with `false`, `x-should-retry` by default;
+    /// `None` if no such header counts. Has no effect on the urllib3 preset.
+    pub fn should_retry_header(mut self, header: impl Into<Option<HeaderName>>) -> Self {
+        self.settings.hints.should_retry = header.into();
         self
     }
 
@@ -192,8 +226,8 @@ impl RetryPolicyBuilder {
     /// # Errors
     ///
     /// The first setting that makes no sense, with its value and what is allowed: a negative or
-    /// undefined number of seconds, a status outside of 100..=999, a method that is not a token,
-    /// and, unless the builder started from the urllib3 preset, a negative limit.
+    /// undefined number of seconds, a status outside of 100..=999, a method that is not a token, a
+    /// jitter outside of 0..=1, a reset header that is read as something else, and, unless the builder started from the urllib3 preset, a negative limit.
     pub fn build(self) -> Result<RetryPolicy, InvalidPolicy> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -216,6 +250,9 @@ impl RetryPolicyBuilder {
                     ));
                 }
             }
+        }
+        for header in &*settings.hints.resets {
+            header.validate()?;
         }
         settings.methods.validate()?;
         settings.backoff.validate()?;

@@ -35,6 +35,10 @@ pub struct Retry {
     pub last: bool,
     /// What each gate said.
     pub gates: Gates,
+    /// How long the server asked for nothing to be sent, as far as the policy obeys: what other
+    /// requests wait for under [`share_hints`](crate::RetryLayer::share_hints). The `wait` is this
+    /// plus jitter.
+    pub asked: Option<Duration>,
     /// Something the caller should know, for instance a header that was ignored.
     pub note: Option<Note>,
 }
@@ -53,6 +57,7 @@ impl Retry {
             raise: false,
             last: false,
             gates: Gates::default(),
+            asked: None,
             note: None,
         }
     }
@@ -68,6 +73,8 @@ pub struct Stop {
     pub raise: bool,
     /// What each gate said.
     pub gates: Gates,
+    /// How long the server asked for nothing to be sent; see [`Retry::asked`].
+    pub asked: Option<Duration>,
     /// Something the caller should know, for instance a header that was ignored.
     pub note: Option<Note>,
 }
@@ -79,13 +86,14 @@ impl Stop {
             reason,
             raise: false,
             gates: Gates::default(),
+            asked: None,
             note: None,
         }
     }
 }
 
 /// Where a wait comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -96,12 +104,14 @@ pub enum WaitReason {
     NeverProcessed,
     /// The policy's backoff.
     Backoff,
-    /// The server named the time in this header.
+    /// The server named the time in this header. The wait is what it asked for plus
+    /// [`retry_after_jitter`](super::RetryPolicyBuilder::retry_after_jitter).
     ServerHint(HintHeader),
-    /// The server asked another request to the same authority to wait until then.
-    SharedHint,
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
+    /// The server asked another request to the same authority to wait until then; see
+    /// [`share_hints`](crate::RetryLayer::share_hints).
+    SharedHint,
 }
 
 impl fmt::Display for WaitReason {
@@ -254,6 +264,12 @@ pub enum StopReason {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// The server forbids it in this header: `x-should-retry: false`, or a negative
+    /// `grpc-retry-pushback-ms`.
+    ForbiddenByServer {
+        /// Where it says so.
+        header: HintHeader,
+    },
     /// The server says that the idempotency key was used for another request.
     IdempotencyKeyReused,
     /// No mount matches the request's URL, and there is no fallback.
@@ -313,6 +329,7 @@ impl StopReason {
             Self::RetryAfterTooLong { .. } => "retry_after_too_long",
             Self::NotTransient { .. } => "not_transient",
             Self::Vetoed { .. } => "vetoed",
+            Self::ForbiddenByServer { .. } => "forbidden_by_server",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::NoMount { .. } => "no_mount",
             Self::Disabled => "disabled",
@@ -365,6 +382,7 @@ impl fmt::Display for StopReason {
             ),
             Self::NotTransient { cause } => write!(f, "repeating cannot help: {cause}"),
             Self::Vetoed { by, because } => write!(f, "{by} forbids it: {because}"),
+            Self::ForbiddenByServer { header } => write!(f, "the server forbids it: {header}"),
             Self::IdempotencyKeyReused => {
                 f.write_str("the idempotency key was used for another request")
             }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Policy, RequestHead, Session};
+use super::{
+    Policy, RequestHead, Rng, Session,
+    lint::{Finding, LintContext},
+};
 
 /// A [`Policy`] whose sessions are boxed, so that it can be a trait object.
 ///
@@ -12,6 +15,12 @@ use super::{Policy, RequestHead, Session};
 pub trait DynPolicy: Send + Sync {
     /// Starts a request.
     fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send>;
+
+    /// [`Policy::rehearse`].
+    fn boxed_rehearsal(&self, request: &RequestHead<'_>, rng: Rng) -> Box<dyn Session + Send>;
+
+    /// [`Policy::lint_with`].
+    fn findings(&self, context: &LintContext) -> Vec<Finding>;
 
     /// The same policy once more.
     fn boxed_clone<'a>(&self) -> Box<dyn DynPolicy + 'a>
@@ -26,6 +35,14 @@ where
 {
     fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send> {
         Box::new(self.session(request))
+    }
+
+    fn boxed_rehearsal(&self, request: &RequestHead<'_>, rng: Rng) -> Box<dyn Session + Send> {
+        Box::new(self.rehearse(request, rng))
+    }
+
+    fn findings(&self, context: &LintContext) -> Vec<Finding> {
+        self.lint_with(context)
     }
 
     fn boxed_clone<'a>(&self) -> Box<dyn DynPolicy + 'a>
@@ -48,6 +65,14 @@ impl Policy for dyn DynPolicy + '_ {
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         self.boxed_session(request)
     }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        self.boxed_rehearsal(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        self.findings(context)
+    }
 }
 
 impl Policy for Box<dyn DynPolicy + '_> {
@@ -55,6 +80,14 @@ impl Policy for Box<dyn DynPolicy + '_> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).boxed_session(request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        (**self).boxed_rehearsal(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        (**self).findings(context)
     }
 }
 
@@ -88,6 +121,14 @@ impl Policy for SharedPolicy {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         self.0.boxed_session(request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        self.0.boxed_rehearsal(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        self.0.findings(context)
     }
 }
 

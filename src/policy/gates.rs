@@ -20,7 +20,7 @@ pub enum Gate {
     Count,
     /// The limit of all retries is not used up.
     Total,
-    /// The server did not ask for a longer wait than allowed.
+    /// The server neither forbade it nor asked for a longer wait than allowed.
     Hint,
     /// The body can be sent again.
     Body,

@@ -217,6 +217,7 @@ impl Methods {
     }
 
     /// Whether `method` is in the set. Methods are case-sensitive (RFC 9110, section 9.1).
+    #[inline]
     pub fn contains(&self, method: &Method) -> bool {
         self.any || self.set.iter().any(|m| m == method)
     }
@@ -349,6 +350,7 @@ impl StatusSet {
         valid
     }
 
+    #[inline]
     pub(crate) fn contains(&self, status: u16) -> bool {
         self.0
             .get(usize::from(status / 64))

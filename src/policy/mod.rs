@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod ask;
 mod attempt;
 mod backoff;
 mod builder;
@@ -26,24 +27,29 @@ mod builder;
 mod config;
 mod decision;
 mod dynamic;
+pub mod explain;
 mod gates;
+pub mod hints;
 mod invalid;
 mod limit;
+pub mod lint;
 mod mounts;
 mod overrides;
 mod policy_fn;
 #[cfg(feature = "reload")]
 mod reload;
-mod retry_after;
 mod retry_policy;
 mod rng;
 mod session;
 
 #[cfg(feature = "serde")]
 pub use self::config::{InvalidConfig, RetryConfig, import};
-pub(crate) use self::overrides::{AnySession, IDEMPOTENCY_KEY, select};
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
+pub(crate) use self::{
+    ask::ask,
+    overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
@@ -51,15 +57,15 @@ pub use self::{
     decision::{Decision, Note, Retry, Stop, StopReason, WaitReason},
     dynamic::{DynPolicy, SharedPolicy},
     gates::{Gate, Gates},
+    hints::{
+        Hint, HintHeader, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader,
+        parse_retry_after, retry_after, standard_retry_after,
+    },
     invalid::InvalidPolicy,
     limit::{CountKind, Limit, Methods, Seconds},
     mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
-    retry_after::{
-        Hint, HintHeader, InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after,
-        standard_retry_after,
-    },
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
     session::RetrySession,
@@ -68,6 +74,8 @@ pub use self::{
 use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
+
+use self::lint::{Finding, LintContext};
 
 /// Decides which requests are sent again, and when.
 ///
@@ -79,6 +87,34 @@ pub trait Policy {
 
     /// Starts a request.
     fn session(&self, request: &RequestHead<'_>) -> Self::Session;
+
+    /// Starts a request of a [dry run](explain), whose random numbers are `rng`'s.
+    ///
+    /// Whatever becomes of it, requests that are sent must not notice. So a policy whose sessions
+    /// share something that they change, such as a budget, makes one here that shares nothing,
+    /// and one with jitter takes `rng` for it. The others need not care: this is
+    /// [`session`](Self::session) unless implemented.
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        let _ = rng;
+        self.session(request)
+    }
+
+    /// The mistakes that can be seen in this policy when it is used in this `context`; see
+    /// [`lint`].
+    ///
+    /// A policy that has no opinion of itself has no findings.
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        let _ = context;
+        Vec::new()
+    }
+
+    /// The mistakes that can be seen in this policy by itself; see [`lint`].
+    ///
+    /// [`RetryLayer::lint`](crate::RetryLayer::lint) knows more: the layer's time limits, for
+    /// instance.
+    fn lint(&self) -> Vec<Finding> {
+        self.lint_with(&LintContext::default())
+    }
 }
 
 /// The memory of one request, and the decisions about it.
@@ -173,6 +209,14 @@ impl<P: Policy + ?Sized> Policy for &P {
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).session(request)
     }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        (**self).rehearse(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        (**self).lint_with(context)
+    }
 }
 
 impl<P: Policy + ?Sized> Policy for std::sync::Arc<P> {
@@ -180,5 +224,13 @@ impl<P: Policy + ?Sized> Policy for std::sync::Arc<P> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).session(request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        (**self).rehearse(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        (**self).lint_with(context)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
-    Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Session, SharedPolicy,
+    Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Rng, Session, SharedPolicy,
     Standing, Stop, StopReason,
 };
 
@@ -48,22 +48,55 @@ pub(crate) enum AnySession<T> {
 }
 
 /// Starts a request under its own policy if it brought one, else under the layer's.
+#[inline]
 pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySession<P::Session> {
+    if request.extensions().is_empty() {
+        return AnySession::Layer(policy.session(request));
+    }
+    match brought(request) {
+        Some(Brought::Disabled) => AnySession::Disabled,
+        Some(Brought::Own(own)) => AnySession::Own(own.session(request)),
+        Some(Brought::Shared(shared)) => AnySession::Shared(shared.session(request)),
+        None => AnySession::Layer(policy.session(request)),
+    }
+}
+
+enum Brought<'a> {
+    Disabled,
+    Own(&'a RetryPolicy),
+    Shared(&'a SharedPolicy),
+}
+
+#[inline(never)]
+fn brought<'a>(request: &RequestHead<'a>) -> Option<Brought<'a>> {
     let extensions = request.extensions();
-    if extensions.is_empty() {
-        AnySession::Layer(policy.session(request))
-    } else if extensions.get::<RetryDisabled>().is_some() {
+    if extensions.get::<RetryDisabled>().is_some() {
+        return Some(Brought::Disabled);
+    }
+    let own = extensions.get().map(Brought::Own);
+    own.or_else(|| extensions.get().map(Brought::Shared))
+}
+
+/// [`select`] for a dry run.
+pub(crate) fn rehearse<P: Policy + ?Sized>(
+    policy: &P,
+    request: &RequestHead<'_>,
+    rng: Rng,
+) -> AnySession<P::Session> {
+    let extensions = request.extensions();
+    if extensions.get::<RetryDisabled>().is_some() {
         AnySession::Disabled
     } else if let Some(own) = extensions.get::<RetryPolicy>() {
-        AnySession::Own(own.session(request))
+        AnySession::Own(own.rehearse(request, rng))
     } else if let Some(shared) = extensions.get::<SharedPolicy>() {
-        AnySession::Shared(shared.session(request))
+        AnySession::Shared(shared.rehearse(request, rng))
     } else {
-        AnySession::Layer(policy.session(request))
+        AnySession::Layer(policy.rehearse(request, rng))
     }
 }
 
 impl<T: Session> Session for AnySession<T> {
+    #[inline]
     fn standing(&self) -> Standing {
         match self {
             Self::Layer(session) => session.standing(),
@@ -73,6 +106,7 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
+    #[inline]
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         match self {
             Self::Layer(session) => session.is_final(status, headers),
@@ -91,6 +125,7 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
+    #[inline]
     fn succeeded(&mut self) {
         match self {
             Self::Layer(session) => session.succeeded(),

@@ -10,10 +10,14 @@ use std::{
 };
 
 use super::{
-    Backoff, CountKind, Jitter, Limit, Methods, Policy, RequestHead, RetryPolicyBuilder,
-    RetrySession, Rng,
+    Backoff, CountKind, Jitter, Limit, Methods, Policy, RequestHead, ResetHeader,
+    RetryPolicyBuilder, RetrySession, Rng,
+    hints::Hints,
     limit::{PerKind, StatusSet},
+    lint::{self, Finding, LintContext},
 };
+use http::HeaderName;
+
 use crate::budget::RetryBudget;
 
 /// Which family of rules a policy follows; see [`RetryPolicy`].
@@ -28,7 +32,11 @@ pub enum Preset {
     Urllib3,
 }
 
-/// What becomes of a `Retry-After` that asks for more than `retry_after_max`.
+/// What becomes of a server's hint that asks for more than `retry_after_max`.
+///
+/// The third way is not to read hints at all:
+/// [`respect_retry_after_header(false)`](RetryPolicyBuilder::respect_retry_after_header). See
+/// [`hints`](super::hints#three-ways-to-take-it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -61,6 +69,8 @@ pub enum RetryAfterMode {
 /// | backoff | exponential, 100 ms doubling to 20 s, full jitter | spreads clients best for the least work (AWS Architecture Blog, "Exponential Backoff And Jitter") |
 /// | `respect_retry_after_header` | true | the server knows better; RFC 9110, section 10.2.3 |
 /// | `retry_after_max` | 60 s, then give up | coming back earlier than asked is a broken promise, waiting longer is a broken client |
+/// | `retry_after_jitter` | a tenth | a crowd that was told the same second should not come back in it; nobody comes earlier than told |
+/// | `reset_headers`, `should_retry_header` | the usual ones | see [`hints`](super::hints) for all that a server can say, and what comes first |
 /// | `raise_on_status` | false | the caller gets the last response, body and all |
 /// | budget | 20 % of the successes, at least 10 retries a second | retries cannot multiply an overload (Google SRE book, "Handling Overload") |
 ///
@@ -78,7 +88,7 @@ pub enum RetryAfterMode {
 /// - An unreadable `Retry-After` is ignored and noted in the report, where urllib3 fails the
 ///   request with `InvalidHeader`: a header of the server's must not take the response away.
 /// - `Retry-After` dates are read as RFC 9110 defines them, where Python's parser also accepts
-///   what nobody may send (no time zone, day 99, two-digit times).
+///   what nobody may send (no time zone, day 99, two-digit times) and takes the year 69 for 1969.
 /// - An empty `allowed_methods` means no method, where urllib3 takes it for any.
 /// - A request body that was consumed and cannot be replayed ends the request, where urllib3
 ///   sends an empty one in its place.
@@ -121,6 +131,8 @@ pub(crate) struct Settings {
     pub(crate) respect_retry_after: bool,
     pub(crate) retry_after_max: Duration,
     pub(crate) retry_after_mode: RetryAfterMode,
+    pub(crate) retry_after_jitter: f64,
+    pub(crate) hints: Hints,
     pub(crate) raise_on_status: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) budget: Option<RetryBudget>,
@@ -144,6 +156,8 @@ impl Settings {
             respect_retry_after: true,
             retry_after_max: Duration::from_secs(60),
             retry_after_mode: RetryAfterMode::GiveUp,
+            retry_after_jitter: 0.1,
+            hints: Hints::defaults(),
             raise_on_status: false,
             seed: None,
             budget: Some(RetryBudget::default()),
@@ -162,6 +176,8 @@ impl Settings {
             respect_retry_after: true,
             retry_after_max: Duration::from_secs(21_600),
             retry_after_mode: RetryAfterMode::Clamp,
+            retry_after_jitter: 0.0,
+            hints: Hints::default(),
             raise_on_status: true,
             seed: None,
             budget: None,
@@ -240,7 +256,7 @@ impl RetryPolicy {
         &self.inner.settings.backoff
     }
 
-    /// Whether `Retry-After` is obeyed.
+    /// Whether the server's hints are obeyed.
     pub fn respect_retry_after_header(&self) -> bool {
         self.inner.settings.respect_retry_after
     }
@@ -255,6 +271,21 @@ impl RetryPolicy {
         self.inner.settings.retry_after_mode
     }
 
+    /// The most that is added to what a server asks for, as a part of it.
+    pub fn retry_after_jitter(&self) -> f64 {
+        self.inner.settings.retry_after_jitter
+    }
+
+    /// The headers that say when a rate limit starts anew, in the order in which they are read.
+    pub fn reset_headers(&self) -> &[ResetHeader] {
+        &self.inner.settings.hints.resets
+    }
+
+    /// The header in which a server forbids retries.
+    pub fn should_retry_header(&self) -> Option<&HeaderName> {
+        self.inner.settings.hints.should_retry.as_ref()
+    }
+
     /// Whether a failure status is an error once its retries are used up.
     pub fn raise_on_status(&self) -> bool {
         self.inner.settings.raise_on_status
@@ -265,7 +296,34 @@ impl RetryPolicy {
         self.inner.settings.budget.as_ref()
     }
 
+    /// The mistakes that can be seen in this policy by itself; see [`lint`].
+    ///
+    /// ```
+    /// use tower_http_retry::policy::{RetryPolicy, lint::LintCode};
+    ///
+    /// assert!(RetryPolicy::default().lint().is_empty());
+    /// let codes: Vec<_> = RetryPolicy::urllib3().lint().iter().map(|found| found.code).collect();
+    /// assert_eq!(codes, [LintCode::NoStatusListed, LintCode::NoBackoff]);
+    /// ```
+    pub fn lint(&self) -> Vec<Finding> {
+        Policy::lint(self)
+    }
+
+    /// [`lint`](Self::lint) for a user who wants requests with `methods` to be retried.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_http_retry::policy::{RetryPolicy, lint::LintCode};
+    ///
+    /// let findings = RetryPolicy::default().lint_for(&[Method::GET, Method::POST]);
+    /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
+    /// ```
+    pub fn lint_for(&self, methods: &[http::Method]) -> Vec<Finding> {
+        self.lint_with(&LintContext::wanting(methods))
+    }
+
     /// The random numbers of the next session.
+    #[inline]
     pub(super) fn rng(&self) -> Option<Rng> {
         let seed = self.inner.settings.seed?;
         // Each session its own sequence, or all clients of a seeded run would move in step.
@@ -304,6 +362,9 @@ impl fmt::Debug for RetryPolicy {
             .field("respect_retry_after_header", &settings.respect_retry_after)
             .field("retry_after_max", &settings.retry_after_max)
             .field("retry_after_mode", &settings.retry_after_mode)
+            .field("retry_after_jitter", &settings.retry_after_jitter)
+            .field("reset_headers", &settings.hints.resets)
+            .field("should_retry_header", &settings.hints.should_retry)
             .field("raise_on_status", &settings.raise_on_status)
             .field("budget", &settings.budget)
             .finish_non_exhaustive()
@@ -313,7 +374,19 @@ impl fmt::Debug for RetryPolicy {
 impl Policy for RetryPolicy {
     type Session = RetrySession;
 
+    #[inline]
     fn session(&self, request: &RequestHead<'_>) -> RetrySession {
         RetrySession::new(self.clone(), request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> RetrySession {
+        // A copy: neither the budget nor the count of sessions may notice.
+        let mut settings = self.inner.settings.clone();
+        settings.budget = settings.budget.as_ref().and_then(RetryBudget::fresh);
+        RetrySession::with_rng(Self::from_settings(settings), request, Some(rng))
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        lint::policy(self, context)
     }
 }

@@ -2,53 +2,95 @@
 //!
 //! Cloning a `HeaderMap` is most of what a retry layer costs a request that succeeds at once: two
 //! allocations for the map and one for each value that was never cloned before. A [`Snapshot`]
-//! packs all headers into one buffer instead, which the next request uses again, and builds a map
-//! only when a retry happens.
+//! packs the URI and all headers into one buffer instead, which the next request uses again, and
+//! builds them anew only when a retry happens.
 
 mod names;
 mod pool;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::mem;
-use std::ops::Range;
+use std::{fmt, mem, ops::Range};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::{Extensions, Method, Request, Uri, Version};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    request::Parts,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
 
 use self::pool::Buffer;
 
-/// A request with a longer value has its map cloned: sharing is cheaper than copying then.
+/// A request with a longer value is cloned: sharing is cheaper than copying then.
 const MAX_VALUE: usize = 16 * 1024;
-/// As has one with more headers: an `http` map refuses more at some number of thousands, which
+/// As is one with more headers: an `http` map refuses more at some number of thousands, which
 /// depends on the order they came in, so a large map might not be built a second time.
 const MAX_HEADERS: usize = 512;
 
 /// The head of a request, from which equal requests can be made.
 ///
-/// Taking and dropping one allocates nothing once the thread has recycled buffers, with two
-/// exceptions: extensions are cloned, and a URI that is a path only and was never cloned before
-/// makes its text shared.
+/// Taking and dropping one allocates nothing once the thread has recycled buffers, unless there
+/// are extensions, which are cloned.
 pub(crate) struct Snapshot {
     method: Method,
-    uri: Uri,
-    version: Version,
     extensions: Extensions,
-    headers: Headers,
+    scheme: Option<Scheme>,
+    version: Version,
+    layout: Layout,
+    rest: Rest,
+}
+
+/// What is where in the packed bytes: the authority, the path and query, the headers.
+#[derive(Clone, Copy, Default)]
+struct Layout {
+    authority: u16,
+    path: u16,
+    headers: u16,
+}
+
+/// All that has no fixed size.
+enum Rest {
+    /// Packed, in memory of one's own.
+    Own(Buffer),
+    /// Packed, in memory that restored requests share.
+    Shared(Bytes),
+    /// Not packed.
+    Cloned(Box<(Uri, HeaderMap)>),
+}
+
+/// Where a request goes.
+pub(crate) struct Target<'a> {
+    pub(crate) scheme: Option<&'a str>,
+    pub(crate) authority: &'a str,
+    pub(crate) path_and_query: &'a str,
 }
 
 impl Snapshot {
-    /// Copies what is needed of `parts`.
-    pub(crate) fn take(parts: &Parts) -> Self {
+    /// Keeps all that another attempt needs of `request`, except for the body.
+    #[inline]
+    pub(crate) fn take<B>(request: &Request<B>) -> Self {
+        let (layout, rest) = pack(request.uri(), request.headers());
         Self {
-            headers: Headers::take(&parts.headers),
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            version: parts.version,
-            extensions: parts.extensions.clone(),
+            method: request.method().clone(),
+            extensions: request.extensions().clone(),
+            scheme: request.uri().scheme().cloned(),
+            version: request.version(),
+            layout,
+            rest,
+        }
+    }
+
+    /// Keeps what a report says of `request`: the method and the target.
+    #[inline]
+    pub(crate) fn line<B>(request: &Request<B>) -> Self {
+        let (layout, rest) = pack_line(request.uri());
+        Self {
+            method: request.method().clone(),
+            extensions: Extensions::new(),
+            scheme: request.uri().scheme().cloned(),
+            version: request.version(),
+            layout,
+            rest,
         }
     }
 
@@ -56,113 +98,95 @@ impl Snapshot {
         &self.method
     }
 
-    pub(crate) fn uri(&self) -> &Uri {
-        &self.uri
+    pub(crate) fn target(&self) -> Target<'_> {
+        let (authority, path_and_query) = match &self.rest {
+            Rest::Own(buffer) => self.layout.texts(&buffer.bytes),
+            Rest::Shared(packed) => self.layout.texts(packed),
+            Rest::Cloned(cloned) => {
+                let uri = &cloned.0;
+                (
+                    uri.authority().map_or("", Authority::as_str),
+                    uri.path_and_query().map_or("", PathAndQuery::as_str),
+                )
+            }
+        };
+        Target {
+            scheme: self.scheme.as_ref().map(Scheme::as_str),
+            authority,
+            path_and_query,
+        }
     }
 
     /// Gives memory back that is not needed for what is kept; for a request that has to wait.
     pub(crate) fn settle(&mut self) {
-        if let Headers::Own { buffer, .. } = &mut self.headers {
+        if let Rest::Own(buffer) = &mut self.rest {
             buffer.settle();
         }
     }
 
-    /// A head equal to the one that was taken.
+    /// A head equal to the one that was taken; the `last` one moves what it can.
     ///
-    /// The `last` one moves what is kept, and leaves a snapshot of a `GET /` without headers.
-    pub(crate) fn restore(&mut self, last: bool) -> Parts {
+    /// `None` if `http` refuses what it once accepted. That takes a header value which was made
+    /// by `HeaderValue::from_maybe_shared_unchecked` from bytes that no value may hold.
+    pub(crate) fn restore(&mut self, last: bool) -> Option<Parts> {
+        let (uri, headers) = self.restore_rest()?;
         let (mut parts, ()) = Request::new(()).into_parts();
+        parts.uri = uri;
+        parts.headers = headers;
         parts.version = self.version;
+        // The report still asks for the method after the last one.
+        parts.method = self.method.clone();
         if last {
-            parts.method = mem::take(&mut self.method);
-            parts.uri = mem::take(&mut self.uri);
             parts.extensions = mem::take(&mut self.extensions);
-            parts.headers = mem::take(&mut self.headers).map();
         } else {
-            parts.method = self.method.clone();
-            parts.uri = self.uri.clone();
             parts.extensions = self.extensions.clone();
-            parts.headers = self.headers.map();
         }
-        parts
+        Some(parts)
+    }
+
+    fn restore_rest(&mut self) -> Option<(Uri, HeaderMap)> {
+        if let Rest::Own(buffer) = &mut self.rest {
+            self.rest = Rest::Shared(Bytes::from_owner(mem::take(buffer)));
+        }
+        match &self.rest {
+            Rest::Shared(packed) => {
+                let uri = unpack_uri(packed, self.layout, self.scheme.clone())?;
+                let headers = unpack_headers(packed, self.layout)?;
+                Some((uri, headers))
+            }
+            Rest::Cloned(cloned) => Some((cloned.0.clone(), cloned.1.clone())),
+            Rest::Own(_) => None,
+        }
     }
 }
 
-/// Header values may be secrets, so only their number is shown.
+/// What is packed may be secret, so only its size is shown.
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
             .field("method", &self.method)
             .field("version", &self.version)
-            .field("headers", &self.headers.len())
+            .field("headers", &self.layout.headers)
             .finish_non_exhaustive()
     }
 }
 
-enum Headers {
-    /// Packed, in memory of one's own.
-    Own { buffer: Buffer, count: u16 },
-    /// Packed, in memory that the values of a restored map share.
-    Shared { packed: Bytes, count: u16 },
-    /// Not packed. Boxed, because it is rare.
-    Map(Box<HeaderMap>),
-}
-
-impl Default for Headers {
-    fn default() -> Self {
-        Self::Own {
-            buffer: Buffer::default(),
-            count: 0,
-        }
-    }
-}
-
-impl Headers {
-    #[inline]
-    fn take(map: &HeaderMap) -> Self {
-        if map.is_empty() {
-            return Self::default();
-        }
-        if map.len() > MAX_HEADERS {
-            return Self::clone_of(map);
-        }
-        let mut buffer = Buffer::recycled().unwrap_or_else(|| buffer_for(map));
-        match pack(map, &mut buffer.bytes) {
-            Some(()) => Self::Own {
-                buffer,
-                count: map.len() as u16,
-            },
-            None => Self::clone_of(map),
-        }
+impl Layout {
+    fn authority(self) -> Range<usize> {
+        0..usize::from(self.authority)
     }
 
-    #[cold]
-    fn clone_of(map: &HeaderMap) -> Self {
-        Self::Map(Box::new(map.clone()))
+    fn path_and_query(self) -> Range<usize> {
+        let start = usize::from(self.authority);
+        start..start + usize::from(self.path)
     }
 
-    fn map(&mut self) -> HeaderMap {
-        if let Self::Own { buffer, count } = self {
-            if *count == 0 {
-                return HeaderMap::new();
-            }
-            *self = Self::Shared {
-                packed: Bytes::from_owner(mem::take(buffer)),
-                count: *count,
-            };
-        }
-        match self {
-            Self::Shared { packed, count } => unpack(packed, *count),
-            Self::Map(map) => HeaderMap::clone(map),
-            Self::Own { .. } => HeaderMap::new(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Own { count, .. } | Self::Shared { count, .. } => usize::from(*count),
-            Self::Map(map) => map.len(),
-        }
+    fn texts(self, packed: &[u8]) -> (&str, &str) {
+        let text = |range| {
+            let bytes = packed.get(range).unwrap_or_default();
+            std::str::from_utf8(bytes).unwrap_or_default()
+        };
+        (text(self.authority()), text(self.path_and_query()))
     }
 }
 
@@ -205,23 +229,79 @@ impl Head {
     }
 }
 
-/// A new buffer of exactly the size that `map` needs.
+fn pack(uri: &Uri, headers: &HeaderMap) -> (Layout, Rest) {
+    if headers.len() > MAX_HEADERS {
+        return cloned(uri, headers);
+    }
+    let mut buffer = Buffer::recycled().unwrap_or_else(|| buffer_for(uri, headers));
+    let packed = &mut buffer.bytes;
+    let Some(mut layout) = pack_uri(uri, packed) else {
+        return cloned(uri, headers);
+    };
+    layout.headers = headers.len() as u16;
+    match pack_headers(headers, packed) {
+        Some(()) => (layout, Rest::Own(buffer)),
+        None => cloned(uri, headers),
+    }
+}
+
+fn pack_line(uri: &Uri) -> (Layout, Rest) {
+    let mut buffer = Buffer::recycled().unwrap_or_default();
+    match pack_uri(uri, &mut buffer.bytes) {
+        Some(layout) => (layout, Rest::Own(buffer)),
+        None => cloned(uri, &HeaderMap::new()),
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn buffer_for(map: &HeaderMap) -> Buffer {
-    let sizes = map.iter().map(|(name, value)| match names::number(name) {
-        Some(_) => Head::BYTES + value.len(),
-        None => Head::BYTES + name.as_str().len() + value.len(),
-    });
+fn cloned(uri: &Uri, headers: &HeaderMap) -> (Layout, Rest) {
+    let layout = Layout {
+        headers: u16::try_from(headers.len()).unwrap_or(u16::MAX),
+        ..Layout::default()
+    };
+    (
+        layout,
+        Rest::Cloned(Box::new((uri.clone(), headers.clone()))),
+    )
+}
+
+/// A new buffer of exactly the size that a request needs.
+#[cold]
+#[inline(never)]
+fn buffer_for(uri: &Uri, headers: &HeaderMap) -> Buffer {
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let headers = headers
+        .iter()
+        .map(|(name, value)| match names::number(name) {
+            Some(_) => Head::BYTES + value.len(),
+            None => Head::BYTES + name.as_str().len() + value.len(),
+        });
+    let size = headers.sum::<usize>() + authority.len() + path.len();
     Buffer {
-        bytes: Vec::with_capacity(sizes.sum()),
+        bytes: Vec::with_capacity(size),
     }
+}
+
+#[inline]
+fn pack_uri(uri: &Uri, packed: &mut Vec<u8>) -> Option<Layout> {
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    packed.extend_from_slice(authority.as_bytes());
+    packed.extend_from_slice(path.as_bytes());
+    Some(Layout {
+        // `http` allows no longer ones.
+        authority: u16::try_from(authority.len()).ok()?,
+        path: u16::try_from(path.len()).ok()?,
+        headers: 0,
+    })
 }
 
 /// Adds all headers in the map's order, or gives up on one that is too long to be copied.
 #[inline]
-fn pack(map: &HeaderMap, packed: &mut Vec<u8>) -> Option<()> {
-    for (name, value) in map {
+fn pack_headers(headers: &HeaderMap, packed: &mut Vec<u8>) -> Option<()> {
+    for (name, value) in headers {
         let text = value.as_bytes();
         if text.len() > MAX_VALUE {
             return None;
@@ -254,43 +334,37 @@ fn pack_name(name: &HeaderName, mut head: Head, packed: &mut Vec<u8>) -> Option<
     Some(())
 }
 
-fn unpack(packed: &Bytes, count: u16) -> HeaderMap {
-    let mut map = HeaderMap::try_with_capacity(count.into()).unwrap_or_default();
-    let mut at = 0;
-    while let Some(head) = packed[at..].first_chunk() {
-        let head = Head::from_bytes(*head);
+fn unpack_uri(packed: &Bytes, layout: Layout, scheme: Option<Scheme>) -> Option<Uri> {
+    let mut parts = uri::Parts::default();
+    parts.scheme = scheme;
+    if layout.authority > 0 {
+        let text = packed.slice(layout.authority());
+        parts.authority = Some(Authority::from_maybe_shared(text).ok()?);
+    }
+    if layout.path > 0 {
+        let text = packed.slice(layout.path_and_query());
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(text).ok()?);
+    }
+    Uri::from_parts(parts).ok()
+}
+
+fn unpack_headers(packed: &Bytes, layout: Layout) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::try_with_capacity(layout.headers.into()).ok()?;
+    let mut at = layout.path_and_query().end;
+    for _ in 0..layout.headers {
+        let head = Head::from_bytes(*packed.get(at..)?.first_chunk()?);
         let name = at + Head::BYTES..at + Head::BYTES + usize::from(head.name);
         at = name.end + head.value as usize;
-        let mut value = unpack_value(packed, name.end..at);
+        let text = packed.slice(name.end..at);
+        let mut value = HeaderValue::from_maybe_shared(text).ok()?;
         value.set_sensitive(head.sensitive);
-        // Neither error can happen: the name was legal before, the map is far from its limit.
-        let _ = match names::name(head.number) {
-            Some(name) => map.try_append(name, value),
-            None => match HeaderName::from_bytes(&packed[name]) {
-                Ok(name) => map.try_append(name, value),
-                Err(_) => Ok(false),
-            },
+        match names::name(head.number) {
+            Some(name) => headers.try_append(name, value).ok()?,
+            None => {
+                let name = HeaderName::from_bytes(&packed[name]).ok()?;
+                headers.try_append(name, value).ok()?
+            }
         };
     }
-    map
-}
-
-/// A value that shares the memory of `packed`.
-///
-/// Only one that was made by `HeaderValue::from_maybe_shared_unchecked` can hold bytes that
-/// `http` refuses. They become spaces, as RFC 9110, section 5.5, asks of whoever forwards them.
-#[inline]
-fn unpack_value(packed: &Bytes, range: Range<usize>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(packed.slice(range.clone()))
-        .unwrap_or_else(|_| without_illegal_bytes(&packed[range]))
-}
-
-#[cold]
-fn without_illegal_bytes(text: &[u8]) -> HeaderValue {
-    let legal = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-    let clean: Vec<u8> = text
-        .iter()
-        .map(|&byte| if legal(byte) { byte } else { b' ' })
-        .collect();
-    HeaderValue::from_maybe_shared(Bytes::from(clean)).unwrap_or(HeaderValue::from_static(""))
+    Some(headers)
 }

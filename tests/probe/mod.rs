@@ -36,10 +36,11 @@ pub(crate) type Res = Response<Tracked>;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// The default policy with the same wait before every retry.
+/// The default policy with the same wait before every retry, and no jitter.
 pub(crate) fn every(wait: Duration) -> RetryPolicy {
     RetryPolicy::builder()
         .backoff(Backoff::constant(wait))
+        .retry_after_jitter(0.0)
         .build()
         .expect("a valid policy")
 }

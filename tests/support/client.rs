@@ -14,6 +14,8 @@ use hyper_util::{
 };
 use tower_http_retry::BoxError;
 
+use super::fault::{FaultServer, Names, Protocol};
+
 /// A request's body, whatever it is made of.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -42,6 +44,25 @@ pub fn https(config: rustls::ClientConfig) -> Client<HttpsConnector<HttpConnecto
         .enable_http1()
         .build();
     builder().build(connector)
+}
+
+/// A client of a server that fails as it is told.
+pub type FaultClient = Client<HttpsConnector<HttpConnector<Names>>, Body>;
+
+/// A client that speaks `protocol` with a server, over TLS if the server does.
+pub fn of(server: &FaultServer, protocol: Protocol, config: rustls::ClientConfig) -> FaultClient {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http();
+    let connector = match protocol {
+        Protocol::Http1 => connector.enable_http1(),
+        Protocol::Http2 => {
+            let connector = connector.enable_http2();
+            let connector = connector.wrap_connector(server.connector());
+            return builder().http2_only(true).build(connector);
+        }
+    };
+    builder().build(connector.wrap_connector(server.connector()))
 }
 
 /// A `GET` request.

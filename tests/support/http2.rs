@@ -17,6 +17,7 @@ pub mod code {
     pub const NO_ERROR: u32 = 0x0;
     pub const INTERNAL_ERROR: u32 = 0x2;
     pub const REFUSED_STREAM: u32 = 0x7;
+    pub const CANCEL: u32 = 0x8;
     pub const ENHANCE_YOUR_CALM: u32 = 0xb;
 }
 
@@ -36,6 +37,12 @@ pub fn answer_and_close(frames: &[Vec<u8>]) -> Script {
 pub fn head(id: u32) -> Vec<u8> {
     // 0x88 is `:status: 200` in the static table of RFC 7541, appendix A.
     frame(HEADERS, END_HEADERS, id, &[0x88])
+}
+
+/// The beginning of a response's head: more of it is to come, and nothing else may (RFC 9113,
+/// section 6.10).
+pub fn half_a_head(id: u32) -> Vec<u8> {
+    frame(HEADERS, 0, id, &[0x88])
 }
 
 /// A part of a response's body that is not its last.

@@ -1,9 +1,12 @@
 //! Servers on 127.0.0.1 that fail for real, and the clients that meet them.
 //!
-//! Everything is raw: a server plays a [`Script`], a list of [`Step`]s, on each socket that it
-//! accepts, so that each byte, FIN and RST is chosen by the test. [`http1`] and [`http2`] have
-//! what there is to write and the usual scripts, [`tls`] fails before any of that, and
-//! [`Refused`] and [`Saturated`] before anything is accepted.
+//! There are two levels. A [`Server`] is raw: it plays a [`Script`], a list of [`Step`]s, on each
+//! socket that it accepts, so that each byte, FIN and RST is chosen by the test. [`http1`] and
+//! [`http2`] have what there is to write and the usual scripts, [`tls`] fails before any of that,
+//! and [`Refused`] and [`Saturated`] before anything is accepted.
+//!
+//! On top of it, a [`fault::FaultServer`] speaks HTTP: it plays something else for each attempt at
+//! a request, in either version, and keeps a log of what arrived and what came of it.
 //!
 //! A port is never written down, and no step waits for time to pass: a server does its next step
 //! when the client has done its own.
@@ -15,6 +18,8 @@
 )]
 
 pub mod client;
+pub mod clock;
+pub mod fault;
 pub mod http1;
 pub mod http2;
 pub mod tls;
@@ -29,7 +34,7 @@ use std::{
 
 use http::Uri;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, Semaphore},
     task::{JoinHandle, JoinSet},
@@ -179,7 +184,7 @@ pub fn reset(stream: TcpStream) -> io::Result<()> {
 ///
 /// A socket that is closed while there are bytes that it has not read sends RST: it must be read
 /// empty after it has said that it will not write any more.
-async fn close(mut stream: TcpStream) -> io::Result<()> {
+async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.shutdown().await?;
     drain(stream).await
 }

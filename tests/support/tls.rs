@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Server, drain};
 
-/// A certificate for `localhost` that nobody has signed but itself.
+/// A certificate that nobody has signed but itself.
 #[derive(Debug)]
 pub struct Identity {
     certificate: CertificateDer<'static>,
@@ -22,9 +22,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Makes a new key, and a certificate for it.
+    /// Makes a new key, and a certificate for it in the name of `localhost`.
     pub fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        Self::named("localhost")
+    }
+
+    /// Makes a new key, and a certificate for it in this name.
+    pub fn named(name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         Self {
             certificate: made.cert.der().clone(),
             key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
@@ -32,10 +37,30 @@ impl Identity {
     }
 
     fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        roots
+        roots([self])
     }
+
+    /// What makes TLS of the connections of a server that has this identity and speaks `protocol`
+    /// (RFC 7301), to whoever comes.
+    pub(super) fn acceptor(&self, protocol: &[u8]) -> TlsAcceptor {
+        let mut config = self.config(ServerConfig::builder().with_no_client_auth());
+        config.alpn_protocols = vec![protocol.to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn config(&self, config: ConfigBuilder<ServerConfig, WantsServerCert>) -> ServerConfig {
+        config
+            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
+            .unwrap()
+    }
+}
+
+fn roots<'a>(identities: impl IntoIterator<Item = &'a Identity>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for identity in identities {
+        roots.add(identity.certificate.clone()).unwrap();
+    }
+    roots
 }
 
 /// Starts a server that completes the handshake and never answers.
@@ -54,10 +79,7 @@ async fn start(
     identity: &Identity,
     config: ConfigBuilder<ServerConfig, WantsServerCert>,
 ) -> Server {
-    let config = config
-        .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(Arc::new(identity.config(config)));
     Server::start(move |connection| {
         let handshake = acceptor.accept(connection.stream);
         async { drain(handshake.await?).await }
@@ -67,7 +89,12 @@ async fn start(
 
 /// A client's configuration that trusts this certificate and no other.
 pub fn trusting(identity: &Identity) -> ClientConfig {
+    trusting_all([identity])
+}
+
+/// A client's configuration that trusts these certificates and no other.
+pub fn trusting_all<'a>(identities: impl IntoIterator<Item = &'a Identity>) -> ClientConfig {
     ClientConfig::builder()
-        .with_root_certificates(identity.roots())
+        .with_root_certificates(roots(identities))
         .with_no_client_auth()
 }

@@ -2,7 +2,16 @@
 
 /// Whether Python's limit on integers from text (4300 digits) is passed.
 pub(crate) fn is_more_than_python_converts(value: &str) -> bool {
+    let value = value.trim();
     value.len() > 4300 && value.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a value is a date of 2069 which Python takes for one of 1969.
+///
+/// RFC 9110, section 5.6.7, takes two digits of a year for one of the past only if it would be
+/// more than 50 years ahead.
+pub(crate) fn is_in_another_century_to_python(value: &str) -> bool {
+    is_http_date(value) && value.contains("-69 ")
 }
 
 /// Whether a value that Python reads is neither seconds nor an HTTP date.
@@ -73,6 +82,15 @@ fn is_http_date(value: &str) -> bool {
             ]
             .contains(&value.trim().to_owned())
         })
+}
+
+#[test]
+fn the_check_for_years_knows_a_year() {
+    let of = is_in_another_century_to_python;
+    assert!(of("Tuesday, 01-Jan-69 00:00:07 GMT"));
+    assert!(!of("Wednesday, 01-Jan-69 00:00:07 GMT"), "that was 1969");
+    assert!(!of("Thursday, 01-Jan-70 00:00:07 GMT"));
+    assert!(!of("Tue, 01 Jan 2069 00:00:07 GMT"));
 }
 
 #[test]

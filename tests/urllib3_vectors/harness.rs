@@ -1,9 +1,8 @@
-//! Reads a file of vectors, runs its cases and counts what became of them.
+//! Reads a file of vectors and runs its cases; what a case may come to.
 
 use std::{
-    collections::BTreeMap,
     env, fmt, fs,
-    io::{ErrorKind, Write as _, stdout},
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -12,11 +11,14 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use crate::tally::{Tally, print};
+
 /// A deliberate deviation from urllib3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
     UnreadableRetryAfter,
     LenientDate,
+    TwoDigitYear,
     EmptyMethodSet,
     ConsumedBody,
     NoUrlPrefix,
@@ -32,11 +34,16 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Self::UnreadableRetryAfter => {
                 "`unreadable Retry-After`: urllib3 fails the whole call, with InvalidHeader or, \
-                 for more digits than Python converts, ValueError; here the call goes on"
+                 for numbers that Python does not take, ValueError or OverflowError; here the \
+                 call goes on"
             }
             Self::LenientDate => {
                 "`lenient date`: Python reads any mail-like date; here only the three forms of \
                  RFC 9110 count, and another one is reported instead of guessed"
+            }
+            Self::TwoDigitYear => {
+                "`two-digit year`: 69 is 1969 to Python; by RFC 9110 it is 2069, which is not more \
+                 than 50 years ahead"
             }
             Self::EmptyMethodSet => {
                 "`empty method set`: urllib3 takes it for any method (and has deprecated that); \
@@ -127,45 +134,16 @@ pub(crate) fn replay(name: &str, run: impl Fn(&Value) -> Verdict) {
         Err(error) => panic!("{}: {error}", path.display()),
     };
     let file: Value = serde_json::from_str(&text).unwrap();
-    let cases = file["cases"].as_array().expect("a list of cases");
-
-    let (mut passed, mut out_of_scope) = (0, 0);
-    let mut excused = BTreeMap::<Rule, usize>::new();
-    let mut failed = Vec::new();
-    for case in cases {
-        // A case that cannot be read must not hide the others.
-        let verdict = catch_unwind(AssertUnwindSafe(|| run(case)))
-            .unwrap_or_else(|_| Verdict::Failed("panicked".to_owned()));
-        match verdict {
-            Verdict::Passed => passed += 1,
-            Verdict::Excused(rule) => *excused.entry(rule).or_default() += 1,
-            Verdict::OutOfScope => out_of_scope += 1,
-            Verdict::Failed(why) => failed.push(format!("{}: {why}", case["id"])),
-        }
+    let mut tally = Tally::default();
+    for case in file["cases"].as_array().expect("a list of cases") {
+        tally.count(&case["id"], judged(|| run(case)));
     }
-
-    let mut report = format!(
-        "{name}: {passed} passed, {} excused, {} failed ({out_of_scope} out of scope)\n",
-        excused.values().sum::<usize>(),
-        failed.len(),
-    );
-    for (rule, count) in &excused {
-        report += &format!("{name}:   {count} excused by {rule}\n");
-    }
-    for failure in &failed {
-        report += &format!("{name}:   FAILED {failure}\n");
-    }
-    print(&report);
-    assert!(failed.is_empty(), "{name}: {} failed", failed.len());
-    assert!(
-        cases.is_empty() || out_of_scope < cases.len(),
-        "{name}: no case is in scope"
-    );
+    tally.finish(name);
 }
 
-/// Not through `println!`: the counts are to be seen without `--nocapture`, too.
-fn print(text: &str) {
-    stdout().write_all(text.as_bytes()).unwrap();
+/// The verdict on a case; one that cannot be read must not hide the others.
+pub(crate) fn judged(run: impl FnOnce() -> Verdict) -> Verdict {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Verdict::Failed("panicked".to_owned()))
 }
 
 pub(crate) fn number(value: &Value) -> f64 {

@@ -249,6 +249,7 @@ fn goes_on(case: &Value, observed: &Observed, attempts: usize) -> bool {
     let empty = case["script"][attempts - 1]["headers"]["Retry-After"] == "";
     let is_backoff = record
         .wait
+        .as_ref()
         .is_some_and(|wait| matches!(wait.why, WaitReason::Immediate | WaitReason::Backoff));
     observed.sent.len() > attempts && is_backoff && noted != empty
 }

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::{prefix::Prefix, table::Table};
-use super::{Policy, RequestHead};
+use super::{Policy, RequestHead, Rng};
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of
 /// its URL.
@@ -221,6 +221,21 @@ impl<P: Policy> Policy for Mounts<P> {
     type Session = MountSession<P::Session>;
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        self.start(request, |policy| policy.session(request))
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        self.start(request, |policy| policy.rehearse(request, rng))
+    }
+}
+
+impl<P: Policy> Mounts<P> {
+    /// The session of a request, made by `make` from the policy that judges it.
+    fn start(
+        &self,
+        request: &RequestHead<'_>,
+        make: impl FnOnce(&P) -> P::Session,
+    ) -> MountSession<P::Session> {
         let Inner {
             table,
             policies,
@@ -228,11 +243,11 @@ impl<P: Policy> Policy for Mounts<P> {
         } = &*self.inner;
         let mounted = table.find(request.uri());
         if let Some(policy) = mounted.and_then(|number| policies.get(number)) {
-            return MountSession::mounted(policy.session(request));
+            return MountSession::mounted(make(policy));
         }
         match fallback {
-            Some(policy) => MountSession::fallback(policy.session(request), table),
-            None => MountSession::no_mount(table),
+            Some(policy) => MountSession::fallback(make(policy), table, request.uri()),
+            None => MountSession::no_mount(table, request.uri()),
         }
     }
 }

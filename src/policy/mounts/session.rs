@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 
 use super::table::Table;
 use crate::policy::{Attempt, Decision, Note, Session, Standing, Stop, StopReason};
@@ -13,8 +13,27 @@ pub struct MountSession<S>(State<S>);
 
 enum State<S> {
     Mounted(S),
-    Fallback(S, Arc<Table>),
-    NoMount(Arc<Table>),
+    Fallback(S, Unmatched),
+    NoMount(Unmatched),
+}
+
+/// A URL that no mount matches, to say which ones came near if the request fails.
+struct Unmatched {
+    table: Arc<Table>,
+    uri: Uri,
+}
+
+impl Unmatched {
+    fn new(table: &Arc<Table>, uri: &Uri) -> Self {
+        Self {
+            table: Arc::clone(table),
+            uri: uri.clone(),
+        }
+    }
+
+    fn nearest(&self) -> Vec<String> {
+        self.table.nearest(&self.uri)
+    }
 }
 
 impl<S> MountSession<S> {
@@ -22,12 +41,12 @@ impl<S> MountSession<S> {
         Self(State::Mounted(session))
     }
 
-    pub(super) fn fallback(session: S, table: &Arc<Table>) -> Self {
-        Self(State::Fallback(session, Arc::clone(table)))
+    pub(super) fn fallback(session: S, table: &Arc<Table>, uri: &Uri) -> Self {
+        Self(State::Fallback(session, Unmatched::new(table, uri)))
     }
 
-    pub(super) fn no_mount(table: &Arc<Table>) -> Self {
-        Self(State::NoMount(Arc::clone(table)))
+    pub(super) fn no_mount(table: &Arc<Table>, uri: &Uri) -> Self {
+        Self(State::NoMount(Unmatched::new(table, uri)))
     }
 
     fn inner(&mut self) -> Option<&mut S> {
@@ -36,13 +55,6 @@ impl<S> MountSession<S> {
             State::NoMount(_) => None,
         }
     }
-}
-
-fn nearest(table: &Table, attempt: &Attempt<'_>) -> Vec<String> {
-    attempt
-        .uri()
-        .map(|uri| table.nearest(uri))
-        .unwrap_or_default()
 }
 
 impl<S: Session> Session for MountSession<S> {
@@ -68,7 +80,7 @@ impl<S: Session> Session for MountSession<S> {
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
         match &mut self.0 {
             State::Mounted(session) => session.decide(attempt),
-            State::Fallback(session, table) => {
+            State::Fallback(session, unmatched) => {
                 let mut decision = session.decide(attempt);
                 let note = match &mut decision {
                     Decision::Retry(retry) => &mut retry.note,
@@ -78,13 +90,13 @@ impl<S: Session> Session for MountSession<S> {
                 // Once is enough.
                 if note.is_none() && attempt.number() == 1 {
                     *note = Some(Note::NoMount {
-                        nearest: nearest(table, attempt),
+                        nearest: unmatched.nearest(),
                     });
                 }
                 decision
             }
-            State::NoMount(table) => Decision::Stop(Stop::because(StopReason::NoMount {
-                nearest: nearest(table, attempt),
+            State::NoMount(unmatched) => Decision::Stop(Stop::because(StopReason::NoMount {
+                nearest: unmatched.nearest(),
             })),
         }
     }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
+use super::{Hinted, RetrySession, is_pushback, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
-        WaitReason,
-        retry_after::{Hint, retry_after},
+        WaitReason, hints::Said,
     },
 };
 
@@ -22,8 +21,8 @@ struct Found {
     not_transient: Option<StopReason>,
     /// Whether the server certainly did not apply the request.
     safe: bool,
-    /// What the server asks for.
-    hint: Hint,
+    /// What the server says of it.
+    said: Said,
     /// What the report should say of it.
     note: Option<Note>,
 }
@@ -68,6 +67,7 @@ impl RetrySession {
             raise: false,
             last: self.is_last(),
             gates,
+            asked: None,
             note: None,
         }))
     }
@@ -82,21 +82,17 @@ impl RetrySession {
     ) -> Option<Found> {
         let settings = self.settings();
         let listed = settings.statuses.contains(status.as_u16());
-        let hint = if settings.respect_retry_after && (listed || retry_after_alone(status)) {
-            retry_after(
-                status,
-                headers,
-                attempt.wall_clock(),
-                settings.retry_after_max,
-            )
-        } else {
-            Hint::Absent
-        };
-        let asked = retry_after_alone(status) && !matches!(hint, Hint::Absent);
         let repeated = self.keyed && attempt.number() > 1;
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
-        let transient = listed || asked || judged_retry || in_progress;
+        let transient = listed || judged_retry || in_progress;
+        let said = if settings.respect_retry_after && (transient || retry_after_alone(status)) {
+            let (now, cap) = (attempt.wall_clock(), settings.retry_after_max);
+            settings.hints.read(status, headers, now, cap)
+        } else {
+            Said::default()
+        };
+        let transient = transient || said.asks_for_retry && retry_after_alone(status);
         let failed = status.is_client_error() || status.is_server_error();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         (transient || failed || forbidden).then(|| Found {
@@ -114,7 +110,7 @@ impl RetrySession {
             ),
             note: in_progress.then_some(Note::StillInProgress),
             safe: false,
-            hint,
+            said,
         })
     }
 
@@ -131,7 +127,7 @@ impl RetrySession {
             kind: failure.kind.into(),
             not_transient: not_transient.filter(|_| !judged_retry),
             safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
-            hint: Hint::Absent,
+            said: Said::default(),
             note: None,
         }
     }
@@ -201,8 +197,19 @@ impl RetrySession {
             reason = used_up.map(|kind| StopReason::exhausted(kind, limits.get(kind)));
         }
 
-        let hinted = obey(found.hint, self.settings().retry_after_mode);
-        if let Hinted::TooLong { asked, cap } = hinted {
+        let Said {
+            veto,
+            hint,
+            ignored,
+            ..
+        } = found.said;
+        note = note.or_else(|| ignored.map(Note::HintIgnored));
+        let hinted = obey(hint, self.settings().retry_after_mode);
+        let asked = hinted.asked();
+        if let Some(header) = veto {
+            gates.set(Gate::Hint, false);
+            reason.get_or_insert(StopReason::ForbiddenByServer { header });
+        } else if let Hinted::TooLong { asked, cap } = hinted {
             gates.set(Gate::Hint, false);
             reason.get_or_insert(StopReason::RetryAfterTooLong { asked, cap });
         } else if let Hinted::Wait(..) = hinted {
@@ -218,6 +225,7 @@ impl RetrySession {
                 reason,
                 raise,
                 gates,
+                asked,
                 note,
             });
         }
@@ -225,13 +233,12 @@ impl RetrySession {
         self.charge(found.kind);
         self.run = self.run.saturating_add(1);
         let (wait, why) = match hinted {
-            Hinted::Wait(wait, why) => (wait, why),
-            Hinted::None(ignored) => {
-                note = note.or(ignored);
-                self.backoff()
-            }
-            Hinted::TooLong { .. } => self.backoff(),
+            Hinted::Wait(asked, why) => (self.hinted(asked, &why), why),
+            Hinted::None | Hinted::TooLong { .. } => self.backoff(),
         };
+        if is_pushback(&why) {
+            self.run = 0;
+        }
         Decision::Retry(Retry {
             wait,
             why,
@@ -239,6 +246,7 @@ impl RetrySession {
             raise,
             last: self.is_last(),
             gates,
+            asked,
             note,
         })
     }

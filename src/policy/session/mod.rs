@@ -13,9 +13,9 @@ use crate::{
 };
 
 use super::{
-    Attempt, CountKind, Decision, IDEMPOTENCY_KEY, Idempotent, Limit, Note, Preset, RequestHead,
-    RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason, limit::PerKind,
-    retry_after::Hint, retry_policy::Settings,
+    Attempt, CountKind, Decision, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Limit, Preset,
+    RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
+    limit::PerKind, retry_policy::Settings,
 };
 
 /// One request under a [`RetryPolicy`].
@@ -52,7 +52,17 @@ struct Cost {
 }
 
 impl RetrySession {
+    #[inline]
     pub(super) fn new(policy: RetryPolicy, request: &RequestHead<'_>) -> Self {
+        let rng = policy.rng();
+        Self::with_rng(policy, request, rng)
+    }
+
+    pub(super) fn with_rng(
+        policy: RetryPolicy,
+        request: &RequestHead<'_>,
+        rng: Option<Rng>,
+    ) -> Self {
         let settings = &policy.inner.settings;
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
@@ -76,7 +86,7 @@ impl RetrySession {
             unprocessed: 0,
             run: 0,
             previous: Duration::ZERO,
-            rng: policy.rng(),
+            rng,
             method_allowed,
             idempotent: marked || keyed,
             keyed,
@@ -85,10 +95,12 @@ impl RetrySession {
     }
 
     /// Whether the request may be repeated although it may have been applied.
+    #[inline]
     fn may_repeat(&self) -> bool {
         self.method_allowed || self.idempotent
     }
 
+    #[inline]
     fn settings(&self) -> &Settings {
         &self.policy.inner.settings
     }
@@ -151,6 +163,17 @@ impl RetrySession {
         };
         (wait, why)
     }
+
+    /// The wait for a server that asked for one: never shorter.
+    fn hinted(&mut self, asked: Duration, why: &WaitReason) -> Duration {
+        let part = self.settings().retry_after_jitter;
+        if part == 0.0 || is_pushback(why) {
+            return asked;
+        }
+        let rng = self.rng.get_or_insert_with(Rng::new);
+        let more = asked.as_secs_f64() * part * rng.unit();
+        asked.saturating_add(Duration::try_from_secs_f64(more).unwrap_or(Duration::MAX))
+    }
 }
 
 /// What a server's hint does to a wait.
@@ -160,24 +183,45 @@ enum Hinted {
     /// Do not come back.
     TooLong { asked: Duration, cap: Duration },
     /// There is none, or it was ignored.
-    None(Option<Note>),
+    None,
 }
 
-/// Applies `mode` to a hint. A hint of zero is none: the backoff is what keeps clients apart.
+impl Hinted {
+    /// How long the server asked for nothing to be sent, as far as it is obeyed.
+    fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Wait(asked, _) | Self::TooLong { asked, .. } => Some(*asked),
+            Self::None => None,
+        }
+    }
+}
+
+/// Applies `mode` to a hint. A hint of zero is none, since the backoff is what keeps clients
+/// apart; but gRPC's is to be obeyed exactly.
 fn obey(hint: Hint, mode: RetryAfterMode) -> Hinted {
     match hint {
-        Hint::Absent => Hinted::None(None),
-        Hint::Invalid { header } => Hinted::None(Some(Note::HintIgnored(header))),
-        Hint::Wait { asked, header } if !asked.is_zero() => {
+        Hint::Absent | Hint::Invalid { .. } => Hinted::None,
+        Hint::Wait { asked, header }
+            if !asked.is_zero() || header == HintHeader::GrpcRetryPushbackMs =>
+        {
             Hinted::Wait(asked, WaitReason::ServerHint(header))
         }
-        Hint::Wait { .. } => Hinted::None(None),
+        Hint::Wait { .. } => Hinted::None,
         Hint::OverCap { asked, cap, header } => match mode {
             RetryAfterMode::GiveUp => Hinted::TooLong { asked, cap },
-            RetryAfterMode::Clamp if cap.is_zero() => Hinted::None(None),
+            RetryAfterMode::Clamp if cap.is_zero() => Hinted::None,
             RetryAfterMode::Clamp => Hinted::Wait(cap, WaitReason::ServerHintClamped(header)),
         },
     }
+}
+
+/// Whether the wait is gRPC's pushback, which is exact, and starts the backoff anew (gRFC A6).
+fn is_pushback(why: &WaitReason) -> bool {
+    matches!(
+        why,
+        WaitReason::ServerHint(HintHeader::GrpcRetryPushbackMs)
+            | WaitReason::ServerHintClamped(HintHeader::GrpcRetryPushbackMs)
+    )
 }
 
 /// The statuses on which a `Retry-After` alone asks for a retry: urllib3's
@@ -188,13 +232,19 @@ fn retry_after_alone(status: StatusCode) -> bool {
 
 /// Whether the response is a redirect that could be followed.
 fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-        && headers
-            .get(http::header::LOCATION)
-            .is_some_and(|location| !location.is_empty())
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return false;
+    }
+    let mut lines = headers.get_all(http::header::LOCATION).iter();
+    match (lines.next(), lines.next()) {
+        (Some(location), None) => !location.is_empty(),
+        // urllib3 joins them with commas, so that there is something even if each is empty.
+        (lines, _) => lines.is_some(),
+    }
 }
 
 impl Session for RetrySession {
+    #[inline]
     fn standing(&self) -> Standing {
         let settings = self.settings();
         let allows = |kind| settings.limits.get(kind).allows_any();
@@ -223,6 +273,7 @@ impl Session for RetrySession {
         }
     }
 
+    #[inline]
     fn is_final(&self, status: StatusCode, _: &HeaderMap) -> bool {
         let code = status.as_u16();
         code < 400 && !self.settings().statuses.contains(code)
@@ -236,6 +287,7 @@ impl Session for RetrySession {
         }
     }
 
+    #[inline]
     fn succeeded(&mut self) {
         if let (Some(budget), Some(slot)) = (&self.policy.inner.settings.budget, self.slot) {
             match self.withdrawn.take() {

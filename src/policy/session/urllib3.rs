@@ -7,8 +7,8 @@ use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
-        Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
-        retry_after::{Hint, standard_retry_after},
+        Attempt, CountKind, Decision, Gate, Gates, Hint, Judgement, Limit, Note, Retry, Stop,
+        StopReason, standard_retry_after,
     },
 };
 
@@ -24,6 +24,7 @@ impl RetrySession {
                 },
                 raise: false,
                 gates,
+                asked: None,
                 note: None,
             });
         }
@@ -69,7 +70,7 @@ impl RetrySession {
             return Decision::Accept;
         }
         gates.set(Gate::Transient, transient);
-        gates.set(Gate::Method, self.may_repeat());
+        self.ask_method(&mut gates);
         let returned = if !transient {
             Some(StopReason::StatusNotListed { status })
         } else if !self.may_repeat() {
@@ -79,21 +80,22 @@ impl RetrySession {
         } else {
             None
         };
-        if let Some(reason) = returned {
-            return Decision::Stop(Stop {
-                reason,
-                raise: false,
-                gates,
-                note: None,
-            });
-        }
-
-        let raise = settings.raise_on_status;
         let kind = if is_redirect(status, headers) {
             CountKind::Redirect
         } else {
             CountKind::Status
         };
+        if let Some(reason) = returned {
+            self.ask_the_rest(kind, hint, &mut gates);
+            return Decision::Stop(Stop {
+                reason,
+                raise: false,
+                gates,
+                asked: None,
+                note: reclassified(attempt),
+            });
+        }
+        let raise = self.settings().raise_on_status;
         self.go_on(attempt, kind, hint, raise, gates)
     }
 
@@ -116,7 +118,7 @@ impl RetrySession {
         });
         let read = failure.kind == FailureKind::Read || status.is_some();
         if read {
-            gates.set(Gate::Method, self.may_repeat());
+            self.ask_method(&mut gates);
         }
 
         // What urllib3 re-raises as it came, without wrapping it in MaxRetryError.
@@ -142,14 +144,35 @@ impl RetrySession {
             None
         };
         if let Some(reason) = bare {
+            self.ask_the_rest(kind, Hint::Absent, &mut gates);
             return Decision::Stop(Stop {
                 reason,
                 raise: false,
                 gates,
-                note: None,
+                asked: None,
+                note: reclassified(attempt),
             });
         }
         self.go_on(attempt, kind, Hint::Absent, false, gates)
+    }
+
+    fn ask_method(&self, gates: &mut Gates) {
+        gates.set(Gate::Method, self.may_repeat());
+        if !self.method_allowed {
+            gates.set(Gate::Idempotency, self.idempotent);
+        }
+    }
+
+    /// Asks the gates that urllib3 does not come to any more, for the report only.
+    fn ask_the_rest(&self, kind: CountKind, hint: Hint, gates: &mut Gates) {
+        let any_left = |kind| self.left(kind).is_none_or(|left| left > 0);
+        gates.set(Gate::Total, any_left(CountKind::Total));
+        gates.set(Gate::Count, any_left(kind));
+        match obey(hint, self.settings().retry_after_mode) {
+            Hinted::Wait(..) => gates.set(Gate::Hint, true),
+            Hinted::TooLong { .. } => gates.set(Gate::Hint, false),
+            Hinted::None => {}
+        }
     }
 
     /// `Retry.increment`, and then `Retry.sleep`.
@@ -161,13 +184,13 @@ impl RetrySession {
         raise: bool,
         mut gates: Gates,
     ) -> Decision {
-        let mut note = match attempt.judgement() {
-            Judgement::Retry { by, because } => Some(Note::Reclassified {
-                by: by.clone(),
-                because: because.clone(),
-            }),
+        let mut note = reclassified(attempt);
+        let ignored = match &hint {
+            Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
             _ => None,
         };
+        let hinted = obey(hint, self.settings().retry_after_mode);
+        let asked = hinted.asked();
         let exceeded = self.charge(kind);
         self.set_cost(attempt.outcome());
         let total_ok = self.left(CountKind::Total).is_none_or(|left| left >= 0);
@@ -178,6 +201,7 @@ impl RetrySession {
                 reason,
                 raise,
                 gates,
+                asked,
                 note,
             });
         }
@@ -186,10 +210,10 @@ impl RetrySession {
         } else {
             self.run.saturating_add(1)
         };
-        let (wait, why) = match obey(hint, self.settings().retry_after_mode) {
-            Hinted::Wait(wait, why) => {
+        let (wait, why) = match hinted {
+            Hinted::Wait(asked, why) => {
                 gates.set(Gate::Hint, true);
-                (wait, why)
+                (self.hinted(asked, &why), why)
             }
             Hinted::TooLong { asked, cap } => {
                 gates.set(Gate::Hint, false);
@@ -197,10 +221,11 @@ impl RetrySession {
                     reason: StopReason::RetryAfterTooLong { asked, cap },
                     raise,
                     gates,
+                    asked: Some(asked),
                     note,
                 });
             }
-            Hinted::None(ignored) => {
+            Hinted::None => {
                 note = note.or(ignored);
                 self.backoff()
             }
@@ -212,7 +237,18 @@ impl RetrySession {
             raise,
             last: self.is_last(),
             gates,
+            asked,
             note,
         })
+    }
+}
+
+fn reclassified(attempt: &Attempt<'_>) -> Option<Note> {
+    match attempt.judgement() {
+        Judgement::Retry { by, because } => Some(Note::Reclassified {
+            by: by.clone(),
+            because: because.clone(),
+        }),
+        Judgement::None | Judgement::Forbid { .. } => None,
     }
 }

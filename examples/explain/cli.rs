@@ -1,0 +1,122 @@
+//! The command line.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Parser;
+use http::{Method, StatusCode, Uri};
+use tower_http_retry::{classify::Cause, policy::explain::ScriptedOutcome};
+
+/// Says what a retry policy would do with a request, without sending it: the mistakes that can be
+/// seen in the policy, what becomes of the request for each kind of failure, and when each retry
+/// is sent.
+///
+/// Exits with 0, with 1 if lint found an error, and with 2 if the arguments or the policy make no
+/// sense.
+#[derive(Debug, Parser)]
+#[command(name = "explain", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// `default`, `urllib3`, or a file with a policy
+    #[arg(value_name = "POLICY")]
+    pub(crate) policy: String,
+
+    /// The request's method, which lint takes for one that should be retried [default: GET]
+    #[arg(value_name = "METHOD", requires = "url")]
+    pub(crate) method: Option<Method>,
+
+    /// The request's URL [default: http://example.com/]
+    #[arg(value_name = "URL")]
+    url: Option<Uri>,
+
+    /// The longest that one attempt of the layer's may take, as in 250ms, 5s or 1.5min
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) attempt_timeout: Option<Duration>,
+
+    /// The longest that all attempts and waits of the layer's may take together
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) deadline: Option<Duration>,
+
+    /// What each attempt of the schedule ends with: connect, read, other or a status
+    #[arg(long = "outcome", value_name = "OUTCOME", default_value = "connect")]
+    outcome_text: String,
+
+    /// Draw the schedule into FILE, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+
+    #[arg(skip = ScriptedOutcome::failure(Cause::ConnectionRefused))]
+    pub(crate) outcome: ScriptedOutcome,
+
+    #[arg(skip)]
+    pub(crate) outcome_name: String,
+}
+
+impl Cli {
+    /// Reads the arguments.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse()?;
+        let (outcome, name) = outcome(&cli.outcome_text).map_err(|error| {
+            let mut command = <Self as clap::CommandFactory>::command();
+            command.error(clap::error::ErrorKind::InvalidValue, error)
+        })?;
+        cli.outcome = outcome;
+        cli.outcome_name = name;
+        Ok(cli)
+    }
+
+    pub(crate) fn method(&self) -> Method {
+        self.method.clone().unwrap_or(Method::GET)
+    }
+
+    pub(crate) fn url(&self) -> Uri {
+        let example = Uri::from_static("http://example.com/");
+        self.url.clone().unwrap_or(example)
+    }
+
+    pub(crate) fn has_time_limits(&self) -> bool {
+        self.attempt_timeout.is_some() || self.deadline.is_some()
+    }
+
+    pub(crate) fn title(&self) -> String {
+        let url = self.url();
+        let host = url.host().unwrap_or("-");
+        let (method, outcome) = (self.method(), &self.outcome_name);
+        let policy = Path::new(&self.policy).file_name().unwrap_or_default();
+        let policy = policy.to_string_lossy();
+        format!("policy {policy}, {method} {host}: each attempt ends with {outcome}")
+    }
+}
+
+fn outcome(text: &str) -> Result<(ScriptedOutcome, String), String> {
+    let (cause, name) = match text {
+        "connect" => (Cause::ConnectionRefused, "a connect failure"),
+        "read" => (Cause::IncompleteMessage, "a read failure"),
+        "other" => (Cause::Unknown, "an unknown error"),
+        _ => {
+            let status: StatusCode = text.parse().map_err(|_| {
+                format!("--outcome is {text:?}: allowed is connect, read, other or a status")
+            })?;
+            return Ok((status.into(), format!("status {status}")));
+        }
+    };
+    Ok((cause.into(), name.to_owned()))
+}
+
+/// A number with a unit; seconds without one.
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let scale = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("allowed is a number with ms, s, min or h".to_owned()),
+    };
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+}

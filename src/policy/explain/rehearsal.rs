@@ -1,0 +1,236 @@
+//! One request of a dry run: the attempt loop without attempts.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use http::Method;
+
+use super::ScriptedOutcome;
+use crate::{
+    classify::{Cause, Failure, Outcome},
+    policy::{
+        AnySession, Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session,
+        Standing, Stop, StopReason, ask, rehearse,
+    },
+};
+
+/// So many retries are looked at where a policy has no end of them.
+const HORIZON: u32 = 100;
+
+/// What surrounds the policy: a layer's time limits and classifiers, or nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Venue<'a> {
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) min_attempt: Duration,
+    pub(crate) judge: Option<&'a dyn Fn(&Outcome<'_>) -> Judgement>,
+    /// The most retries that are looked at.
+    pub(crate) retries: u32,
+    /// How many requests percentiles are taken of.
+    pub(crate) samples: u32,
+    /// Whether the deadline and the budget are left out, so that nothing but the policy's counts
+    /// ends a request.
+    pub(crate) free: bool,
+}
+
+impl Default for Venue<'_> {
+    fn default() -> Self {
+        Self {
+            attempt_timeout: None,
+            deadline: None,
+            min_attempt: Duration::ZERO,
+            judge: None,
+            retries: HORIZON,
+            samples: 2001,
+            free: false,
+        }
+    }
+}
+
+impl fmt::Debug for Venue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Venue")
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("deadline", &self.deadline)
+            .field("min_attempt", &self.min_attempt)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request in a dry run.
+pub(crate) struct Rehearsal<'a, S: Session> {
+    session: AnySession<S>,
+    never: Option<StopReason>,
+    method: &'a Method,
+    venue: &'a Venue<'a>,
+    number: u32,
+    elapsed: Duration,
+    quickest: Duration,
+    // An instant cannot be made up. Which one it is makes no difference.
+    origin: Instant,
+}
+
+/// An attempt of a dry run, and what became of it.
+pub(crate) struct Rehearsed {
+    pub(crate) number: u32,
+    pub(crate) started: Duration,
+    pub(crate) took: Duration,
+    /// Whether one of the layer's time limits ended it.
+    pub(crate) timed_out: bool,
+    /// The longest wait after which another attempt could still end before the deadline.
+    pub(crate) room: Option<Duration>,
+    pub(crate) decision: Decision,
+}
+
+impl<'a, S: Session> Rehearsal<'a, S> {
+    pub(crate) fn new<P>(
+        policy: &P,
+        request: &RequestHead<'a>,
+        rng: Rng,
+        venue: &'a Venue<'a>,
+    ) -> Self
+    where
+        P: Policy<Session = S> + ?Sized,
+    {
+        let session = rehearse(policy, request, rng);
+        let never = match session.standing() {
+            Standing::Never(reason) => Some(reason),
+            Standing::Eligible => None,
+        };
+        Self {
+            session,
+            never,
+            method: request.method(),
+            venue,
+            number: 0,
+            elapsed: Duration::ZERO,
+            quickest: Duration::MAX,
+            origin: tokio::time::Instant::now().into_std(),
+        }
+    }
+
+    /// Why no outcome can lead to another attempt, if none can.
+    pub(crate) fn never(&self) -> Option<&StopReason> {
+        self.never.as_ref()
+    }
+
+    /// The time since the request started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// Makes the next attempt, which ends with `scripted` unless a time limit ends it before.
+    pub(crate) fn attempt(&mut self, scripted: &ScriptedOutcome) -> Rehearsed {
+        self.number = self.number.saturating_add(1);
+        let started = self.elapsed;
+        let mut took = scripted.length();
+        let mut outcome = scripted.outcome();
+        let timeout = self.venue.attempt_timeout.filter(|timeout| took > *timeout);
+        if let Some(timeout) = timeout {
+            took = timeout;
+            outcome = timed_out();
+        }
+        let left = self.left();
+        let cut_off = left.zip(self.venue.deadline);
+        if let Some((left, deadline)) = cut_off.filter(|(left, _)| took > *left) {
+            self.elapsed = deadline;
+            let mut gates = Gates::default();
+            gates.set(Gate::Deadline, false);
+            self.session.failed(self.now());
+            return Rehearsed {
+                number: self.number,
+                started,
+                took: left,
+                timed_out: true,
+                room: Some(Duration::ZERO),
+                decision: Decision::Stop(Stop {
+                    gates,
+                    ..Stop::because(StopReason::DeadlineExceeded { deadline })
+                }),
+            };
+        }
+        self.elapsed = self.elapsed.saturating_add(took);
+        self.quickest = self.quickest.min(took);
+
+        let judgement = match (scripted.judgement(), self.venue.judge) {
+            (Judgement::None, Some(judge)) => judge(&outcome),
+            (judgement, _) => judgement.clone(),
+        };
+        let (number, elapsed, method) = (self.number, self.elapsed, self.method);
+        let decision = ask(&mut self.session, outcome, judgement, |outcome| {
+            Attempt::new(number, method, outcome)
+                .with_elapsed(elapsed)
+                .with_wall_clock(scripted.ended_at())
+        });
+        let room = self.left().map(|left| left.saturating_sub(self.least()));
+        Rehearsed {
+            number,
+            started,
+            took,
+            timed_out: timeout.is_some(),
+            room,
+            decision: self.settle(decision),
+        }
+    }
+
+    /// Asks the gates behind the session's, and tells it how the request ended.
+    fn settle(&mut self, decision: Decision) -> Decision {
+        let now = self.now();
+        let stop = match decision {
+            Decision::Accept => {
+                self.session.succeeded();
+                return Decision::Accept;
+            }
+            Decision::Stop(stop) => stop,
+            Decision::Retry(mut retry) => {
+                let (left, least) = (self.left(), self.least());
+                let answer = match &self.never {
+                    Some(reason) => Err(reason.clone()),
+                    None if self.venue.free => Ok(()),
+                    // Nothing is known of the body.
+                    None => retry
+                        .check(None, left, least)
+                        .and_then(|()| retry.commit(&mut self.session, now)),
+                };
+                match answer {
+                    Ok(()) => {
+                        self.elapsed = self.elapsed.saturating_add(retry.wait);
+                        return Decision::Retry(retry);
+                    }
+                    Err(reason) => Stop {
+                        raise: retry.raise,
+                        gates: retry.gates,
+                        note: retry.note,
+                        ..Stop::because(reason)
+                    },
+                }
+            }
+        };
+        self.session.failed(now);
+        Decision::Stop(stop)
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let deadline = self.venue.deadline.filter(|_| !self.venue.free)?;
+        Some(deadline.saturating_sub(self.elapsed))
+    }
+
+    /// The least time that the next attempt needs.
+    fn least(&self) -> Duration {
+        self.venue.min_attempt.max(self.quickest)
+    }
+
+    fn now(&self) -> Instant {
+        self.origin.checked_add(self.elapsed).unwrap_or(self.origin)
+    }
+}
+
+fn timed_out() -> Outcome<'static> {
+    Outcome::Error {
+        failure: Failure::new(Cause::AttemptTimeout),
+        error: None,
+    }
+}

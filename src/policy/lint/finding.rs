@@ -1,0 +1,148 @@
+//! One mistake that was found.
+
+use std::{borrow::Cow, fmt};
+
+use super::LintCode;
+
+/// How much a mistake matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Severity {
+    /// Worth knowing; does no harm.
+    Note,
+    /// Requests will probably be treated otherwise than was meant, or servers worse than needed.
+    Warn,
+    /// The settings contradict each other: something that they ask for can never happen, or
+    /// nothing bounds the harm.
+    Error,
+}
+
+impl Severity {
+    /// Its name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warn => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A mistake in a policy or a layer: what happens, and how to mend it.
+///
+/// `Display` is two lines:
+///
+/// ```
+/// use tower_http_retry::policy::RetryPolicy;
+///
+/// let policy = RetryPolicy::builder().total(0).connect(3).build()?;
+/// assert_eq!(
+///     policy.lint()[0].to_string(),
+///     "error[total-zero] `total`, `connect`: `total` allows no retry, so `connect` = 3 never \
+///      counts\n  mend: raise `total`, or leave the other limits out",
+/// );
+/// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Finding {
+    /// Which mistake.
+    pub code: LintCode,
+    /// How much it matters here.
+    pub severity: Severity,
+    /// Where the policy is, if there is more than one: a mount's prefix, for instance.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub place: Option<String>,
+    /// The settings that have to do with it, the most telling first.
+    pub fields: Vec<Cow<'static, str>>,
+    /// What happens.
+    pub what: Cow<'static, str>,
+    /// How to mend it.
+    pub mend: Cow<'static, str>,
+}
+
+impl Finding {
+    /// A finding of the code's usual severity, without fields and place.
+    ///
+    /// ```
+    /// use tower_http_retry::policy::lint::{Finding, LintCode, Severity};
+    ///
+    /// let finding = Finding::new(
+    ///     LintCode::Custom("no-night-shift"),
+    ///     "nothing is retried between 22:00 and 06:00",
+    ///     "set `hours`",
+    /// )
+    /// .fields(["hours"])
+    /// .severity(Severity::Note);
+    /// assert!(finding.to_string().starts_with("note[no-night-shift] `hours`: nothing is"));
+    /// ```
+    pub fn new(
+        code: LintCode,
+        what: impl Into<Cow<'static, str>>,
+        mend: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            code,
+            severity: code.severity(),
+            place: None,
+            fields: Vec::new(),
+            what: what.into(),
+            mend: mend.into(),
+        }
+    }
+
+    /// Sets the settings that have to do with it.
+    #[must_use]
+    pub fn fields<F: Into<Cow<'static, str>>>(
+        mut self,
+        fields: impl IntoIterator<Item = F>,
+    ) -> Self {
+        self.fields = fields.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how much it matters here.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Says that the policy is at `place`, for policies made of others. A place that the finding
+    /// has already is inside of this one.
+    #[must_use]
+    pub fn within(mut self, place: impl Into<String>) -> Self {
+        let mut place = place.into();
+        if let Some(inner) = &self.place {
+            place.push_str(", ");
+            place.push_str(inner);
+        }
+        self.place = Some(place);
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.severity, self.code)?;
+        if let Some(place) = &self.place {
+            write!(f, " {place}:")?;
+        }
+        for (at, field) in self.fields.iter().enumerate() {
+            write!(f, "{} `{field}`", if at == 0 { "" } else { "," })?;
+        }
+        if !self.fields.is_empty() {
+            f.write_str(":")?;
+        }
+        write!(f, " {}\n  mend: {}", self.what, self.mend)
+    }
+}

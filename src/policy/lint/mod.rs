@@ -1,0 +1,124 @@
+//! Finds the classic mistakes in a policy before its first request.
+//!
+//! A policy that is accepted can still do what nobody wanted: retry a status that never goes
+//! away, or, without a word, retry nothing at all. [`Policy::lint`](super::Policy::lint) and
+//! [`RetryLayer::lint`](crate::RetryLayer::lint) name such mistakes as [`Finding`]s. A layer logs
+//! its own once, when its first service is made, with `tracing` at WARN and in the
+//! target [`TARGET`](crate::TARGET) (a [`Note`](Severity::Note) at INFO); a finding that is meant
+//! to be so is silenced with [`RetryLayer::allow`](crate::RetryLayer::allow).
+//!
+//! ```
+//! use tower_http_retry::{
+//!     RetryLayer,
+//!     policy::{
+//!         RetryPolicy,
+//!         lint::{LintCode, Severity},
+//!     },
+//! };
+//!
+//! let policy = RetryPolicy::builder()
+//!     .status_forcelist([404, 503])
+//!     .build()?;
+//! let codes: Vec<_> = policy.lint().iter().map(|finding| finding.code).collect();
+//! assert_eq!(codes, [LintCode::StatusNeverTransient]);
+//!
+//! // Its 404s are due to replication that lags. And something else is missing.
+//! let layer = RetryLayer::new(policy).allow(LintCode::StatusNeverTransient);
+//! for finding in layer.lint() {
+//!     assert_eq!(finding.code, LintCode::NoTimeLimit);
+//!     assert_eq!(finding.severity, Severity::Warn);
+//! }
+//! # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
+//! ```
+//!
+//! # The lints
+//!
+//! Those of the second group need to know the layer.
+//!
+//! | code | usual severity | what happens |
+//! | --- | --- | --- |
+//! | `method-not-allowed` | warning | A method that is wanted ([`lint_for`](super::RetryPolicy::lint_for), [`wanted_methods`](crate::RetryLayer::wanted_methods)) is not in `allowed_methods`: such a request is repeated only when nothing of it was sent. |
+//! | `no-method-allowed` | warning | `allowed_methods` is empty, which means no method, not any as in urllib3: only connect failures are retried. |
+//! | `no-status-listed` | warning | `status_forcelist` is empty: an answer of 502 or 503 is returned at once. This is urllib3's default. |
+//! | `status-never-transient` | warning | A status is listed that the same request gets again and again: 400, 401, 404, 501, and others of which RFC 9110, section 15, says so. |
+//! | `success-listed` | warning | A status below 300 is listed: an answer that means success is thrown away and the request repeated. |
+//! | `total-zero` | error | `total` allows no retry, and so another limit that allows some never counts. |
+//! | `limit-unreachable` | warning | A limit is above `total`, which is always used up first. |
+//! | `unlimited-retries` | error | Neither `total` nor the limit of a kind of failure has an end. A warning where a deadline ends it. |
+//! | `no-backoff` | warning | No retry waits: a server that is down gets them all at once. |
+//! | `no-jitter` | warning | All clients wait equally long, and those that failed together come back together (AWS Architecture Blog, "Exponential Backoff And Jitter"). |
+//! | `fixed-seed` | warning | With `seed` set, all processes draw the same jitter, which is for tests. |
+//! | `non-idempotent-without-key` | warning | A method that is not idempotent (RFC 9110, section 9.2.2, and the IANA registry) is allowed, and nothing gives its requests a key: what the server already applied is applied again. |
+//! | `budget-too-small` | error | Even a full budget does not grant one retry. |
+//! | | | |
+//! | `no-time-limit` | warning | The layer has neither an attempt timeout nor a deadline: a request that hangs is never retried and never ends, unless a layer below times out. |
+//! | `attempt-timeout-over-deadline` | error | The attempt timeout is not below the deadline: an attempt that times out is never followed by another. |
+//! | `retry-after-cap-over-deadline` | warning | `retry_after_max` is above the deadline: waits between the two can be asked for and are never waited for. A note where a wait above the cap is not shortened to it, since the request stops either way. |
+//! | `schedule-over-deadline` | warning | The waits before the last retry go past the deadline, always (an error) or for at least every other request. |
+//! | `body-limit-zero` | warning | Methods whose requests have bodies are allowed, and none of a body is kept: a request is not retried once a byte of its body was read. |
+//! | `mount-only-one-scheme` | warning | A host is mounted for `http` or `https` only: requests with the other are not retried. |
+//! | `mount-shadowed` | warning | A mount is never reached, since more exact ones cover it all. |
+
+mod code;
+mod context;
+mod finding;
+mod limits;
+mod rules;
+
+pub use self::{
+    code::{LintCode, UnknownLint},
+    context::LintContext,
+    finding::{Finding, Severity},
+};
+pub(crate) use self::{limits::time_limits, rules::policy};
+
+/// The gravest first; what is equally grave stays in order.
+pub(crate) fn by_severity(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cells of the table in the module's documentation.
+    fn table() -> Vec<(&'static str, &'static str)> {
+        let docs = include_str!("mod.rs");
+        let rows = docs.lines().filter_map(|line| line.strip_prefix("//! | `"));
+        rows.map(|row| {
+            let (code, rest) = row.split_once("` | ").expect("a code and a severity");
+            let (severity, what) = rest.split_once(" | ").expect("a severity and a text");
+            assert!(what.trim_end_matches(" |").ends_with('.'), "{row}");
+            (code, severity)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_documented_table_is_that_of_the_code() {
+        let code: Vec<_> = LintCode::ALL
+            .iter()
+            .map(|code| (code.as_str(), code.severity().as_str()))
+            .collect();
+        assert_eq!(table(), code);
+    }
+
+    #[test]
+    fn names_are_kebab_case_and_lead_back_to_their_codes() {
+        for code in LintCode::ALL {
+            let name = code.as_str();
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{name}"
+            );
+            assert_eq!(name.parse(), Ok(*code));
+        }
+        let error = "no-jiter".parse::<LintCode>().expect_err("a wrong name");
+        let text = error.to_string();
+        assert!(
+            text.contains("\"no-jiter\"") && text.contains("`no-jitter`"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! Runs the `explain` example as a user would, in a process of its own.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+/// The features this test was built with: the same make that cargo builds nothing anew.
+fn features() -> String {
+    let all = [
+        ("default", cfg!(feature = "default")),
+        ("hyper", cfg!(feature = "hyper")),
+        ("h2", cfg!(feature = "h2")),
+        ("tower", cfg!(feature = "tower")),
+        ("tower-http", cfg!(feature = "tower-http")),
+        ("reqwest", cfg!(feature = "reqwest")),
+        ("rustls", cfg!(feature = "rustls")),
+        ("idna", cfg!(feature = "idna")),
+        ("ratelimit", cfg!(feature = "ratelimit")),
+        ("serde", cfg!(feature = "serde")),
+        ("uuid", cfg!(feature = "uuid")),
+    ];
+    let on: Vec<_> = all.iter().filter(|(_, on)| *on).map(|(f, _)| *f).collect();
+    on.join(",")
+}
+
+/// The example's binary.
+fn example() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build)
+}
+
+/// Makes sure that the binary is up to date, if cargo runs this test.
+fn build() -> PathBuf {
+    let test = env::current_exe().expect("this test");
+    // <target>/<profile>/deps/<test>
+    let profile = test.ancestors().nth(2).expect("a profile's folder");
+    let name = format!("explain{}", env::consts::EXE_SUFFIX);
+    let binary = profile.join("examples").join(name);
+    if let Some(cargo) = env::var_os("CARGO") {
+        let profile = match profile.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let mut build = Command::new(cargo);
+        // What cargo tells a test about its package: some build scripts run again because of it.
+        for (name, _) in env::vars_os() {
+            let known = name.to_string_lossy();
+            if known.starts_with("CARGO_PKG_") || known.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
+        let built = build
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["build", "--quiet", "--example", "explain"])
+            .args(["--profile", profile, "--no-default-features"])
+            .args(["--features", &features()])
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the example does not build");
+    }
+    assert!(binary.exists(), "{} is not there", binary.display());
+    binary
+}
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(example())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the example runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (
+        status.code().expect("it ends by itself"),
+        text(stdout),
+        text(stderr),
+    )
+}
+
+/// A file that is gone when the test is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let own = format!("tower-http-retry-{}-{name}", std::process::id());
+        Self(env::temp_dir().join(own))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path that is text")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_policy_by_name_is_linted_explained_and_scheduled() {
+    let (code, out, error) = run(&["default", "POST", "https://u:secret@api.example.com/v1?k=1"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    for part in [
+        "warning[method-not-allowed]",
+        "POST https://api.example.com/v1\n",
+        "retries  waits",
+        "connect failure",
+        "[no: method, idempotency]",
+        "Schedule if each attempt ends with a connect failure",
+        "0–200 ms",
+        "then: `total` is used up (3 retries)",
+    ] {
+        assert!(out.contains(part), "{part:?} is missing:\n{out}");
+    }
+    assert!(!out.contains("secret"), "{out}");
+    assert!(out.lines().all(|line| line == line.trim_end()), "{out}");
+
+    let (code, out, _) = run(&["default"]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("Lint\n\n  no findings\n"), "{out}");
+    let (code, out, _) = run(&["urllib3"]);
+    assert_eq!(code, 0, "a warning is no error");
+    assert!(out.contains("warning[no-backoff]"), "{out}");
+}
+
+#[test]
+fn errors_of_lint_end_with_1() {
+    let (code, out, _) = run(&["default", "--attempt-timeout", "10s", "--deadline", "5s"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("error[attempt-timeout-over-deadline]"),
+        "{out}"
+    );
+}
+
+#[test]
+fn bad_usage_ends_with_2() {
+    for args in [
+        &[][..],
+        &["no-such-policy"],
+        &["default", "POST"],
+        &["default", "NO METHOD", "http://a.test/"],
+        &["default", "GET", "http://a.test/", "more"],
+        &["default", "--outcome", "sunshine"],
+        &["default", "--deadline", "soon"],
+        &["default", "--deadline", "-1"],
+        &["default", "--plot", "/no/such/folder/x.svg"],
+        &["default", "--frobnicate"],
+    ] {
+        let (code, out, error) = run(args);
+        assert_eq!(code, 2, "{args:?}: {out}{error}");
+        assert!(
+            error.starts_with("error: ") || args.is_empty(),
+            "{args:?}: {error}"
+        );
+        assert!(!error.is_empty());
+    }
+    let (code, out, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("Exits with 0"), "{out}");
+}
+
+#[test]
+fn the_plot_has_axes_and_a_bar_for_each_retry() {
+    let file = Scratch::new("schedule.svg");
+    let (code, out, error) = run(&["default", "--plot", file.path()]);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("plotted to "), "{out}");
+    let svg = fs::read_to_string(file.path()).expect("the plot was written");
+    assert!(svg.starts_with("<svg "), "{svg}");
+    assert!(svg.trim_end().ends_with("</svg>"), "{svg}");
+    for text in [
+        "sent after the first failure (milliseconds)",
+        "retry",
+        "median to 95th percentile",
+        "each attempt ends with a connect failure",
+        "700",
+    ] {
+        assert!(svg.contains(text), "{text:?} is missing");
+    }
+    // A bar for each of three retries, and one for the legend.
+    for color in ["#BBD0E9", "#4678B4"] {
+        assert_eq!(svg.matches(color).count(), 4, "{color}");
+    }
+
+    let exact = Scratch::new("exact.svg");
+    let (code, ..) = run(&["urllib3", "--plot", exact.path()]);
+    assert_eq!(code, 0);
+    let svg = fs::read_to_string(exact.path()).expect("the plot was written");
+    assert!(svg.contains("when it is sent") && !svg.contains("#BBD0E9"));
+
+    let none = Scratch::new("none.svg");
+    let (code, ..) = run(&["default", "--outcome", "404", "--plot", none.path()]);
+    assert_eq!(code, 0);
+    let svg = fs::read_to_string(none.path()).expect("the plot was written");
+    assert!(svg.contains("not retried: 404 is not in"), "{svg}");
+}

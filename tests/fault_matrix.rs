@@ -1,0 +1,158 @@
+//! What becomes of every kind of request under every kind of fault, on real sockets.
+//!
+//! Faults × methods × bodies × versions of HTTP × presets: each cell is a request through the
+//! layer and a real client to a server that fails as it is told. What must come of it is derived
+//! from the rules by [`rules`], a second opinion, and compared with what the caller got, what the
+//! report says and what the server saw.
+//!
+//! Nothing depends on speed: each cell has a runtime of its own whose clock moves only where
+//! something waits for it.
+#![cfg(all(feature = "hyper", feature = "h2"))]
+#![allow(unreachable_pub, reason = "the modules are parts of this test alone")]
+
+mod support;
+
+#[path = "fault_matrix/cell.rs"]
+mod cell;
+#[path = "fault_matrix/checks.rs"]
+mod checks;
+#[path = "fault_matrix/faults.rs"]
+mod faults;
+#[path = "fault_matrix/rules.rs"]
+mod rules;
+#[path = "fault_matrix/uploads.rs"]
+mod uploads;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use tower_http_retry::policy::Preset;
+
+use cell::{Cell, Setting, Times, Verb};
+use faults::{Fault, Identities};
+use support::clock;
+use uploads::{TemporaryFile, Upload};
+
+/// How many cells run at once: most of their time they wait for the system.
+const THREADS: usize = 4;
+
+/// How long no cell may end before the run is given up as stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Every combination of these with a fault.
+struct Axes {
+    times: &'static [Times],
+    verbs: &'static [Verb],
+    uploads: &'static [Upload],
+    presets: &'static [Preset],
+}
+
+impl Axes {
+    const ALL: Self = Self {
+        times: &[Times::Once, Times::Always],
+        verbs: &Verb::ALL,
+        uploads: &Upload::ALL,
+        presets: &[Preset::Default, Preset::Urllib3],
+    };
+
+    fn cells(&self, faults: Vec<Fault>) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for fault in faults.into_iter().map(Arc::new) {
+            for &protocol in fault.protocols {
+                for &times in self.times {
+                    for &verb in self.verbs {
+                        for &upload in self.uploads {
+                            for &preset in self.presets {
+                                cells.push(Cell {
+                                    fault: Arc::clone(&fault),
+                                    times,
+                                    verb,
+                                    upload,
+                                    protocol,
+                                    preset,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        cells
+    }
+}
+
+fn cells(identities: &Identities) -> Vec<Cell> {
+    // Where a request is cut makes no difference to the rules, so not all of them are asked.
+    let at_every_byte = Axes {
+        times: &[Times::Once],
+        verbs: &[Verb::Put, Verb::Post],
+        uploads: &[Upload::Full, Upload::Streamed],
+        presets: &[Preset::Default],
+    };
+    let mut cells = Axes::ALL.cells(faults::faults(identities));
+    cells.extend(at_every_byte.cells(faults::resets_at_every_byte()));
+    cells.extend(at_every_byte.cells(faults::answers_cut_at_every_byte()));
+    cells
+}
+
+/// Runs a cell; what is wrong with it.
+fn run(cell: &Cell, setting: &Setting) -> Vec<String> {
+    let run = || clock::paused().block_on(cell.run(setting));
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| vec!["it panicked".to_owned()])
+}
+
+#[test]
+fn every_request_ends_as_the_rules_say() {
+    let file = TemporaryFile::new().expect("a file");
+    let setting = Setting {
+        identities: Identities::new(),
+        file: file.path().to_owned(),
+    };
+    let cells = cells(&setting.identities);
+    let matrix = Arc::new((cells, setting, AtomicUsize::new(0)));
+    let (ended, ends) = mpsc::channel();
+    for _ in 0..THREADS {
+        let (matrix, ended) = (Arc::clone(&matrix), ended.clone());
+        thread::spawn(move || {
+            let (cells, setting, next) = &*matrix;
+            while let Some((index, cell)) = cells.iter().enumerate().nth(next.fetch_add(1, Relaxed))
+            {
+                let findings = run(cell, setting);
+                ended.send((index, findings)).expect("somebody counts");
+            }
+        });
+    }
+    drop(ended);
+
+    let (cells, _, next) = &*matrix;
+    let mut running: Vec<_> = cells.iter().map(Some).collect();
+    let mut failed = 0;
+    loop {
+        match ends.recv_timeout(STUCK) {
+            Ok((index, findings)) => {
+                running[index] = None;
+                if !findings.is_empty() {
+                    failed += 1;
+                    println!("FAILED {}: {}", cells[index], findings.join("; "));
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                running.truncate(next.load(Relaxed));
+                let stuck: Vec<_> = running.iter().flatten().map(ToString::to_string).collect();
+                panic!("stuck: {}", stuck.join("; "));
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", cells.len() - failed);
+    assert!(cells.len() >= 600, "only {} cells", cells.len());
+    assert_eq!(failed, 0, "cells failed");
+}

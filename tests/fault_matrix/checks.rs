@@ -1,0 +1,234 @@
+//! What must be true of a cell when it is over.
+
+use std::fmt;
+
+use http::Response;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tower_http_retry::{
+    AttemptOutcome, RetryReport,
+    classify::{Cause, FailureKind},
+    policy::{StopReason, WaitReason},
+};
+
+use crate::{
+    cell::{Cell, Times},
+    faults::{Arrives, Content},
+    rules::{self, Class, Expected, Facts, Stop},
+    support::fault::{Answer, Attempt},
+    uploads::{Upload, Watch},
+};
+
+/// What is found to be wrong.
+#[derive(Debug, Default)]
+pub struct Findings(pub Vec<String>);
+
+impl Findings {
+    pub fn expect(&mut self, holds: bool, finding: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(finding());
+        }
+    }
+
+    pub fn equal<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: &T, expected: &T) {
+        self.expect(found == expected, || {
+            format!("{what}: {found:?}, expected {expected:?}")
+        });
+    }
+}
+
+impl Cell {
+    /// The caller gets the last answer as it is.
+    pub async fn check_answer(
+        &self,
+        response: Response<Incoming>,
+        report: Option<&RetryReport>,
+        findings: &mut Findings,
+    ) {
+        let is_well = self.times == Times::Once && report.is_some_and(|r| r.attempts.len() > 1);
+        let content = if is_well {
+            Content::Whole
+        } else {
+            self.fault.content
+        };
+        match content {
+            Content::Whole => match response.into_body().collect().await {
+                Ok(body) => {
+                    findings.equal("content", &&*body.to_bytes(), &Answer::BODY);
+                }
+                Err(error) => findings.0.push(format!("content: {error}")),
+            },
+            Content::Broken => {
+                let body = response.into_body().collect().await;
+                findings.expect(body.is_err(), || "the content is whole".to_owned());
+            }
+            Content::Endless => {
+                let ended = response.into_body().is_end_stream();
+                findings.expect(!ended, || "the content has an end".to_owned());
+            }
+        }
+    }
+
+    /// How each attempt ended: by the fault's rules, and where it is a race, by what the client
+    /// says of it.
+    pub fn classes(&self, report: Option<&RetryReport>, findings: &mut Findings) -> Vec<Class> {
+        let Some(report) = report else {
+            return vec![Class::Success];
+        };
+        let mut classes = Vec::new();
+        for (index, attempt) in report.attempts.iter().enumerate() {
+            let is_well = self.times == Times::Once && index > 0;
+            let class = match &attempt.outcome {
+                AttemptOutcome::Response(status) if status.is_success() => Class::Success,
+                AttemptOutcome::Response(status) => {
+                    let asked = match self.fault.class {
+                        Class::Status(_, asked) => asked,
+                        _ => None,
+                    };
+                    Class::Status(status.as_u16(), asked)
+                }
+                AttemptOutcome::Failed { kind, cause, .. } => match (kind, cause) {
+                    (_, Cause::Canceled | Cause::RefusedStream | Cause::GoAway) => {
+                        Class::Unprocessed
+                    }
+                    (FailureKind::Connect, _) => Class::Connect,
+                    (FailureKind::Read, Cause::AttemptTimeout) => Class::TimedOut,
+                    (FailureKind::Read, _) => Class::Read,
+                    _ => Class::Untrusted(*cause),
+                },
+                outcome => panic!("an attempt ended in a new way: {outcome}"),
+            };
+            let is_right = if is_well {
+                class == Class::Success
+            } else {
+                class == self.fault.class || self.fault.or.contains(&class)
+            };
+            findings.expect(is_right, || {
+                format!("attempt {}: {}", index + 1, attempt.outcome)
+            });
+            classes.push(class);
+        }
+        classes
+    }
+
+    pub fn check_report(
+        &self,
+        report: Option<&RetryReport>,
+        expected: &Expected,
+        watch: &Watch,
+        findings: &mut Findings,
+    ) {
+        findings.equal("attempts", &watch.attempts(), &expected.attempts);
+        let Some(report) = report else {
+            // Nothing is reported of a first attempt that succeeds.
+            let succeeded = Stop::Because(StopReason::Succeeded);
+            findings.equal("stop", &succeeded, &expected.stop);
+            return;
+        };
+        findings.equal(
+            "reported attempts",
+            &report.attempts.len(),
+            &expected.attempts,
+        );
+        let stop = match report.stop {
+            StopReason::BodyNotReplayable { sent, limit } => {
+                findings.equal("limit", &limit, &self.upload.limit());
+                findings.expect(limit < sent && sent <= watch.read(), || {
+                    format!("{sent} bytes read, of {limit}, were {}", watch.read())
+                });
+                Stop::BodyNotReplayable
+            }
+            ref reason => Stop::Because(reason.clone()),
+        };
+        findings.equal("stop", &stop, &expected.stop);
+        findings.equal("effects", &report.effects(), &expected.effects);
+        let waits: Vec<_> = report
+            .attempts
+            .iter()
+            .filter_map(|a| a.wait.clone())
+            .collect();
+        findings.equal("waits", &waits.len(), &expected.waits.len());
+        for (wait, expected) in waits.iter().zip(&expected.waits) {
+            let is_right = wait.charged == expected.charged
+                && expected.time.contains(&wait.planned)
+                // A jitter can be nothing.
+                && (wait.why == expected.why
+                    || wait.planned.is_zero() && wait.why == WaitReason::Immediate);
+            findings.expect(is_right, || {
+                format!("wait: {wait:?}, expected {expected:?}")
+            });
+        }
+    }
+
+    pub fn check_log(
+        &self,
+        log: &[Attempt],
+        facts: &Facts,
+        expected: &Expected,
+        watch: &Watch,
+        findings: &mut Findings,
+    ) {
+        findings.equal("attempts that arrived", &log.len(), &expected.attempts);
+        let content = self.upload.content();
+        for (index, attempt) in log.iter().enumerate() {
+            let is_well = self.times == Times::Once && index > 0;
+            let (arrives, applies) = if is_well {
+                (Arrives::Whole, true)
+            } else {
+                (self.fault.arrives, self.fault.applies)
+            };
+            let number = index + 1;
+            findings.equal(&format!("applied {number}"), &attempt.applied, &applies);
+            match arrives {
+                Arrives::Nothing => {
+                    let nothing = attempt.method.is_none() && attempt.received == 0;
+                    findings.expect(nothing, || format!("something arrived of {number}"));
+                    continue;
+                }
+                Arrives::AtLeast(bytes) => {
+                    let least = bytes.min(content.len() as u64);
+                    findings.expect(attempt.received >= least, || {
+                        format!("{} bytes arrived of {number}", attempt.received)
+                    });
+                }
+                Arrives::Whole => {
+                    findings.expect(attempt.whole, || format!("{number} is not whole"));
+                }
+            }
+            findings.equal("method", &attempt.method, &Some(self.verb.method()));
+            let key = self.verb.key().map(str::to_owned);
+            findings.equal("key", &attempt.key, &key);
+            // What arrives is the same on every attempt, to its last byte.
+            let length = usize::try_from(attempt.received).expect("small");
+            match content.get(..length) {
+                Some(sent) => {
+                    let is_same = attempt.digest == Attempt::digest_of(sent);
+                    findings.expect(is_same, || format!("other bytes arrived of {number}"));
+                }
+                None => findings
+                    .0
+                    .push(format!("{length} bytes arrived of {number}")),
+            }
+            if attempt.whole {
+                findings.equal("length", &length, &content.len());
+                findings.equal("trailers", &attempt.trailers, &self.upload.trailers());
+            }
+            if self.upload == Upload::OverLimit && attempt.received > self.upload.limit() {
+                let known = facts.over_limit_in.is_some_and(|n| n <= number);
+                findings.expect(known, || format!("{number} was read by nobody"));
+            }
+        }
+        let applied = log.iter().filter(|attempt| attempt.applied).count();
+        let applied = u32::try_from(applied).expect("few");
+        findings.expect(expected.effects.contains(&applied), || {
+            format!("applied {applied} times, known {:?}", expected.effects)
+        });
+        findings.expect(applied <= 1 || rules::may_repeat(facts), || {
+            format!("applied {applied} times")
+        });
+        if self.upload == Upload::File {
+            findings.equal("opened", &(watch.opened() + 1), &expected.attempts);
+        }
+    }
+}

@@ -1,0 +1,598 @@
+//! Every lint, once where it must be found and once where it must not.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Method;
+use tower_http_retry::{
+    RetryLayer,
+    budget::RetryBudget,
+    policy::{
+        Backoff, DynPolicy, Jitter, Limit, Methods, Policy, RequestHead, RetryAfterMode,
+        RetryPolicy, RetryPolicyBuilder, RetrySession, SharedPolicy,
+        lint::{Finding, LintCode, LintContext, Severity},
+        policy_fn,
+    },
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn policy(change: impl FnOnce(RetryPolicyBuilder) -> RetryPolicyBuilder) -> RetryPolicy {
+    change(RetryPolicy::builder())
+        .build()
+        .expect("a valid policy")
+}
+
+fn urllib3(change: impl FnOnce(RetryPolicyBuilder) -> RetryPolicyBuilder) -> RetryPolicy {
+    // What requests' users usually write.
+    let usual = RetryPolicy::urllib3_builder()
+        .status_forcelist([502, 503, 504])
+        .backoff_factor(0.5)
+        .backoff_jitter(0.5);
+    change(usual).build().expect("a valid policy")
+}
+
+/// The default policy with time limits that suit it.
+fn layer(policy: RetryPolicy) -> RetryLayer<RetryPolicy> {
+    RetryLayer::new(policy)
+        .attempt_timeout(5 * SECOND)
+        .deadline(90 * SECOND)
+}
+
+fn codes(findings: &[Finding]) -> Vec<LintCode> {
+    findings.iter().map(|finding| finding.code).collect()
+}
+
+fn only(findings: Vec<Finding>) -> Finding {
+    let [finding] = findings.as_slice() else {
+        panic!("one finding was expected: {findings:#?}")
+    };
+    finding.clone()
+}
+
+#[track_caller]
+fn found(findings: Vec<Finding>, code: LintCode, severity: Severity, fields: &[&str]) {
+    let finding = only(findings);
+    assert_eq!(finding.code, code);
+    assert_eq!(finding.severity, severity);
+    assert_eq!(finding.fields, fields);
+    assert!(!finding.what.is_empty() && !finding.mend.is_empty());
+}
+
+#[test]
+fn the_default_policy_is_clean() {
+    assert_eq!(RetryPolicy::default().lint(), []);
+    assert_eq!(layer(RetryPolicy::default()).lint(), []);
+    assert_eq!(urllib3(|usual| usual).lint(), []);
+}
+
+#[test]
+fn the_defaults_of_urllib3_are_not() {
+    let findings = RetryPolicy::urllib3().lint();
+    assert_eq!(
+        codes(&findings),
+        [LintCode::NoStatusListed, LintCode::NoBackoff]
+    );
+}
+
+#[test]
+fn a_wanted_method_must_be_allowed() {
+    let default = RetryPolicy::default();
+    let wanted = default.lint_for(&[Method::GET, Method::POST, Method::PATCH]);
+    let what = only(wanted.clone()).what;
+    assert!(what.starts_with("POST and PATCH are not allowed"), "{what}");
+    found(
+        wanted,
+        LintCode::MethodNotAllowed,
+        Severity::Warn,
+        &["allowed_methods"],
+    );
+    assert_eq!(default.lint_for(&[Method::GET, Method::PUT]), []);
+}
+
+#[test]
+fn a_wanted_method_may_have_keys_instead() {
+    let wanting = layer(RetryPolicy::default()).wanted_methods([Method::POST]);
+    assert_eq!(codes(&wanting.lint()), [LintCode::MethodNotAllowed]);
+    let keyed = wanting.idempotency_keys_with(|| "key".into());
+    assert_eq!(keyed.lint(), []);
+    // Keys are for POST and PATCH only.
+    let other = keyed.wanted_methods([Method::CONNECT]);
+    assert_eq!(codes(&other.lint()), [LintCode::MethodNotAllowed]);
+}
+
+#[test]
+fn an_empty_set_of_methods_is_not_any_method() {
+    found(
+        policy(|p| p.allowed_methods(Methods::none())).lint(),
+        LintCode::NoMethodAllowed,
+        Severity::Warn,
+        &["allowed_methods"],
+    );
+    found(
+        urllib3(|p| p.allowed_methods(Methods::none()).status_forcelist([])).lint(),
+        LintCode::NoMethodAllowed,
+        Severity::Warn,
+        &["allowed_methods"],
+    );
+    // Neither methods nor statuses: connect failures only, on purpose.
+    let connect_only = policy(|p| p.allowed_methods(Methods::none()).status_forcelist([]));
+    assert_eq!(connect_only.lint(), []);
+    assert_eq!(policy(|p| p.allowed_methods(["GET"])).lint(), []);
+}
+
+#[test]
+fn methods_without_statuses_retry_no_answer() {
+    let none = policy(|p| p.status_forcelist([]));
+    let what = only(none.lint()).what;
+    assert!(what.contains("except 413, 429 and 503 with `Retry-After`"));
+    found(
+        none.lint(),
+        LintCode::NoStatusListed,
+        Severity::Warn,
+        &["status_forcelist"],
+    );
+    let deaf = policy(|p| p.status_forcelist([]).respect_retry_after_header(false));
+    assert_eq!(only(deaf.lint()).what, "no status is retried");
+    // urllib3 does not obey `Retry-After` either when `total` is `None`.
+    let endless = urllib3(|p| {
+        p.status_forcelist([])
+            .total(None)
+            .connect(1)
+            .read(1)
+            .other(1)
+            .redirect(1)
+            .status(1)
+    });
+    assert_eq!(only(endless.lint()).what, "no status is retried");
+
+    assert_eq!(policy(|p| p.status_forcelist([503])).lint(), []);
+    let on_purpose = policy(|p| p.status_forcelist([]).status(Limit::Never));
+    assert_eq!(on_purpose.lint(), []);
+}
+
+#[test]
+fn statuses_that_never_go_away_need_not_be_listed() {
+    for status in [400, 401, 403, 404, 405, 410, 422, 501, 505] {
+        let listed = policy(|p| p.status_forcelist([status, 503]));
+        found(
+            listed.lint(),
+            LintCode::StatusNeverTransient,
+            Severity::Warn,
+            &["status_forcelist"],
+        );
+    }
+    // Locks go away, and so do overload, conflicts and misdirected connections.
+    let transient = [408, 409, 413, 421, 423, 425, 429, 500, 502, 503, 504, 507];
+    assert_eq!(policy(|p| p.status_forcelist(transient)).lint(), []);
+}
+
+#[test]
+fn a_success_is_not_to_be_repeated() {
+    found(
+        policy(|p| p.status_forcelist([200, 202, 503])).lint(),
+        LintCode::SuccessListed,
+        Severity::Warn,
+        &["status_forcelist"],
+    );
+    assert_eq!(policy(|p| p.status_forcelist([302, 503])).lint(), []);
+}
+
+#[test]
+fn a_total_of_zero_makes_the_others_vain() {
+    found(
+        policy(|p| p.total(0).read(2).connect(3)).lint(),
+        LintCode::TotalZero,
+        Severity::Error,
+        &["total", "connect", "read"],
+    );
+    found(
+        urllib3(|p| p.total(false).connect(3)).lint(),
+        LintCode::TotalZero,
+        Severity::Error,
+        &["total", "connect"],
+    );
+    for off in [policy(|p| p.total(0)), policy(|p| p.total(0).read(0))] {
+        assert_eq!(off.lint(), []);
+    }
+}
+
+#[test]
+fn a_limit_above_total_is_never_reached() {
+    found(
+        policy(|p| p.total(3).connect(5).read(3)).lint(),
+        LintCode::LimitUnreachable,
+        Severity::Warn,
+        &["total", "connect"],
+    );
+    assert_eq!(policy(|p| p.total(3).connect(3).read(1)).lint(), []);
+    assert_eq!(policy(|p| p.total(3).read(Limit::Never)).lint(), []);
+}
+
+#[test]
+fn something_must_end_the_retries() {
+    let endless = policy(|p| p.total(None).connect(3));
+    found(
+        endless.lint(),
+        LintCode::UnlimitedRetries,
+        Severity::Error,
+        &["total", "read", "redirect", "status", "other"],
+    );
+    found(
+        layer(endless).lint(),
+        LintCode::UnlimitedRetries,
+        Severity::Warn,
+        &["total", "read", "redirect", "status", "other"],
+    );
+    let each = policy(|p| {
+        p.total(None)
+            .connect(3)
+            .read(2)
+            .redirect(0)
+            .status(2)
+            .other(1)
+    });
+    assert_eq!(each.lint(), []);
+    assert_eq!(policy(|p| p.total(9)).lint(), []);
+}
+
+#[test]
+fn retries_must_not_all_be_sent_at_once() {
+    found(
+        policy(|p| p.backoff(Backoff::none())).lint(),
+        LintCode::NoBackoff,
+        Severity::Warn,
+        &["backoff_factor"],
+    );
+    // Under urllib3's rules the first retry never waits.
+    let once = urllib3(|p| p.total(1));
+    let finding = only(once.lint());
+    assert_eq!(finding.code, LintCode::NoBackoff);
+    assert!(finding.mend.contains("more retries"), "{finding}");
+    assert_eq!(urllib3(|p| p.total(2)).lint(), []);
+    // Jitter alone spreads them.
+    let jitter = Backoff::none().jitter(Jitter::Additive(SECOND));
+    assert_eq!(policy(|p| p.backoff(jitter)).lint(), []);
+}
+
+#[test]
+fn clients_must_not_wait_in_step() {
+    for backoff in [
+        Backoff::exponential(SECOND),
+        Backoff::constant(SECOND),
+        Backoff::list([SECOND, 2 * SECOND]).jitter(Jitter::Additive(Duration::ZERO)),
+    ] {
+        found(
+            policy(|p| p.backoff(backoff)).lint(),
+            LintCode::NoJitter,
+            Severity::Warn,
+            &["backoff_jitter"],
+        );
+    }
+    for jitter in [
+        Jitter::Full,
+        Jitter::Equal,
+        Jitter::Decorrelated,
+        Jitter::Additive(SECOND),
+    ] {
+        let backoff = Backoff::exponential(SECOND).jitter(jitter);
+        assert_eq!(policy(|p| p.backoff(backoff)).lint(), [], "{jitter:?}");
+    }
+}
+
+#[test]
+fn a_seed_is_for_tests() {
+    found(
+        policy(|p| p.seed(7)).lint(),
+        LintCode::FixedSeed,
+        Severity::Warn,
+        &["seed"],
+    );
+}
+
+#[test]
+fn a_repeated_post_needs_a_key() {
+    let post = policy(|p| p.allowed_methods(["GET", "PUT", "POST"]));
+    let what = only(post.lint()).what;
+    assert!(what.starts_with("POST is repeated"), "{what}");
+    found(
+        post.lint(),
+        LintCode::NonIdempotentWithoutKey,
+        Severity::Warn,
+        &["allowed_methods"],
+    );
+    let any = policy(|p| p.allowed_methods(Methods::any()));
+    assert!(
+        only(any.lint())
+            .what
+            .starts_with("every method is repeated")
+    );
+
+    for policy in [post, any] {
+        let keyed = layer(policy).idempotency_keys_with(|| "key".into());
+        assert_eq!(keyed.lint(), []);
+    }
+    let webdav = policy(|p| p.allowed_methods(["GET", "PROPFIND", "MKCOL", "QUERY"]));
+    assert_eq!(webdav.lint(), []);
+    let lock = policy(|p| p.allowed_methods(["GET", "LOCK", "get"]));
+    assert!(
+        only(lock.lint())
+            .what
+            .starts_with("LOCK and get are repeated")
+    );
+}
+
+#[test]
+fn a_budget_must_grant_one_retry() {
+    for (tokens, enough) in [(1, false), (2, false), (3, true)] {
+        let budget = RetryBudget::grpc(tokens, 0.1).expect("a valid budget");
+        let findings = policy(|p| p.budget(budget)).lint();
+        if enough {
+            assert_eq!(findings, []);
+        } else {
+            found(
+                findings,
+                LintCode::BudgetTooSmall,
+                Severity::Error,
+                &["budget"],
+            );
+        }
+    }
+    for budget in [RetryBudget::aws(), RetryBudget::shared()] {
+        assert_eq!(policy(|p| p.budget(budget)).lint(), []);
+    }
+}
+
+#[test]
+fn linting_takes_nothing_from_a_budget() {
+    let budget = RetryBudget::builder()
+        .min_per_second(0)
+        .capacity(1)
+        .build()
+        .expect("a valid budget");
+    let policy = policy(|p| p.budget(budget.clone()));
+    assert_eq!(policy.lint(), []);
+    let stats = budget.stats(tokio::time::Instant::now().into_std());
+    assert_eq!((stats.granted, stats.refused), (0, 0));
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn a_budget_of_towers_is_not_asked() {
+    let budget = tower::retry::budget::TpsBudget::new(10 * SECOND, 0, 0.0);
+    let budget = RetryBudget::from_tower(Arc::new(budget));
+    assert_eq!(policy(|p| p.budget(budget)).lint(), []);
+}
+
+#[test]
+fn something_must_bound_the_time() {
+    let unbounded = RetryLayer::new(RetryPolicy::default());
+    found(
+        unbounded.lint(),
+        LintCode::NoTimeLimit,
+        Severity::Warn,
+        &["attempt_timeout", "deadline"],
+    );
+    assert_eq!(unbounded.clone().attempt_timeout(SECOND).lint(), []);
+    assert_eq!(unbounded.deadline(90 * SECOND).lint(), []);
+}
+
+#[test]
+fn an_attempt_must_time_out_before_the_deadline() {
+    let layer = layer(RetryPolicy::default());
+    for timeout in [90 * SECOND, 91 * SECOND] {
+        found(
+            layer.clone().attempt_timeout(timeout).lint(),
+            LintCode::AttemptTimeoutOverDeadline,
+            Severity::Error,
+            &["attempt_timeout", "deadline"],
+        );
+    }
+    assert_eq!(layer.attempt_timeout(89 * SECOND).lint(), []);
+}
+
+#[test]
+fn a_server_must_not_ask_for_more_than_the_deadline_allows() {
+    let capped = |seconds, mode| {
+        let policy = policy(|p| p.retry_after_max(seconds).retry_after_mode(mode));
+        layer(policy).lint()
+    };
+    for (mode, severity) in [
+        (RetryAfterMode::Clamp, Severity::Warn),
+        // It stops either way, so no harm is done.
+        (RetryAfterMode::GiveUp, Severity::Note),
+    ] {
+        found(
+            capped(91, mode),
+            LintCode::RetryAfterCapOverDeadline,
+            severity,
+            &["retry_after_max", "deadline"],
+        );
+        assert_eq!(capped(90, mode), []);
+    }
+    let deaf = policy(|p| p.retry_after_max(600).respect_retry_after_header(false));
+    assert_eq!(layer(deaf).lint(), []);
+}
+
+#[test]
+fn the_last_retry_must_come_before_the_deadline() {
+    let lint = |policy, deadline_ms: u64, least_ms| {
+        RetryLayer::new(policy)
+            .deadline(Duration::from_millis(deadline_ms))
+            .min_attempt(Duration::from_millis(least_ms))
+            .allow(LintCode::RetryAfterCapOverDeadline)
+            .lint()
+    };
+    let fields = ["backoff_factor", "total", "deadline"];
+    let code = LintCode::ScheduleOverDeadline;
+
+    // 1 + 2 + 4 seconds, to the second.
+    let exact = || {
+        let backoff = Backoff::exponential(SECOND).jitter(Jitter::Additive(SECOND / 1000));
+        policy(|p| p.backoff(backoff))
+    };
+    found(lint(exact(), 7_000, 0), code, Severity::Error, &fields);
+    assert_eq!(lint(exact(), 7_003, 0), []);
+    // The last attempt takes time as well.
+    found(lint(exact(), 7_003, 20), code, Severity::Error, &fields);
+
+    // 0 to 700 milliseconds, usually about 350.
+    let random = RetryPolicy::default;
+    found(lint(random(), 300, 0), code, Severity::Warn, &fields);
+    assert_eq!(lint(random(), 450, 0), []);
+
+    // Retries without end are ended by the deadline as they should be.
+    let endless = policy(|p| {
+        p.total(None)
+            .backoff(Backoff::constant(SECOND).jitter(Jitter::Equal))
+    });
+    assert_eq!(
+        codes(&lint(endless, 5_000, 0)),
+        [LintCode::UnlimitedRetries]
+    );
+}
+
+#[test]
+fn some_of_a_body_must_be_kept() {
+    let none = layer(RetryPolicy::default()).replay_bodies(0);
+    found(
+        none.lint(),
+        LintCode::BodyLimitZero,
+        Severity::Warn,
+        &["replay_bodies", "allowed_methods"],
+    );
+    assert_eq!(none.replay_bodies(1).lint(), []);
+
+    let get_only = policy(|p| p.allowed_methods(["GET"]));
+    let get_only = layer(get_only).replay_bodies(0);
+    assert_eq!(get_only.lint(), []);
+    let keyed = get_only.idempotency_keys_with(|| "key".into());
+    assert_eq!(codes(&keyed.lint()), [LintCode::BodyLimitZero]);
+    let reopened = keyed.reopen_bodies(|_| Ok::<_, std::io::Error>(()));
+    assert_eq!(reopened.lint(), []);
+}
+
+#[test]
+fn a_policy_without_retries_has_no_such_mistakes() {
+    let off = policy(|p| {
+        p.total(0)
+            .allowed_methods(["POST"])
+            .status_forcelist([200, 404])
+            .backoff(Backoff::none())
+    });
+    assert_eq!(layer(off).lint(), []);
+}
+
+#[test]
+fn the_gravest_come_first() {
+    let layer = RetryLayer::new(policy(|p| {
+        p.allowed_methods(["GET", "POST"])
+            .retry_after_max(600)
+            .total(None)
+    }))
+    .attempt_timeout(SECOND)
+    .deadline(SECOND);
+    let severities: Vec<_> = layer
+        .lint()
+        .iter()
+        .map(|finding| finding.severity)
+        .collect();
+    assert_eq!(
+        severities,
+        [
+            Severity::Error,
+            Severity::Warn,
+            Severity::Warn,
+            Severity::Note
+        ]
+    );
+}
+
+#[test]
+fn an_allowed_finding_is_not_listed() {
+    let layer = RetryLayer::new(RetryPolicy::urllib3())
+        .allow(LintCode::NoTimeLimit)
+        .allow(LintCode::NoBackoff);
+    assert_eq!(codes(&layer.lint()), [LintCode::NoStatusListed]);
+}
+
+#[test]
+fn every_pointer_to_a_policy_lints_as_the_policy() {
+    fn lint(policy: impl Policy) -> Vec<Finding> {
+        let mut context = LintContext::wanting(&[Method::POST]);
+        context.in_layer = true;
+        policy.lint_with(&context)
+    }
+
+    let policy = RetryPolicy::urllib3();
+    let expected = lint(policy.clone());
+    assert_eq!(expected.len(), 3);
+    assert_eq!(lint(&policy), expected);
+    assert_eq!(lint(Arc::new(policy.clone())), expected);
+    assert_eq!(lint(SharedPolicy::new(policy.clone())), expected);
+    let shared: Arc<dyn DynPolicy> = Arc::new(policy.clone());
+    assert_eq!(lint(shared), expected);
+    let boxed: Box<dyn DynPolicy> = Box::new(policy);
+    assert_eq!(lint(boxed), expected);
+}
+
+#[test]
+fn the_layer_knows_its_own_mistakes_whatever_the_policy() {
+    let closure = policy_fn(|_| tower_http_retry::policy::Decision::Accept);
+    let layer = RetryLayer::new(closure);
+    assert_eq!(codes(&layer.lint()), [LintCode::NoTimeLimit]);
+}
+
+#[test]
+fn a_policy_of_ones_own_can_have_lints_of_its_own() {
+    #[derive(Clone)]
+    struct Nightly(RetryPolicy);
+
+    const CODE: LintCode = LintCode::Custom("no-night-shift");
+
+    impl Policy for Nightly {
+        type Session = RetrySession;
+
+        fn session(&self, request: &RequestHead<'_>) -> RetrySession {
+            self.0.session(request)
+        }
+
+        fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+            let own = Finding::new(CODE, "nothing is retried at night", "set `hours`");
+            let inner = self.0.lint_with(context).into_iter();
+            let inner = inner.map(|finding| finding.within("the inner one").within("nightly"));
+            std::iter::once(own.fields(["hours"]))
+                .chain(inner)
+                .collect()
+        }
+    }
+
+    let layer = RetryLayer::new(Nightly(policy(|p| p.seed(1)))).deadline(90 * SECOND);
+    let findings = layer.lint();
+    assert_eq!(codes(&findings), [CODE, LintCode::FixedSeed]);
+    assert_eq!(
+        findings[0].to_string(),
+        "warning[no-night-shift] `hours`: nothing is retried at night\n  mend: set `hours`"
+    );
+    assert!(
+        findings[1]
+            .to_string()
+            .starts_with("warning[fixed-seed] nightly, the inner one: `seed`: every process")
+    );
+    assert_eq!(codes(&layer.allow(CODE).lint()), [LintCode::FixedSeed]);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn findings_can_be_serialised() {
+    let finding = only(policy(|p| p.total(0).read(2)).lint());
+    assert_eq!(
+        serde_json::to_value(&finding).expect("JSON"),
+        serde_json::json!({
+            "code": "total-zero",
+            "severity": "error",
+            "fields": ["total", "read"],
+            "what": "`total` allows no retry, so `read` = 2 never counts",
+            "mend": "raise `total`, or leave the other limits out",
+        })
+    );
+}
