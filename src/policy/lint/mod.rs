@@ -56,8 +56,8 @@
 //! | `retry-after-cap-over-deadline` | warning | `retry_after_max` is above the deadline: waits between the two can be asked for and are never waited for. A note where a wait above the cap is not shortened to it, since the request stops either way. |
 //! | `schedule-over-deadline` | warning | The waits before the last retry go past the deadline, always (an error) or for at least every other request. |
 //! | `body-limit-zero` | warning | Methods whose requests have bodies are allowed, and none of a body is kept: a request is not retried once a byte of its body was read. |
-//! | `mount-only-one-scheme` | warning | A host is mounted for `http` or `https` only: requests with the other are not retried. |
-//! | `mount-shadowed` | warning | A mount is never reached, since more exact ones cover it all. |
+//! | `mount-only-one-scheme` | warning | `http` or `https` alone is mounted, for all hosts or for one, and there is no fallback: requests with the other are not retried. A note where one host is mounted for `https` alone. |
+//! | `mount-shadowed` | warning | A mount is never reached: `https://a` where `https://a/` is mounted as well. |
 
 mod code;
 mod context;

@@ -1,5 +1,6 @@
 //! Policies by URL prefix, as requests mounts its adapters.
 
+mod lint;
 mod normal;
 mod prefix;
 mod session;
@@ -12,7 +13,10 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::{prefix::Prefix, table::Table};
-use super::{Policy, RequestHead, Rng};
+use super::{
+    Policy, RequestHead, Rng,
+    lint::{Finding, LintContext},
+};
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of
 /// its URL.
@@ -227,9 +231,30 @@ impl<P: Policy> Policy for Mounts<P> {
     fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
         self.start(request, |policy| policy.rehearse(request, rng))
     }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        lint::findings(self, context)
+    }
 }
 
 impl<P: Policy> Mounts<P> {
+    /// The mistakes that can be seen in the mounts and in their policies; see
+    /// [`lint`](super::lint). Each says where it is; what is wrong with several policies is told
+    /// once.
+    ///
+    /// ```
+    /// use tower_http_retry::policy::{Mounts, RetryPolicy, lint::LintCode};
+    ///
+    /// let mounts = Mounts::new().mount("http://", RetryPolicy::default())?;
+    /// let finding = &mounts.lint()[0];
+    /// assert_eq!(finding.code, LintCode::MountOnlyOneScheme);
+    /// assert_eq!(finding.place.as_deref(), Some("http://"));
+    /// # Ok::<(), tower_http_retry::policy::InvalidMount>(())
+    /// ```
+    pub fn lint(&self) -> Vec<Finding> {
+        Policy::lint(self)
+    }
+
     /// The session of a request, made by `make` from the policy that judges it.
     fn start(
         &self,

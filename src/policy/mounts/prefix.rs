@@ -89,6 +89,12 @@ pub(super) struct Place {
 }
 
 impl Prefix {
+    /// Whether it has a port that is not its scheme's.
+    pub(super) fn has_own_port(&self) -> bool {
+        let port = self.authority.as_ref().and_then(|place| place.port);
+        port != default_port(&self.scheme)
+    }
+
     pub(super) fn parse(prefix: &str) -> Result<Self, InvalidMount> {
         Self::of(prefix).map_err(|(problem, allowed)| InvalidMount {
             prefix: prefix.to_owned(),
