@@ -24,6 +24,7 @@ fn at_once(total: u32) -> RetryPolicy {
     RetryPolicy::builder()
         .total(total)
         .backoff(Backoff::none())
+        .budget(None)
         .build()
         .expect("valid")
 }

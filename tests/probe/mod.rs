@@ -41,6 +41,8 @@ pub(crate) fn every(wait: Duration) -> RetryPolicy {
     RetryPolicy::builder()
         .backoff(Backoff::constant(wait))
         .retry_after_jitter(0.0)
+        // What a budget refuses has tests of its own.
+        .budget(None)
         .build()
         .expect("a valid policy")
 }
