@@ -52,7 +52,7 @@ use std::{
 use crate::{
     cli::Cli,
     simulation::{Contender, Measured, Scenario, run},
-    table::Table,
+    table::{Table, grouped},
 };
 
 fn main() -> ExitCode {
@@ -83,13 +83,16 @@ fn compare(cli: &Cli) -> io::Result<()> {
     writeln!(
         out,
         "{} callers through {} processes, {} requests/s; the service can do {}\n",
-        scenario.clients, scenario.processes, scenario.demand, scenario.capacity,
+        grouped(scenario.clients),
+        grouped(scenario.processes),
+        grouped(scenario.demand as u64),
+        grouped(scenario.capacity as u64),
     )?;
     writeln!(
         out,
-        "An outage of {:?}, then {:?} from half to full capacity\n\n{}",
-        scenario.fault,
-        scenario.warming,
+        "An outage of {} s, then {} s from half to full capacity\n\n{}",
+        scenario.fault.as_secs(),
+        scenario.warming.as_secs(),
         Table::of_policies(&outage)
     )?;
 
@@ -97,9 +100,9 @@ fn compare(cli: &Cli) -> io::Result<()> {
     let scenario = cli.dip();
     writeln!(
         out,
-        "A dip to {} % of the capacity for {:?}\n\n{}",
+        "A dip to {} % of the capacity for {} s\n\n{}",
         100.0 * scenario.left,
-        scenario.fault,
+        scenario.fault.as_secs(),
         Table::of_policies(&dip)
     )?;
 
@@ -125,7 +128,12 @@ fn compare(cli: &Cli) -> io::Result<()> {
         10, 20, 50, 100, 150, 200, 400, 1_000, 2_000, 4_000, 10_000, 100_000,
     ];
     let scenarios = numbers.map(|processes| cli.outage().with(100_000, processes, cli.thin()));
-    let budgets = [Contender::Tower, Contender::Budget100, Contender::Budget];
+    let budgets = [
+        Contender::Tower,
+        Contender::Budget100,
+        Contender::Budget,
+        Contender::Fitted,
+    ];
     let processes = all(&scenarios, &budgets)?;
 
     fs::create_dir_all(&cli.out)?;
