@@ -28,6 +28,8 @@
 //!   are about other numbers, because much depends on it.
 //!
 //! Nothing in this is different from one policy to the next, down to the time of each request.
+//! With less load more of them survive: exponential waits at 50 %, full jitter at 70 %. With more,
+//! at 85 %, nobody is back at once, not even without retries.
 //!
 //! Where there are more than 100 000 processes, that many stand for all, in front of a service
 //! that is smaller in proportion; with `--quick` one in ten does.
