@@ -121,15 +121,15 @@ fn a_throttle_spares_the_service_and_comes_back_later() {
 
 #[test]
 fn a_budget_for_each_slow_process_limits_nothing() {
-    // One request in ten seconds each: a minimum rate of ten a second is no limit.
+    // For one request a second, ten retries a second are no limit.
     let slow = outage().with(10_000, 10_000, 10);
     assert_eq!(slow.rate_per_process(), 1.0);
     let default = measure(&slow, Contender::Budget);
     assert!(default.amplification() > 3.9);
     assert_eq!(default.recovery(), None);
-    // One that fits keeps them from the worst.
+    // One of a tenth of what they send is.
     let fitted = measure(&slow, Contender::Fitted);
-    assert!(fitted.amplification() < 1.3, "{}", fitted.amplification());
+    assert!(fitted.amplification() <= 1.2, "{}", fitted.amplification());
     assert_eq!(fitted.recovery(), Some(Duration::ZERO));
 }
 

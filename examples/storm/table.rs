@@ -124,7 +124,7 @@ fn queue(run: &Measured) -> String {
 }
 
 /// With a space between each three digits.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.char_indices() {

@@ -97,11 +97,12 @@ impl RetryBudgetBuilder {
     /// With a budget per authority each authority has this rate to itself. It is credited in
     /// steps of 10 ms, for up to 21 years after the budget was built.
     ///
-    /// It is a rate for each process: for those that make less than 5 times as many requests, so
-    /// 50 a second by default, it is more than the 20 % of the ratio, and for those that make
-    /// less than a third of it, it is no limit at all. Where many such processes call one server,
-    /// a rate of a fifth of what one of them sends keeps them all together from more than 20 %
-    /// extra load; 0 leaves only what successes earn.
+    /// It is a rate for each process. One that sends less than 5 times as much, 50 requests a
+    /// second by default, can retry more than the 20 % of the ratio; for one that sends less than
+    /// a third of it, a rate of 10 is no limit. Many such processes are together a storm that none
+    /// of them sees. A rate of a tenth of what one of them sends, with the
+    /// [capacity](Self::capacity) that one second of it fills, or of 1, is to them what the
+    /// default is to a process with 100 requests a second.
     pub fn min_per_second(mut self, tokens: impl Into<f64>) -> Self {
         self.min_per_second = tokens.into();
         self

@@ -13,6 +13,7 @@ use plotters::{
 pub(super) const GOOD: RGBColor = RGBColor(0, 158, 115);
 pub(super) const BAD: RGBColor = RGBColor(213, 94, 0);
 pub(super) const ASKED: RGBColor = RGBColor(86, 180, 233);
+pub(super) const FURTHER: RGBColor = RGBColor(230, 159, 0);
 pub(super) const OTHER: RGBColor = RGBColor(204, 121, 167);
 pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
 pub(super) const FAINT: RGBColor = RGBColor(110, 110, 110);

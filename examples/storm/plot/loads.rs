@@ -138,12 +138,20 @@ impl Panel {
         let scenario = run.scenario();
         let step = Measured::STEP.as_secs_f64();
         let full = scenario.capacity * scenario.share() * step;
-        let mut corners = vec![self.place(self.begin, 0.0)];
-        for (at, bin) in run.since(Duration::from_secs_f64(self.begin)) {
-            let middle = at.as_secs_f64() + step / 2.0;
-            corners.push(self.place(middle, count(bin) as f64 / full));
-        }
-        corners.push(self.place(self.end, 0.0));
+        let loads: Vec<_> = run
+            .since(Duration::from_secs_f64(self.begin))
+            .map(|(at, bin)| (at.as_secs_f64() + step / 2.0, count(bin) as f64 / full))
+            .collect();
+        // Upright at both ends.
+        let level = |load: Option<&(f64, f64)>| load.map_or(0.0, |(_, load)| *load);
+        let begin = [(self.begin, 0.0), (self.begin, level(loads.first()))];
+        let end = [(self.end, level(loads.last())), (self.end, 0.0)];
+        let corners: Vec<_> = begin
+            .into_iter()
+            .chain(loads)
+            .chain(end)
+            .map(|(time, load)| self.place(time, load))
+            .collect();
         canvas.shape(&corners, color)
     }
 

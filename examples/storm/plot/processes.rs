@@ -4,7 +4,7 @@ use std::io;
 
 use super::{
     GOAL,
-    canvas::{ASKED, End, FAINT, GOOD, GRID, INK, OTHER, Place, picture},
+    canvas::{ASKED, End, FAINT, FURTHER, GOOD, GRID, INK, OTHER, Place, picture},
 };
 use crate::simulation::{Contender, Measured};
 
@@ -55,7 +55,7 @@ pub(crate) fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<Strin
         )?;
 
         let contenders = runs.first().map_or(0, Vec::len);
-        let colors = [ASKED, OTHER, GOOD];
+        let colors = [ASKED, OTHER, GOOD, FURTHER];
         for (line, color) in (0..contenders).zip(colors) {
             let points: Vec<_> = runs
                 .iter()
@@ -72,7 +72,7 @@ pub(crate) fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<Strin
             }
         }
         // Where no line is: idle processes are limited by nothing but the number of retries.
-        let (x, mut y) = place(3.0, 3.1);
+        let (x, mut y) = place(2.0, 3.3);
         for (line, color) in (0..contenders).zip(colors) {
             let name = runs[0][line].0.name();
             canvas.line(&[(x, y), (x + 24.0, y)], color, 2)?;

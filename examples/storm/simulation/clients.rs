@@ -26,7 +26,9 @@ use super::{
 ///
 /// There is no runtime for the clock, or the settings of the contender are wrong.
 pub(crate) fn run(scenario: &Scenario, contender: Contender) -> io::Result<Measured> {
-    let mut run = Run::new(scenario, contender)?;
+    let clock = Clock::new()?;
+    let _inside = clock.enter();
+    let mut run = Run::new(scenario, contender, &clock)?;
     let end = scenario.end() + Scenario::TAIL;
     let mut demand = Demand::new(scenario);
     loop {
@@ -97,8 +99,8 @@ struct Ongoing {
     asked: Duration,
 }
 
-struct Run {
-    clock: Clock,
+struct Run<'a> {
+    clock: &'a Clock,
     service: Service,
     processes: Vec<Process>,
     events: Events<Event>,
@@ -113,16 +115,13 @@ struct Run {
     measured: Measured,
 }
 
-impl Run {
-    fn new(scenario: &Scenario, contender: Contender) -> io::Result<Self> {
-        let clock = Clock::new()?;
+impl<'a> Run<'a> {
+    fn new(scenario: &Scenario, contender: Contender, clock: &'a Clock) -> io::Result<Self> {
         let mut seeds = fastrand::Rng::with_seed(!scenario.seed);
-        let processes = clock
-            .with(|| {
-                (0..scenario.simulated())
-                    .map(|_| contender.process(scenario.rate_per_process(), seeds.u64(..)))
-                    .collect::<Result<_, _>>()
-            })
+        let rate = scenario.rate_per_process();
+        let processes = (0..scenario.simulated())
+            .map(|_| contender.process(rate, seeds.u64(..)))
+            .collect::<Result<_, _>>()
             .map_err(io::Error::other)?;
         let request = Request::get("http://service.example/")
             .body(())
@@ -229,14 +228,14 @@ impl Run {
                 self.events.add(now + retry.wait, Event::Retry(id));
             }
             _ => {
-                self.clock.with(|| request.session.failed(instant));
+                request.session.failed(instant);
                 self.free.push(id);
             }
         }
     }
 
     fn answered(&mut self, request: &mut Ongoing, now: Instant) {
-        self.clock.with(|| request.session.succeeded());
+        request.session.succeeded();
         if let Some(throttle) = &self.processes[request.process].throttle {
             throttle.on_accept(throttle.slot(self.request.uri()), now);
         }
@@ -245,8 +244,7 @@ impl Run {
 
     /// The layer's last gates, in its order: the throttle, then the budget.
     fn may_retry(&mut self, request: &mut Ongoing, now: Instant) -> bool {
-        !self.throttled(request.process, now)
-            && self.clock.with(|| request.session.commit(now)).is_ok()
+        !self.throttled(request.process, now) && request.session.commit(now).is_ok()
     }
 
     /// Asks the throttle of a process, which counts the request whatever it says.

@@ -1,12 +1,13 @@
 //! Virtual time, also for what reads tokio's clock by itself.
 
 use std::{
+    cell::Cell,
     io,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, EnterGuard, Runtime},
     time,
 };
 
@@ -15,7 +16,7 @@ use tokio::{
 pub(super) struct Clock {
     runtime: Runtime,
     start: Instant,
-    shown: Duration,
+    shown: Cell<Duration>,
 }
 
 impl Clock {
@@ -35,22 +36,21 @@ impl Clock {
         Ok(Self {
             runtime,
             start,
-            shown: Duration::ZERO,
+            shown: Cell::new(Duration::ZERO),
         })
     }
 
-    /// Does something that reads tokio's clock.
-    pub(super) fn with<R>(&self, read: impl FnOnce() -> R) -> R {
-        let _inside = self.runtime.enter();
-        read()
+    /// As long as this is there, it is what this thread's tokio goes by.
+    pub(super) fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
     }
 
     /// Goes on to `now`; what it is as an instant.
-    pub(super) fn follow(&mut self, now: Duration) -> Instant {
-        let behind = now.saturating_sub(self.shown);
+    pub(super) fn follow(&self, now: Duration) -> Instant {
+        let behind = now.saturating_sub(self.shown.get());
         if behind >= Self::LAG {
             self.runtime.block_on(time::advance(behind));
-            self.shown = now;
+            self.shown.set(now);
         }
         self.start + now
     }

@@ -26,8 +26,8 @@ pub(crate) enum Contender {
     Budget,
     /// The default policy with a budget that can save up 100 tokens.
     Budget100,
-    /// The default policy with a budget that is made for the size of the process: a minimum rate
-    /// of a fifth of what it sends, and a capacity of one second of that, but one retry at least.
+    /// The default policy with a budget for the size of the process: a minimum rate of a tenth of
+    /// what it sends, and a capacity of one second of that, but of one retry at least.
     Fitted,
     /// The default policy and an [`AdaptiveThrottle`] with its defaults.
     Throttle,
@@ -67,7 +67,7 @@ impl Contender {
             Self::Tower => "tower's TpsBudget".into(),
             Self::Budget => "budget (the default)".into(),
             Self::Budget100 => "budget, capacity 100".into(),
-            Self::Fitted => "budget, min 20 % of rate".into(),
+            Self::Fitted => "budget, min 10 % of rate".into(),
             Self::Throttle => "budget + throttle, 2 min".into(),
             Self::QuickThrottle => "budget + throttle, 10 s".into(),
         }
@@ -111,10 +111,10 @@ impl Contender {
             Self::Budget => (default()?, None),
             Self::Budget100 => (base().budget(budget().capacity(100).build()?), None),
             Self::Fitted => {
-                let fifth = rate / 5.0;
+                let tenth = rate / 10.0;
                 // Less than a thousandth is nothing.
-                let least = if fifth < 0.001 { 0.0 } else { fifth };
-                let budget = budget().min_per_second(least).capacity(fifth.max(1.0));
+                let least = if tenth < 0.001 { 0.0 } else { tenth };
+                let budget = budget().min_per_second(least).capacity(tenth.max(1.0));
                 (base().budget(budget.build()?), None)
             }
             Self::Throttle => (default()?, Some(throttle().build()?)),
