@@ -61,6 +61,9 @@
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
+//! | would this request be retried, and why not? | [`policy::explain`] |
+//! | what is wrong with this policy? | [`policy::lint`] |
+//! | what would another policy have done? | [`RetryReport::replay`] |
 //! | which layer goes above, which below? | [`guide::ordering`] |
 //! | how are retries tested? | [`guide::testing`] |
 //!
@@ -77,12 +80,13 @@
 //! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
-//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`]; policies as documents and from the environment: `policy::RetryConfig` |
+//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](policy::explain); policies as documents and from the environment: `policy::RetryConfig` |
 //!
 //! # Logs
 //!
 //! All `tracing` events have the target [`TARGET`]. A retry and a recovery are DEBUG, giving up is
 //! WARN; each event has the fields `method`, `url` (without userinfo and query) and the outcome.
+//! What [lint](policy::lint) finds in a layer is WARN, too, once when its first service is made.
 //!
 //! [`tower::Service`]: tower_service::Service
 #![cfg_attr(docsrs, feature(doc_cfg))]

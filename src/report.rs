@@ -223,7 +223,8 @@ impl RetryReport {
         Self {
             method,
             url,
-            attempts: Vec::new(),
+            // Many requests may wait at once, and most need no third attempt.
+            attempts: Vec::with_capacity(2),
             stop: StopReason::Succeeded,
             outer_attempt: None,
             held: Duration::ZERO,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 use proptest::{prelude::*, sample::select};
 use serde_json::json;
 use tower_http_retry::{
@@ -11,8 +11,8 @@ use tower_http_retry::{
     budget::{RetryBudget, Scope},
     classify::FailureKind,
     policy::{
-        Backoff, CountKind, InvalidConfig, Jitter, Limit, Methods, RetryAfterMode, RetryConfig,
-        RetryPolicy,
+        Backoff, CountKind, InvalidConfig, Jitter, Limit, Methods, ResetFormat, ResetHeader,
+        RetryAfterMode, RetryConfig, RetryPolicy,
     },
 };
 
@@ -92,6 +92,35 @@ fn every_key_of_a_policy_is_its_setter() {
         .build()
         .expect("valid");
     assert_eq!(policy, same);
+}
+
+#[test]
+fn hints_are_headers_by_name_or_in_tables() {
+    let policy = built(
+        r#"
+        retry_after_jitter = 0.5
+        should_retry_header = "X-Again"
+        reset_headers = [
+            "x-reset",
+            { name = "x-limit-reset", format = "epoch", remaining = "x-limit-remaining" },
+        ]
+        "#,
+    );
+    let name = HeaderName::from_static;
+    let same = RetryPolicy::builder()
+        .retry_after_jitter(0.5)
+        .should_retry_header(name("x-again"))
+        .reset_headers([
+            ResetHeader::new(name("x-reset"), ResetFormat::Auto),
+            ResetHeader::new(name("x-limit-reset"), ResetFormat::Epoch)
+                .remaining(name("x-limit-remaining")),
+        ])
+        .build()
+        .expect("valid");
+    assert_eq!(policy, same);
+    let none = built("should_retry_header = false\nreset_headers = []");
+    assert_eq!(none.should_retry_header(), None);
+    assert!(none.reset_headers().is_empty());
 }
 
 #[test]
@@ -534,6 +563,31 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
             "retry_after_mode = \"obey\"",
             "`retry_after_mode` is \"obey\"",
             "allowed is \"clamp\" or \"give_up\"",
+        ),
+        (
+            "retry_after_jitter = 2",
+            "`retry_after_jitter` is 2",
+            "allowed is a number in 0..=1",
+        ),
+        (
+            "should_retry_header = \"a b\"",
+            "`should_retry_header` is \"a b\"",
+            "allowed is the name of a header, or false (null) for none",
+        ),
+        (
+            "reset_headers = [7]",
+            "`reset_headers` is 7",
+            "or of tables with `name`, `format` and `remaining`",
+        ),
+        (
+            "reset_headers = [\"retry-after\"]",
+            "`reset_headers` is retry-after",
+            "allowed is a header that is not read as something else",
+        ),
+        (
+            "reset_headers = [{ name = \"a\", format = \"date\" }]",
+            "`reset_headers.format` is \"date\"",
+            "allowed is \"auto\", \"seconds\", \"milliseconds\" or \"epoch\"",
         ),
         (
             "raise_on_status = \"yes\"",

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::{fmt, time::Duration};
 
+use http::HeaderName;
 use proptest::{option, prelude::*, sample::select};
 use tower_http_retry::{
     budget::{RetryBudget, RetryBudgetBuilder, Scope},
     classify::FailureKind,
     policy::{
-        Backoff, Jitter, Limit, Methods, Mounts, Preset, RetryAfterMode, RetryConfig, RetryPolicy,
-        RetryPolicyBuilder,
+        Backoff, Jitter, Limit, Methods, Mounts, Preset, ResetFormat, ResetHeader, RetryAfterMode,
+        RetryConfig, RetryPolicy, RetryPolicyBuilder,
     },
 };
 
@@ -31,8 +32,11 @@ status_forcelist = []
 respect_retry_after_header = true
 retry_after_max = "6h"
 retry_after_mode = "clamp"
+retry_after_jitter = 0.0
+should_retry_header = false
 raise_on_status = true
 budget = false
+reset_headers = []
 
 [backoff]
 kind = "urllib3"
@@ -47,7 +51,12 @@ jitter = "none"
         r#""redirect":"unlimited","status":"unlimited","other":"unlimited","unprocessed":2,"#,
         r#""allowed_methods":["HEAD","GET","PUT","DELETE","OPTIONS","TRACE","QUERY"],"#,
         r#""status_forcelist":[408,425,429,500,502,503,504],"respect_retry_after_header":true,"#,
-        r#""retry_after_max":"1m","retry_after_mode":"give_up","raise_on_status":false,"#,
+        r#""retry_after_max":"1m","retry_after_mode":"give_up","retry_after_jitter":0.1,"#,
+        r#""should_retry_header":"x-should-retry","raise_on_status":false,"#,
+        r#""reset_headers":[{"name":"x-ratelimit-reset","format":"auto","#,
+        r#""remaining":"x-ratelimit-remaining"},{"name":"ratelimit-reset","format":"auto","#,
+        r#""remaining":"ratelimit-remaining"},{"name":"x-rate-limit-reset","format":"epoch","#,
+        r#""remaining":"x-rate-limit-remaining"}],"#,
         r#""backoff":{"kind":"exponential","base":"100ms","max":"20s","jitter":"full"},"#,
         r#""budget":{"kind":"ratio","ratio":0.2,"min_per_second":10.0,"capacity":100.0,"#,
         r#""scope":"authority","slots":1024,"#,
@@ -199,6 +208,28 @@ fn methods() -> impl Strategy<Value = Methods> {
     ]
 }
 
+fn header() -> impl Strategy<Value = HeaderName> {
+    select(&["x-a", "x-b", "ratelimit-remaining"][..]).prop_map(HeaderName::from_static)
+}
+
+fn reset() -> impl Strategy<Value = ResetHeader> {
+    let formats = [
+        ResetFormat::Auto,
+        ResetFormat::Seconds,
+        ResetFormat::Milliseconds,
+        ResetFormat::Epoch,
+    ];
+    (header(), select(formats.to_vec()), option::of(header())).prop_map(
+        |(name, format, remaining)| {
+            let reset = ResetHeader::new(name, format);
+            match remaining {
+                Some(name) => reset.remaining(name),
+                None => reset,
+            }
+        },
+    )
+}
+
 /// One call of a setter.
 struct Change(Box<dyn Fn(RetryPolicyBuilder) -> RetryPolicyBuilder>);
 
@@ -230,6 +261,10 @@ fn change(negative: bool) -> impl Strategy<Value = Change> {
         duration().prop_map(|max| boxed(move |b| b.retry_after_max(max))),
         select(&[RetryAfterMode::Clamp, RetryAfterMode::GiveUp][..])
             .prop_map(|mode| boxed(move |b| b.retry_after_mode(mode))),
+        (0.0..=1.0).prop_map(|part| boxed(move |b| b.retry_after_jitter(part))),
+        proptest::collection::vec(reset(), 0..3)
+            .prop_map(|resets| boxed(move |b| b.reset_headers(resets.clone()))),
+        option::of(header()).prop_map(|name| boxed(move |b| b.should_retry_header(name.clone()))),
         any::<bool>().prop_map(|on| boxed(move |b| b.raise_on_status(on))),
         option::of(budget()).prop_map(|budget| boxed(move |b| b.budget(budget.clone()))),
         any::<u64>().prop_map(|seed| boxed(move |b| b.seed(seed))),

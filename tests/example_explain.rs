@@ -19,6 +19,7 @@ fn features() -> String {
         ("rustls", cfg!(feature = "rustls")),
         ("idna", cfg!(feature = "idna")),
         ("ratelimit", cfg!(feature = "ratelimit")),
+        ("reload", cfg!(feature = "reload")),
         ("serde", cfg!(feature = "serde")),
         ("uuid", cfg!(feature = "uuid")),
     ];

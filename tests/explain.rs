@@ -23,12 +23,15 @@ use tower_http_retry::{
     classify::{Cause, Opinion, Outcome},
     policy::{
         Attempt, Backoff, CountKind, Decision, DynPolicy, Gate, Idempotent, Jitter, Judgement,
-        Limit, Methods, Note, Policy, RequestHead, Retry, RetryAfterMode, RetryDisabled,
+        Limit, Methods, Mounts, Note, Policy, RequestHead, Retry, RetryAfterMode, RetryDisabled,
         RetryPolicy, RetryPolicyBuilder, Rng, Session, SharedPolicy, Stop, StopReason, WaitReason,
         explain::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
         policy_fn,
     },
 };
+
+#[cfg(feature = "reload")]
+use tower_http_retry::policy::Reloadable;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -563,6 +566,10 @@ fn explaining_leaves_no_trace() {
     );
     let shared = SharedPolicy::new(policy.clone());
     explain(&shared, "GET");
+    explain(&Mounts::new().fallback(shared.clone()), "GET");
+    explain(&Mounts::new().mount_all(policy.clone()), "GET");
+    #[cfg(feature = "reload")]
+    explain(&Reloadable::new(shared), "GET");
 
     let stats = budget.stats(tokio::time::Instant::now().into_std());
     assert_eq!((stats.granted, stats.refused, stats.active), (0, 0, 0));
@@ -593,6 +600,12 @@ fn every_pointer_to_a_policy_explains_as_the_policy() {
     let boxed: Box<dyn DynPolicy> = Box::new(policy.clone());
     assert_eq!(explain(&&policy, "GET"), expected);
     assert_eq!(explain(&Arc::new(policy.clone()), "GET"), expected);
+    assert_eq!(
+        explain(&Mounts::new().mount_all(policy.clone()), "GET"),
+        expected
+    );
+    #[cfg(feature = "reload")]
+    assert_eq!(explain(&Reloadable::new(policy.clone()), "GET"), expected);
     assert_eq!(explain(&SharedPolicy::new(policy), "GET"), expected);
     assert_eq!(explain(&shared, "GET"), expected);
     assert_eq!(explain(&*shared, "GET"), expected);

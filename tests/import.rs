@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower_http_retry::{
@@ -11,8 +11,8 @@ use tower_http_retry::{
     budget::RetryBudget,
     classify::FailureKind,
     policy::{
-        Backoff, CountKind, Jitter, Limit, Methods, Mounts, RetryAfterMode, RetryConfig,
-        RetryPolicy,
+        Backoff, CountKind, Jitter, Limit, Methods, Mounts, ResetFormat, ResetHeader,
+        RetryAfterMode, RetryConfig, RetryPolicy,
         import::{self, Imported},
     },
 };
@@ -213,7 +213,9 @@ fn a_grpc_service_config_is_a_policy_for_each_method_config() {
                 .multiplier(2.0)
                 .jitter(Jitter::Equal),
         )
-        .respect_retry_after_header(false)
+        .retry_after_jitter(0.0)
+        .reset_headers([])
+        .should_retry_header(None)
         .budget(RetryBudget::grpc(10, 0.1).expect("valid"))
         .build()
         .expect("valid");
@@ -437,6 +439,12 @@ fn envoys_policy_in_a_route_is_imported_with_its_time_limits() {
         )
         .retry_after_max(60)
         .retry_after_mode(RetryAfterMode::Clamp)
+        .retry_after_jitter(0.5)
+        .reset_headers([ResetHeader::new(
+            HeaderName::from_static("x-ratelimit-reset"),
+            ResetFormat::Epoch,
+        )])
+        .should_retry_header(None)
         .budget(None)
         .build()
         .expect("valid");
@@ -456,11 +464,14 @@ fn envoys_policy_in_a_route_is_imported_with_its_time_limits() {
                 "{\"format\": \"UNIX_TIMESTAMP\", \"name\": \"X-RateLimit-Reset\"}"
             ),
             (&format!("{limited}.max_interval"), "1m"),
-            (&format!("{limited}.reset_headers"), "Retry-After"),
             (limited, "Retry-After"),
         ]),
     );
-    let why = &imported.untranslated[6].why;
+    let alone = imported
+        .untranslated
+        .iter()
+        .find(|lost| lost.key == limited);
+    let why = &alone.expect("it is reported").why;
     assert!(
         why.starts_with("with this header 413 or 429 is retried here"),
         "{why}"
@@ -470,6 +481,41 @@ fn envoys_policy_in_a_route_is_imported_with_its_time_limits() {
         text.contains("attempt_timeout: Some(2s)") && text.contains("deadline: Some(15s)"),
         "{text}"
     );
+}
+
+#[test]
+fn envoys_reset_headers_are_read_in_their_formats() {
+    let imported = envoy(json!({
+        "retry_on": "retriable-status-codes",
+        "retriable_status_codes": [413, 429, 503],
+        "rateLimitedRetryBackOff": {
+            "resetHeaders": [
+                { "name": "X-Reset", "format": 0 },
+                { "name": "retry-after", "format": "UNIX_TIMESTAMP" },
+                { "name": "X-Date", "format": "HTTP_DATE" }
+            ]
+        }
+    }));
+    let reset = ResetHeader::new(HeaderName::from_static("x-reset"), ResetFormat::Seconds);
+    assert_eq!(imported.policy.reset_headers(), [reset]);
+    assert_eq!(imported.policy.retry_after_max(), Duration::from_secs(300));
+    let whys: Vec<_> = imported
+        .untranslated
+        .iter()
+        .map(|lost| &*lost.why)
+        .collect();
+    assert_eq!(
+        whys[..4],
+        [
+            "here it is obeyed with 429 only",
+            "here this header is always read in its own format",
+            "Envoy has no such format",
+            "here it is obeyed as well",
+        ],
+    );
+    // Without a header there is no such backoff.
+    let none = envoy(json!({ "retry_on": "5xx", "rate_limited_retry_back_off": {} }));
+    assert!(!none.policy.respect_retry_after_header());
 }
 
 #[test]

@@ -7,12 +7,15 @@ use tower_http_retry::{
     RetryLayer,
     budget::RetryBudget,
     policy::{
-        Backoff, DynPolicy, Jitter, Limit, Methods, Policy, RequestHead, RetryAfterMode,
+        Backoff, DynPolicy, Jitter, Limit, Methods, Mounts, Policy, RequestHead, RetryAfterMode,
         RetryPolicy, RetryPolicyBuilder, RetrySession, SharedPolicy,
         lint::{Finding, LintCode, LintContext, Severity},
         policy_fn,
     },
 };
+
+#[cfg(feature = "reload")]
+use tower_http_retry::policy::Reloadable;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -471,6 +474,97 @@ fn some_of_a_body_must_be_kept() {
     assert_eq!(reopened.lint(), []);
 }
 
+fn mounted(prefixes: &[&str]) -> Mounts<RetryPolicy> {
+    let mount = |mounts: Mounts<_>, prefix: &&str| mounts.mount(prefix, RetryPolicy::default());
+    let mounts = prefixes.iter().try_fold(Mounts::new(), mount);
+    mounts.expect("valid prefixes")
+}
+
+#[test]
+fn both_schemes_must_be_mounted() {
+    for (prefixes, severity) in [
+        (&["https://"][..], Severity::Warn),
+        (&["http://"], Severity::Warn),
+        (&["http://a.test/v1"], Severity::Warn),
+        // Most hosts are there for one scheme only.
+        (&["https://a.test"], Severity::Note),
+    ] {
+        let lint = mounted(prefixes).lint();
+        assert_eq!(only(lint.clone()).place.as_deref(), Some(prefixes[0]));
+        found(lint, LintCode::MountOnlyOneScheme, severity, &["mounts"]);
+    }
+    let what = only(mounted(&["http://a.test/v1"]).lint()).what;
+    assert!(
+        what.starts_with("`https://a.test/v1` has no mount"),
+        "{what}"
+    );
+
+    assert_eq!(Mounts::new().mount_all(RetryPolicy::default()).lint(), []);
+    assert_eq!(mounted(&["http://a.test", "https://a.test/"]).lint(), []);
+    // The host is fine: `https://` is mounted for it. Other hosts are not.
+    let lint = mounted(&["http://a.test", "https://"]).lint();
+    assert_eq!(only(lint).place.as_deref(), Some("https://"));
+    // Neither another scheme nor a port of one's own has a counterpart.
+    assert_eq!(mounted(&["ftp://", "http://a.test:8080"]).lint(), []);
+    let fallback = mounted(&["http://a.test"]).fallback(RetryPolicy::default());
+    assert_eq!(fallback.lint(), []);
+}
+
+#[test]
+fn every_mount_must_be_reached() {
+    let all = |prefixes| mounted(prefixes).fallback(RetryPolicy::default());
+    found(
+        all(&["https://a.test", "https://a.test/"]).lint(),
+        LintCode::MountShadowed,
+        Severity::Warn,
+        &["mounts"],
+    );
+    for prefixes in [
+        &[
+            "https://",
+            "https://a.test",
+            "https://a.test/v1",
+            "https://a.test/v1/",
+        ][..],
+        &["https://a.test/v1/", "https://a.test/v1"],
+        &["http://", "https://"],
+        &[
+            "http://[::1]",
+            "http://[::1]:8080/x",
+            "http://b.test/%7Ejoe",
+        ],
+    ] {
+        assert_eq!(all(prefixes).lint(), [], "{prefixes:?}");
+    }
+}
+
+#[test]
+fn findings_about_mounted_policies_say_where() {
+    let once = urllib3(|p| p.total(1));
+    let mounts = Mounts::new()
+        .mount_all(RetryPolicy::default())
+        .mount("https://a.test", policy(|p| p.total(0).read(1)))
+        .expect("a valid prefix")
+        .fallback(once);
+    let layer = RetryLayer::new(mounts).deadline(90 * SECOND);
+    let places: Vec<_> = layer
+        .lint()
+        .into_iter()
+        .map(|finding| (finding.code, finding.place))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            (LintCode::TotalZero, Some("https://a.test".to_owned())),
+            (LintCode::NoBackoff, Some("fallback".to_owned())),
+            (
+                LintCode::RetryAfterCapOverDeadline,
+                Some("fallback".to_owned())
+            ),
+        ]
+    );
+}
+
 #[test]
 fn a_policy_without_retries_has_no_such_mistakes() {
     let off = policy(|p| {
@@ -531,6 +625,8 @@ fn every_pointer_to_a_policy_lints_as_the_policy() {
     assert_eq!(lint(SharedPolicy::new(policy.clone())), expected);
     let shared: Arc<dyn DynPolicy> = Arc::new(policy.clone());
     assert_eq!(lint(shared), expected);
+    #[cfg(feature = "reload")]
+    assert_eq!(lint(Reloadable::new(policy.clone())), expected);
     let boxed: Box<dyn DynPolicy> = Box::new(policy);
     assert_eq!(lint(boxed), expected);
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{Empty, Full};
 use tower::{
-    Service,
+    Layer, Service,
     retry::{
         Policy, Retry as TowerRetry,
         backoff::{Backoff as _, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff},
@@ -29,9 +29,8 @@ use tower::{
 use tower_http_retry::{
     Retry, RetryLayer,
     budget::RetryBudget,
-    policy::{Backoff, RetryPolicy},
+    policy::{Backoff, Mounts, RetryPolicy},
 };
-use tower_layer::Layer;
 
 pub(crate) type Body = Full<Bytes>;
 
@@ -394,18 +393,14 @@ impl Group {
         }
     }
 
-    /// What ours adds, and as a part of what the peer adds.
-    pub(crate) fn ours(&self, measures: &[f64]) -> (f64, f64) {
+    /// What ours adds, as a part of what the peer adds; `None` in a group without ours.
+    pub(crate) fn ratio(&self, measures: &[f64]) -> Option<f64> {
         let of = |name| {
             let mut names = self.candidates.iter().map(|candidate| candidate.name);
             names.position(|it| it == name).map(|index| measures[index])
         };
         let base = self.base.and_then(of).unwrap_or(0.0);
-        let added = of(OURS).expect("ours is in each group") - base;
-        (
-            added,
-            added / (of(self.peer).expect("so is the peer") - base),
-        )
+        Some((of(OURS)? - base) / (of(self.peer)? - base))
     }
 }
 
@@ -476,7 +471,32 @@ pub(crate) fn groups() -> Vec<Group> {
             })
             .with(OURS, || depositing(RetryBudget::default()))
             .with("ours, one for all", || depositing(RetryBudget::shared())),
+        Group::new("which mount a URL belongs to", Some("nothing"), "1 mount")
+            .with("nothing", || Box::new(|| {}))
+            .with("1 mount", || looking_up(1))
+            .with("100 mounts", || looking_up(100))
+            .with("10 000 mounts", || looking_up(10_000)),
     ]
+}
+
+/// Looks for one of the longest prefixes of a table: several on each host, as an API gateway has.
+fn looking_up(mounts: u32) -> Run {
+    let mut table = Mounts::new();
+    for number in 0..mounts {
+        let prefix = format!(
+            "https://host-{}.example.com/v1/service-{number}/",
+            number / 10
+        );
+        table = table.mount(&prefix, number).expect("a prefix");
+    }
+    let last = mounts - 1;
+    let uri = format!(
+        "https://host-{}.example.com/v1/service-{last}/items/42",
+        last / 10
+    );
+    let uri: Uri = uri.parse().expect("a URI");
+    assert_eq!(table.get(&uri).map(|mount| *mount.policy()), Some(last));
+    Box::new(move || drop(black_box(black_box(&table).get(&uri))))
 }
 
 fn depositing(budget: RetryBudget) -> Run {

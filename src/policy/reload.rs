@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{Policy, RequestHead};
+use super::{
+    Policy, RequestHead, Rng,
+    lint::{Finding, LintContext},
+};
 
 /// A policy that can be exchanged while it is in use, for instance when its configuration
 /// changes.
@@ -76,6 +79,14 @@ impl<P: Policy> Policy for Reloadable<P> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         self.current.load().session(request)
+    }
+
+    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
+        self.current.load().rehearse(request, rng)
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        self.current.load().lint_with(context)
     }
 }
 

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 use serde::ser::SerializeMap;
 
 use super::{
     InvalidConfig,
     backoff::{BackoffKeys, cap, read_base, read_jitter},
     budget::BudgetKeys,
-    names,
+    hints, names,
     read::{Place, once},
     value::Value,
 };
 use crate::policy::{
-    CountKind, Limit, Methods, Preset, RetryAfterMode, RetryPolicy, RetryPolicyBuilder,
-    limit::StatusSet, retry_policy::Settings,
+    CountKind, Limit, Methods, Preset, ResetHeader, RetryAfterMode, RetryPolicy,
+    RetryPolicyBuilder, hints::Hints, limit::StatusSet, retry_policy::Settings,
 };
 
 /// What a document says of a policy; what it does not say is the preset's.
@@ -31,6 +31,11 @@ pub(super) struct PolicyKeys {
     pub(super) respect_retry_after: Option<bool>,
     pub(super) retry_after_max: Option<Duration>,
     pub(super) retry_after_mode: Option<RetryAfterMode>,
+    pub(super) retry_after_jitter: Option<f64>,
+    pub(super) resets: Option<Vec<ResetHeader>>,
+    /// `Some(None)` for no such header.
+    #[allow(clippy::option_option, reason = "said or not, and named or not")]
+    pub(super) should_retry: Option<Option<HeaderName>>,
     pub(super) raise_on_status: Option<bool>,
     pub(super) budget: Option<BudgetKeys>,
     pub(super) seed: Option<u64>,
@@ -95,6 +100,15 @@ impl PolicyKeys {
                 let mode = at.choice(key, &value, &MODES)?;
                 once(&mut self.retry_after_mode, mode, at, key)?;
             }
+            "retry_after_jitter" => {
+                let part = at.part(key, &value)?;
+                once(&mut self.retry_after_jitter, part, at, key)?;
+            }
+            "reset_headers" => once(&mut self.resets, hints::resets(at, key, value)?, at, key)?,
+            "should_retry_header" => {
+                let name = hints::should_retry(at, key, &value)?;
+                once(&mut self.should_retry, name, at, key)?;
+            }
             "raise_on_status" => once(&mut self.raise_on_status, at.flag(key, &value)?, at, key)?,
             "budget" => {
                 let budget = BudgetKeys::read(at, key, value)?;
@@ -140,6 +154,15 @@ impl PolicyKeys {
             .unwrap_or(settings.respect_retry_after);
         settings.retry_after_max = self.retry_after_max.unwrap_or(settings.retry_after_max);
         settings.retry_after_mode = self.retry_after_mode.unwrap_or(settings.retry_after_mode);
+        settings.retry_after_jitter = self
+            .retry_after_jitter
+            .unwrap_or(settings.retry_after_jitter);
+        if let Some(resets) = &self.resets {
+            settings.hints.resets = resets.as_slice().into();
+        }
+        if let Some(name) = &self.should_retry {
+            settings.hints.should_retry.clone_from(name);
+        }
         settings.raise_on_status = self.raise_on_status.unwrap_or(settings.raise_on_status);
         settings.seed = self.seed.or(settings.seed);
         if let Some(budget) = &self.budget {
@@ -167,6 +190,9 @@ impl PolicyKeys {
             respect_retry_after: over.respect_retry_after.or(self.respect_retry_after),
             retry_after_max: over.retry_after_max.or(self.retry_after_max),
             retry_after_mode: over.retry_after_mode.or(self.retry_after_mode),
+            retry_after_jitter: over.retry_after_jitter.or(self.retry_after_jitter),
+            resets: over.resets.or(self.resets),
+            should_retry: over.should_retry.or(self.should_retry),
             raise_on_status: over.raise_on_status.or(self.raise_on_status),
             budget: match (self.budget, over.budget) {
                 (Some(budget), Some(over)) => Some(budget.overridden_by(over)),
@@ -213,6 +239,14 @@ impl PolicyKeys {
         if let Some(mode) = &self.retry_after_mode {
             map.serialize_entry("retry_after_mode", mode)?;
         }
+        if let Some(part) = self.retry_after_jitter {
+            map.serialize_entry("retry_after_jitter", &part)?;
+        }
+        match &self.should_retry {
+            Some(Some(name)) => map.serialize_entry("should_retry_header", name.as_str())?,
+            Some(None) => map.serialize_entry("should_retry_header", &false)?,
+            None => {}
+        }
         if let Some(raise) = self.raise_on_status {
             map.serialize_entry("raise_on_status", &raise)?;
         }
@@ -224,6 +258,10 @@ impl PolicyKeys {
         }
         if self.budget == Some(BudgetKeys::Off) {
             map.serialize_entry("budget", &false)?;
+        }
+        if let Some(resets) = &self.resets {
+            let resets: Vec<_> = resets.iter().map(hints::Written).collect();
+            map.serialize_entry("reset_headers", &resets)?;
         }
         if self.backoff != BackoffKeys::default() {
             map.serialize_entry("backoff", &self.backoff)?;
@@ -237,19 +275,42 @@ impl PolicyKeys {
 
 impl From<&RetryPolicy> for PolicyKeys {
     fn from(policy: &RetryPolicy) -> Self {
+        // Every field by its name: a new setting must not be left out.
+        let Settings {
+            preset,
+            limits,
+            unprocessed,
+            methods,
+            statuses,
+            backoff,
+            respect_retry_after,
+            retry_after_max,
+            retry_after_mode,
+            retry_after_jitter,
+            hints: Hints {
+                should_retry,
+                resets,
+            },
+            raise_on_status,
+            seed,
+            budget,
+        } = &policy.inner.settings;
         Self {
-            preset: Some(policy.preset()),
-            limits: CountKind::ALL.map(|kind| Some(policy.limit(kind))),
-            unprocessed: Some(policy.unprocessed()),
-            methods: Some(policy.allowed_methods().clone()),
-            statuses: Some(policy.status_forcelist().collect()),
-            backoff: policy.backoff().into(),
-            respect_retry_after: Some(policy.respect_retry_after_header()),
-            retry_after_max: Some(policy.retry_after_max()),
-            retry_after_mode: Some(policy.retry_after_mode()),
-            raise_on_status: Some(policy.raise_on_status()),
-            budget: Some(policy.budget().into()),
-            seed: policy.inner.settings.seed,
+            preset: Some(*preset),
+            limits: CountKind::ALL.map(|kind| Some(limits.get(kind))),
+            unprocessed: Some(*unprocessed),
+            methods: Some(methods.clone()),
+            statuses: Some(statuses.iter().collect()),
+            backoff: backoff.into(),
+            respect_retry_after: Some(*respect_retry_after),
+            retry_after_max: Some(*retry_after_max),
+            retry_after_mode: Some(*retry_after_mode),
+            retry_after_jitter: Some(*retry_after_jitter),
+            resets: Some(resets.to_vec()),
+            should_retry: Some(should_retry.clone()),
+            raise_on_status: Some(*raise_on_status),
+            budget: Some(budget.as_ref().into()),
+            seed: *seed,
         }
     }
 }

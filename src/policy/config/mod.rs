@@ -5,6 +5,7 @@ mod budget;
 mod document;
 mod env;
 mod error;
+mod hints;
 pub mod import;
 mod keys;
 mod layer;
@@ -65,6 +66,9 @@ use super::{Mounts, RetryPolicy};
 /// | `respect_retry_after_header` | `true` or `false` |
 /// | `retry_after_max` | a duration, or `"unlimited"` |
 /// | `retry_after_mode` | `"clamp"` or `"give_up"` |
+/// | `retry_after_jitter` | a number in 0..=1 |
+/// | `reset_headers` | a list of header names, or of tables with `name`, `format` (`"auto"`, `"seconds"`, `"milliseconds"` or `"epoch"`) and `remaining`; see [`ResetHeader`](super::ResetHeader) |
+/// | `should_retry_header` | the name of a header, or `false` |
 /// | `raise_on_status` | `true` or `false` |
 /// | `budget` | a table, see below, or `false` |
 /// | `seed` | a whole number |

@@ -3,7 +3,7 @@
 use super::{InvalidConfig, read::Place};
 
 /// The keys of a policy.
-pub(super) const POLICY: [&str; 20] = [
+pub(super) const POLICY: [&str; 23] = [
     "preset",
     "total",
     "connect",
@@ -21,6 +21,9 @@ pub(super) const POLICY: [&str; 20] = [
     "respect_retry_after_header",
     "retry_after_max",
     "retry_after_mode",
+    "retry_after_jitter",
+    "reset_headers",
+    "should_retry_header",
     "raise_on_status",
     "budget",
     "seed",

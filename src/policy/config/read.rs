@@ -109,6 +109,12 @@ impl Place {
         number.ok_or_else(|| self.wrong(key, value, "a finite number that is not negative"))
     }
 
+    /// A part of something.
+    pub(super) fn part(&self, key: &str, value: &Value) -> Result<f64, InvalidConfig> {
+        let part = value.as_f64().filter(|part| (0.0..=1.0).contains(part));
+        part.ok_or_else(|| self.wrong(key, value, "a number in 0..=1"))
+    }
+
     /// A duration: seconds, or text with units.
     pub(super) fn time(&self, key: &str, value: &Value) -> Result<Duration, InvalidConfig> {
         duration(value).ok_or_else(|| {

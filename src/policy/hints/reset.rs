@@ -86,6 +86,11 @@ impl ResetHeader {
         self.format
     }
 
+    /// The name of the header that says how many requests remain.
+    pub const fn remaining_name(&self) -> Option<&HeaderName> {
+        self.remaining.as_ref()
+    }
+
     /// Those of [`RetryPolicy::default`](crate::policy::RetryPolicy::default): with each, its
     /// sibling that ends in `remaining`.
     ///

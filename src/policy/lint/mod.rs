@@ -33,7 +33,8 @@
 //!
 //! # The lints
 //!
-//! Those of the second group need to know the layer.
+//! Those of the second group need to know the layer, those of the third are about
+//! [mounts](super::Mounts), whose policies' findings name their prefix.
 //!
 //! | code | usual severity | what happens |
 //! | --- | --- | --- |
@@ -56,7 +57,8 @@
 //! | `retry-after-cap-over-deadline` | warning | `retry_after_max` is above the deadline: waits between the two can be asked for and are never waited for. A note where a wait above the cap is not shortened to it, since the request stops either way. |
 //! | `schedule-over-deadline` | warning | The waits before the last retry go past the deadline, always (an error) or for at least every other request. |
 //! | `body-limit-zero` | warning | Methods whose requests have bodies are allowed, and none of a body is kept: a request is not retried once a byte of its body was read. |
-//! | `mount-only-one-scheme` | warning | A host is mounted for `http` or `https` only: requests with the other are not retried. |
+//! | | | |
+//! | `mount-only-one-scheme` | warning | Of `http` and `https`, one is mounted and the other has neither a mount nor a fallback: requests with it are never retried. A note for a single host that is mounted for `https`. |
 //! | `mount-shadowed` | warning | A mount is never reached, since more exact ones cover it all. |
 
 mod code;

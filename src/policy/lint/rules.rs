@@ -408,6 +408,8 @@ impl Look<'_> {
         let request = http::Request::new(());
         let venue = Venue {
             retries: retries.min(HORIZON),
+            // Enough to tell where the middle is.
+            samples: 401,
             ..Venue::default()
         };
         let outcome = ScriptedOutcome::failure(crate::classify::Cause::ConnectionRefused);

@@ -1,5 +1,6 @@
 //! Policies by URL prefix, as requests mounts its adapters.
 
+mod lint;
 mod normal;
 mod prefix;
 mod session;
@@ -12,7 +13,10 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::{prefix::Prefix, table::Table};
-use super::{Policy, RequestHead, Rng};
+use super::{
+    Policy, RequestHead, Rng,
+    lint::{Finding, LintContext},
+};
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of
 /// its URL.
@@ -226,6 +230,10 @@ impl<P: Policy> Policy for Mounts<P> {
 
     fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
         self.start(request, |policy| policy.rehearse(request, rng))
+    }
+
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        lint::lint(self, context)
     }
 }
 

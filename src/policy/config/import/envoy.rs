@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, header::RETRY_AFTER};
 use serde::Deserializer;
 
 use super::{Import, Imported, count, list, object, read, snake, time};
 use crate::budget::RetryBudget;
 use crate::policy::{
-    CountKind, Jitter, Limit, Methods, RetryAfterMode,
+    CountKind, Jitter, Limit, Methods, ResetFormat, ResetHeader, RetryAfterMode,
     config::{InvalidConfig, backoff::Kind, time::format, value::Value},
 };
 
@@ -16,7 +17,8 @@ use crate::policy::{
 /// deadline.
 ///
 /// Envoy does not ask for the method, so any is allowed. Its backoff, a random wait up to
-/// `(2^n - 1) * base_interval`, is written out as a list with full jitter.
+/// `(2^n - 1) * base_interval`, is written out as a list with full jitter. With a
+/// `rate_limited_retry_back_off`, servers' [hints](crate::policy::hints) are obeyed, else none.
 ///
 /// # Errors
 ///
@@ -41,7 +43,7 @@ struct Fields {
     codes: Named<Vec<u16>>,
     base: Option<Duration>,
     max: Option<Duration>,
-    /// Whether `Retry-After` is one of the headers.
+    /// Whether there are any headers.
     rate_limited: Named<bool>,
 }
 
@@ -166,58 +168,101 @@ fn rate_limited(
     fields.rate_limited.name = place.to_owned();
     // Envoy's default.
     let mut max = Duration::from_secs(300);
+    let mut headers = Named::<Vec<ResetOf>>::default();
     for (key, value) in object(place, value)? {
         let name = format!("{place}.{key}");
         match snake(&key).as_str() {
             "reset_headers" => {
                 for header in list(&name, value)? {
-                    let shown = header.to_string();
-                    if is_retry_after(&name, header)? {
-                        fields.rate_limited.value = true;
-                    } else {
-                        let why = "only `Retry-After` (in seconds, or a date) is read, and its \
-                                   forms in milliseconds";
-                        import.lost(name.clone(), shown, why);
-                    }
+                    headers.value.push(ResetOf::read(&name, header)?);
                 }
+                headers.name = name;
             }
             "max_interval" => max = time(&name, &value)?,
             _ => import.lost(name, value, "Envoy has no such field there"),
         }
     }
-    if fields.rate_limited.value {
-        let policy = &mut import.policy;
-        policy.retry_after_max = Some(max);
-        policy.retry_after_mode = Some(RetryAfterMode::Clamp);
-        import.lost(
-            format!("{place}.max_interval"),
-            format(max),
-            "Envoy takes its usual backoff when a server asks for more; here the wait is \
-             shortened to that",
-        );
-        import.lost(
-            format!("{place}.reset_headers"),
-            "Retry-After",
-            "Envoy waits up to half as long again, at random; here it is as long as the server \
-             asks for",
-        );
+    if headers.value.is_empty() {
+        return Ok(());
     }
+
+    fields.rate_limited.value = true;
+    let mut has_retry_after = false;
+    let mut resets = Vec::new();
+    for header in headers.value {
+        let why = match header.reset {
+            None => {
+                has_retry_after = true;
+                continue;
+            }
+            Some(Ok(reset)) => {
+                resets.push(reset);
+                "here it is obeyed with 429 only"
+            }
+            Some(Err(why)) => why,
+        };
+        import.lost(&headers.name, header.shown, why);
+    }
+    if !has_retry_after {
+        import.lost(&headers.name, "Retry-After", "here it is obeyed as well");
+    }
+    import.lost(
+        format!("{place}.max_interval"),
+        format(max),
+        "Envoy takes its usual backoff when a server asks for more; here the wait is shortened \
+         to that",
+    );
+    let policy = &mut import.policy;
+    policy.resets = Some(resets);
+    policy.retry_after_max = Some(max);
+    policy.retry_after_mode = Some(RetryAfterMode::Clamp);
+    // Up to half as long again.
+    policy.retry_after_jitter = Some(0.5);
     Ok(())
 }
 
-fn is_retry_after(key: &str, header: Value) -> Result<bool, InvalidConfig> {
-    let (mut is_name, mut is_seconds) = (false, true);
-    for (field, value) in object(key, header)? {
-        match field.as_str() {
-            "name" => {
-                let name = value.as_text().unwrap_or_default();
-                is_name = name.eq_ignore_ascii_case("retry-after");
+/// One of Envoy's `reset_headers`.
+struct ResetOf {
+    /// As in the document.
+    shown: String,
+    /// `None` for `Retry-After`; an error says why it is no such header here.
+    reset: Option<Result<ResetHeader, &'static str>>,
+}
+
+impl ResetOf {
+    fn read(key: &str, header: Value) -> Result<Self, InvalidConfig> {
+        let shown = header.to_string();
+        let (mut name, mut format) = (String::new(), Some(ResetFormat::Seconds));
+        for (field, value) in object(key, header)? {
+            match (field.as_str(), value) {
+                ("name", Value::Text(text)) => name = text,
+                ("format", value) => {
+                    format = match (value.as_text(), &value) {
+                        (Some("SECONDS"), _) | (_, Value::Int(0)) => Some(ResetFormat::Seconds),
+                        (Some("UNIX_TIMESTAMP"), _) | (_, Value::Int(1)) => {
+                            Some(ResetFormat::Epoch)
+                        }
+                        _ => None,
+                    }
+                }
+                _ => {}
             }
-            "format" => is_seconds = value == Value::Int(0) || value.as_text() == Some("SECONDS"),
-            _ => is_seconds = false,
         }
+        let reset = match (format, name.parse::<HeaderName>()) {
+            (None, _) => Some(Err("Envoy has no such format")),
+            (_, Err(_)) => {
+                let allowed = "the name of a header";
+                return Err(InvalidConfig::value(format!("{key}.name"), shown, allowed));
+            }
+            (Some(ResetFormat::Seconds), Ok(name)) if name == RETRY_AFTER => None,
+            (Some(format), Ok(name)) => {
+                let reset = ResetHeader::new(name, format);
+                let taken = "here this header is always read in its own format";
+                Some(reset.validate().map(|()| reset).map_err(|_| taken))
+            }
+        };
+        Ok(Self { shown, reset })
     }
-    Ok(is_name && is_seconds)
 }
 
 fn translate(import: &mut Import, fields: &Fields) {
@@ -299,6 +344,7 @@ fn translate(import: &mut Import, fields: &Fields) {
     policy.unprocessed = Some(if refused && !reset { retries } else { 0 });
     policy.methods = Some(Methods::any());
     policy.respect_retry_after = Some(fields.rate_limited.value);
+    policy.should_retry = Some(None);
     policy.budget = Some(None::<&RetryBudget>.into());
 
     let base = fields.base.unwrap_or(Duration::from_millis(25));

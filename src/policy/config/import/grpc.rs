@@ -36,6 +36,9 @@ pub struct GrpcMethods {
 /// failures that gRPC maps to these codes ("HTTP to gRPC Status Code Mapping"), and not the codes
 /// in `grpc-status`, for which a classifier is needed. Each code is reported.
 ///
+/// `grpc-retry-pushback-ms` is obeyed, as in gRPC, and so is `Retry-After`; both up to the default
+/// preset's `retry_after_max`.
+///
 /// ```
 /// use tower_http_retry::policy::{Mounts, RetryPolicy, import};
 ///
@@ -165,7 +168,11 @@ fn bare() -> Import {
     // The caller declared that these methods can be retried; all of them are POST.
     policy.methods = Some(Methods::from([Method::POST]));
     policy.statuses = Some(Vec::new());
-    policy.respect_retry_after = Some(false);
+    // For the pushback, which is exact.
+    policy.respect_retry_after = Some(true);
+    policy.retry_after_jitter = Some(0.0);
+    policy.resets = Some(Vec::new());
+    policy.should_retry = Some(None);
     policy.budget = Some(None::<&RetryBudget>.into());
     import
 }
