@@ -24,6 +24,8 @@ mod checks;
 mod faults;
 #[path = "fault_matrix/rules.rs"]
 mod rules;
+#[path = "fault_matrix/server.rs"]
+mod server;
 #[path = "fault_matrix/uploads.rs"]
 mod uploads;
 

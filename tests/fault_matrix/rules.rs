@@ -174,7 +174,7 @@ pub fn may_repeat(facts: &Facts) -> bool {
 }
 
 /// `RetryPolicy::default()`: three retries, full jitter between 0 and 100 ms doubling to 20 s,
-/// seven statuses, `Retry-After` up to a minute, and what was never processed is sent again twice
+/// seven statuses, `Retry-After` up to a minute and a tenth more at random, and what was never processed is sent again twice
 /// at once, outside of the counts (rule 10).
 fn default(facts: &Facts, class: Class, retries: u32, unprocessed: u32) -> Verdict {
     const TOTAL: u32 = 3;
@@ -217,7 +217,7 @@ fn default(facts: &Facts, class: Class, retries: u32, unprocessed: u32) -> Verdi
         _ => None,
     };
     let backoff = Duration::from_millis(100 << retries).min(Duration::from_secs(20));
-    Verdict::Retry(wait(kind, asked, Duration::ZERO..=backoff))
+    Verdict::Retry(wait(kind, asked, 0.1, Duration::ZERO..=backoff))
 }
 
 /// `RetryPolicy::urllib3()`: ten retries at once, no statuses but those that come with a
@@ -232,7 +232,7 @@ fn urllib3(facts: &Facts, class: Class, retries: u32) -> Verdict {
         Class::Connect | Class::Unprocessed => CountKind::Connect,
         Class::Untrusted(_) => CountKind::Other,
         Class::Read | Class::TimedOut => CountKind::Read,
-        // `is_retry`: "self.total and …", so that the last of them is returned as it is.
+        // `is_retry`: "self.total and …", so that the last of them is no failure at all.
         Class::Status(413 | 429 | 503, Some(_)) if retries < TOTAL => CountKind::Status,
         Class::Status(status, _) => return Verdict::Stop(status_not_listed(status)),
     };
@@ -246,17 +246,22 @@ fn urllib3(facts: &Facts, class: Class, retries: u32) -> Verdict {
         Class::Status(_, asked) => asked,
         _ => None,
     };
-    Verdict::Retry(wait(kind, asked, Duration::ZERO..=Duration::ZERO))
+    Verdict::Retry(wait(kind, asked, 0.0, Duration::ZERO..=Duration::ZERO))
 }
 
-/// The server's word counts, but a word of zero is none.
-fn wait(kind: CountKind, asked: Option<u64>, backoff: RangeInclusive<Duration>) -> Wait {
+/// The server's word counts, and up to this share of it on top, but a word of zero is none.
+fn wait(
+    kind: CountKind,
+    asked: Option<u64>,
+    jitter: f64,
+    backoff: RangeInclusive<Duration>,
+) -> Wait {
     let (why, time) = match asked.filter(|seconds| *seconds > 0) {
         Some(seconds) => {
             let seconds = Duration::from_secs(seconds);
             (
                 WaitReason::ServerHint(HintHeader::RetryAfter),
-                seconds..=seconds,
+                seconds..=seconds.mul_f64(1.0 + jitter),
             )
         }
         None if backoff.end().is_zero() => (WaitReason::Immediate, backoff),
