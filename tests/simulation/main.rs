@@ -1,0 +1,197 @@
+//! Deterministic simulation: the whole stack, from the layer down to hyper on both sides, over a
+//! simulated network on which everything goes wrong.
+//!
+//! A seed stands for a scenario: clients, requests, policies, a server's behaviour, latencies,
+//! partitions, losses, crashes and clock jumps. Each is run in simulated time, and what must hold
+//! always is told from its trace. A seed that breaks an invariant is printed, and replays exactly:
+//!
+//! ```text
+//! SIMULATION_SEED=17 cargo test --test simulation -- --nocapture
+//! SIMULATION_SEEDS=10000 cargo test --release --test simulation
+//! ```
+
+mod body;
+mod client;
+mod dice;
+mod invariants;
+mod log;
+mod net;
+mod run;
+mod sabotage;
+mod scenario;
+mod server;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use tower_http_retry::AttemptOutcome;
+
+use crate::{
+    invariants::check,
+    log::{End, Event},
+    run::{Run, run},
+    sabotage::Sabotage,
+};
+
+/// The seeds of a plain `cargo test`.
+const SEEDS: u64 = 300;
+/// After so many failing seeds it is clear that something is wrong.
+const ENOUGH: usize = 5;
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{variable} is {value:?}, not a number")))
+}
+
+/// Runs `each` for every seed, on all cores, until it says that it has seen enough.
+fn for_each_seed(seeds: u64, each: impl Fn(u64) -> bool + Sync) {
+    let next = AtomicU64::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= seeds || !each(seed) {
+                        next.fetch_max(seeds, Relaxed);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// How often each thing happened, so that a simulation in which nothing happens is noticed.
+#[derive(Default)]
+struct Seen(BTreeMap<String, u64>);
+
+impl Seen {
+    fn count(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    fn add(&mut self, run: &Run) {
+        for (_, event) in &run.trace {
+            match event {
+                Event::Called { attempt, .. } => {
+                    self.count(if *attempt == 1 { "requests" } else { "retries" });
+                }
+                Event::Applied { .. } => self.count("applied"),
+                Event::Fault(fault) => {
+                    let name = format!("{fault:?}");
+                    let name = name.split('(').next().unwrap_or_default();
+                    self.count(format!("fault {name}"));
+                }
+                Event::Retrying { record, .. } => {
+                    if let AttemptOutcome::Failed { cause, .. } = &record.outcome {
+                        self.count(format!("cause {cause}"));
+                    }
+                    if let Some(wait) = &record.wait {
+                        self.count(format!("wait {}", wait.why));
+                    }
+                }
+                Event::Told { report, .. } => self.count(format!("stop {}", report.stop.name())),
+                Event::Ended { end, .. } => self.count(match end {
+                    End::Response { .. } => "end response".to_owned(),
+                    End::Error { kind, .. } => format!("end {kind:?}"),
+                    End::Cancelled => "end cancelled".to_owned(),
+                }),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    if let Some(seed) = number("SIMULATION_SEED") {
+        return replay(seed);
+    }
+    let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let seen = Mutex::new(Seen::default());
+    let failed = Mutex::new(BTreeMap::new());
+    for_each_seed(seeds, |seed| {
+        let run = run(seed, None);
+        seen.lock().unwrap().add(&run);
+        let violations = check(&run);
+        let mut failed = failed.lock().unwrap();
+        if !violations.is_empty() {
+            let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
+            failed.insert(seed, texts.join("\n"));
+        }
+        failed.len() < ENOUGH
+    });
+    println!("{seeds} seeds");
+    for (what, count) in &seen.lock().unwrap().0 {
+        println!("{count:9} {what}");
+    }
+    let failed = failed.into_inner().unwrap();
+    for (seed, violations) in &failed {
+        println!(
+            "\nseed {seed}, to be replayed with\n  SIMULATION_SEED={seed} cargo test --test simulation -- --nocapture\n{violations}"
+        );
+    }
+    assert!(
+        failed.is_empty(),
+        "seeds {:?} break invariants",
+        failed.keys()
+    );
+}
+
+/// Prints everything about one seed.
+fn replay(seed: u64) {
+    let run = run(seed, None);
+    println!("{:#?}", run.scenario);
+    for (at, event) in &run.trace {
+        println!("{:>9.3} ms  {event:?}", at.as_secs_f64() * 1000.0);
+    }
+    let violations = check(&run);
+    for violation in &violations {
+        println!("{violation}");
+    }
+    assert!(violations.is_empty(), "seed {seed} breaks invariants");
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_each_time() {
+    for_each_seed(40, |seed| {
+        let first = run(seed, None);
+        // On a thread of its own: nothing may depend on what ran there before.
+        let second = thread::scope(|scope| scope.spawn(|| run(seed, None)).join());
+        let second = second.expect("the panics of a run are caught");
+        let differs = first.trace.iter().zip(&second.trace).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
+        true
+    });
+}
+
+#[test]
+fn each_invariant_can_break() {
+    for sabotage in Sabotage::ALL {
+        let breaks = sabotage.breaks();
+        let broken = Mutex::new(Vec::new());
+        for_each_seed(SEEDS, |seed| {
+            let violations = check(&run(seed, Some(sabotage)));
+            let mut broken = broken.lock().unwrap();
+            broken.extend(violations.iter().map(|violation| violation.invariant));
+            !breaks.iter().all(|invariant| broken.contains(invariant))
+        });
+        let broken = broken.into_inner().unwrap();
+        for invariant in breaks {
+            assert!(
+                broken.contains(invariant),
+                "{sabotage:?} goes unnoticed: {invariant:?} holds in {SEEDS} seeds"
+            );
+        }
+    }
+}
