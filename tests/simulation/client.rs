@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, request::Parts};
+use http::{HeaderValue, Request, Response, Uri, Version, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -29,6 +29,7 @@ use tower_http_retry::{
     AttemptInfo, BoxError, DrainLimit, RequestDeadline, RetryError, RetryEvent, RetryLayer,
     body::Rewind,
     budget::InFlightLimit,
+    classify::FailureKind,
     policy::{Idempotent, InvalidPolicy, RetryPolicy},
 };
 
@@ -76,6 +77,11 @@ pub(crate) async fn run(world: Arc<World>, index: usize) -> turmoil::Result {
         caller.await?;
     }
 
+    if let (Some(Sabotage::WastesBudget), Some(budget)) = (world.sabotage, policy.budget()) {
+        let now = Instant::now().into_std();
+        let slot = budget.slot(&Uri::from_static("http://server/"));
+        let _ = budget.withdraw(slot, FailureKind::Read, false, now);
+    }
     let stats = policy
         .budget()
         .map(|budget| budget.stats(Instant::now().into_std()))
@@ -114,15 +120,11 @@ async fn call(world: Arc<World>, mut stack: Stack, plan: scenario::Request) {
         Some(patience) => timeout(patience, future).await.ok(),
         None => Some(future.await),
     };
-    let end = match &result {
+    let mut end = match &result {
         None => End::Cancelled,
         Some(Ok(response)) => End::Response {
             status: response.status().as_u16(),
-            report: response
-                .extensions()
-                .get()
-                .filter(|_| world.sabotage != Some(Sabotage::HidesReports))
-                .cloned(),
+            report: response.extensions().get().cloned(),
         },
         Some(Err(error)) => End::Error {
             kind: error.kind(),
@@ -130,10 +132,16 @@ async fn call(world: Arc<World>, mut stack: Stack, plan: scenario::Request) {
             report: error.report().clone(),
         },
     };
-    log.note(Event::Ended { request: id, end });
-    if world.sabotage == Some(Sabotage::SendsAfterTheEnd) {
-        spawn_local(stack.call(self::request(&world, &plan)));
+    match world.sabotage {
+        Some(Sabotage::NeverNotices) => std::future::pending().await,
+        Some(Sabotage::SendsAfterTheEnd) => {
+            let again = stack.clone().oneshot(self::request(&world, &plan));
+            spawn_local(async { drop(again.await) });
+        }
+        Some(sabotage) => tamper(sabotage, &mut end),
+        None => {}
     }
+    log.note(Event::Ended { request: id, end });
     let Some(Ok(response)) = result else {
         return;
     };
@@ -148,6 +156,33 @@ async fn call(world: Arc<World>, mut stack: Stack, plan: scenario::Request) {
     let body = timeout(READING, receiving).await;
     let body = body.unwrap_or(Received::Left { bytes: 0 });
     log.note(Event::Read { request: id, body });
+}
+
+/// Brings in the defects of reports.
+fn tamper(sabotage: Sabotage, end: &mut End) {
+    if let (End::Response { report, .. }, Sabotage::HidesReports) = (&mut *end, sabotage) {
+        *report = None;
+    }
+    let (End::Response {
+        report: Some(report),
+        ..
+    }
+    | End::Error { report, .. }) = end
+    else {
+        return;
+    };
+    match sabotage {
+        Sabotage::TellsOfLongerWaits => {
+            let waits = report.attempts.iter_mut();
+            for wait in waits.filter_map(|attempt| attempt.wait.as_mut()) {
+                wait.planned = wait.planned * 3 + Duration::from_millis(500);
+            }
+        }
+        Sabotage::ForgetsAttempts if report.attempts.len() > 1 => {
+            report.attempts.remove(0);
+        }
+        _ => {}
+    }
 }
 
 fn request(world: &World, plan: &scenario::Request) -> Request<SimBody> {

@@ -23,7 +23,7 @@ const TIMER: Duration = Duration::from_millis(2);
 /// How long a failed response is read at most.
 const DRAIN: Duration = Duration::from_millis(250);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Invariant {
     /// The run as a whole ends, and nothing panics.
     RunsToItsEnd,
@@ -61,6 +61,29 @@ pub(crate) enum Invariant {
     Budget,
     /// The recorded policy decides about the record as it did.
     Replays,
+}
+
+impl Invariant {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::RunsToItsEnd,
+        Self::EndsInTime,
+        Self::AtMostOnce,
+        Self::KeyedOnce,
+        Self::BodiesIntact,
+        Self::Effects,
+        Self::RecordsAreTrue,
+        Self::Counts,
+        Self::RetriesAreAllowed,
+        Self::Waits,
+        Self::ServerHints,
+        Self::NeverSilent,
+        Self::ReportsAreWhole,
+        Self::SentOnceEach,
+        Self::NothingAfterTheEnd,
+        Self::NothingHeld,
+        Self::Budget,
+        Self::Replays,
+    ];
 }
 
 #[derive(Clone, Debug)]
@@ -637,10 +660,13 @@ impl<'a> Facts<'a> {
                 other => found.that(id, false, || format!("attempt {number}: {other}")),
             }
         }
-        // A hint that was meant for another request is in no record, unless it was waited for.
-        let may_be_unknown =
+        // A hint that was meant for another request is in no record, unless it was waited for;
+        // nor is what others put into the budget.
+        let hinted =
             self.client.share_hints && matches!(report.stop, StopReason::DeadlineTooClose { .. });
-        if may_be_unknown {
+        let charged = self.charged().count() as f64;
+        let budget = self.rules().budget.as_ref();
+        if hinted || budget.is_some_and(|budget| charged > budget.capacity) {
             return;
         }
         let policy = self.rules().policy(None);

@@ -23,7 +23,7 @@ mod server;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -34,7 +34,7 @@ use std::{
 use tower_http_retry::AttemptOutcome;
 
 use crate::{
-    invariants::check,
+    invariants::{Invariant, check},
     log::{End, Event},
     run::{Run, run},
     sabotage::Sabotage,
@@ -177,6 +177,13 @@ fn a_seed_gives_the_same_trace_each_time() {
 
 #[test]
 fn each_invariant_can_break() {
+    for invariant in Invariant::ALL {
+        let breaks = |sabotage: Sabotage| sabotage.breaks().contains(&invariant);
+        assert!(
+            Sabotage::ALL.into_iter().any(breaks),
+            "nothing breaks {invariant:?}"
+        );
+    }
     for sabotage in Sabotage::ALL {
         let breaks = sabotage.breaks();
         let broken = Mutex::new(Vec::new());
@@ -187,6 +194,10 @@ fn each_invariant_can_break() {
             !breaks.iter().all(|invariant| broken.contains(invariant))
         });
         let broken = broken.into_inner().unwrap();
+        println!(
+            "{sabotage:?} breaks {:?}",
+            broken.iter().collect::<BTreeSet<_>>()
+        );
         for invariant in breaks {
             assert!(
                 broken.contains(invariant),

@@ -25,12 +25,20 @@ pub(crate) enum Sabotage {
     HidesReports,
     /// A permit of the concurrency limit is never given back.
     LeaksPermits,
+    /// A token of the budget is taken for nothing.
+    WastesBudget,
+    /// The report is told with longer waits than there were.
+    TellsOfLongerWaits,
+    /// The report is told without the first attempt.
+    ForgetsAttempts,
+    /// A caller never notices that its request has ended.
+    NeverNotices,
     /// The server applies what it says that it refused.
     LyingServer,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::RepeatsEverything,
         Self::OneRetryTooMany,
         Self::DeafToHints,
@@ -41,6 +49,10 @@ impl Sabotage {
         Self::SendsAfterTheEnd,
         Self::HidesReports,
         Self::LeaksPermits,
+        Self::WastesBudget,
+        Self::TellsOfLongerWaits,
+        Self::ForgetsAttempts,
+        Self::NeverNotices,
         Self::LyingServer,
     ];
 
@@ -58,7 +70,11 @@ impl Sabotage {
             Self::SendsAfterTheEnd => &[I::NothingAfterTheEnd],
             Self::HidesReports => &[I::NeverSilent],
             Self::LeaksPermits => &[I::NothingHeld],
-            Self::LyingServer => &[I::Effects],
+            Self::WastesBudget => &[I::Budget],
+            Self::TellsOfLongerWaits => &[I::Waits, I::Replays],
+            Self::ForgetsAttempts => &[I::ReportsAreWhole],
+            Self::NeverNotices => &[I::RunsToItsEnd],
+            Self::LyingServer => &[I::Effects, I::RecordsAreTrue],
         }
     }
 }

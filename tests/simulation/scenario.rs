@@ -263,7 +263,7 @@ fn client(dice: &mut Dice) -> Client {
         deadline,
         gives_keys: dice.chance(25),
         share_hints: dice.chance(15),
-        throttle: dice.chance(10),
+        throttle: dice.chance(6),
         retries_in_flight: dice.maybe(15, |dice| dice.pick(&[1, 2])),
         concurrency: dice.maybe(20, |dice| dice.pick(&[1, 2, 3])),
         drains: dice.chance(80),
@@ -501,10 +501,10 @@ pub(crate) fn well(dice: &mut Dice) -> Answer {
 
 fn bad(dice: &mut Dice) -> Answer {
     let status = dice.pick(&[
-        400, 404, 408, 409, 413, 429, 429, 500, 500, 502, 503, 503, 503, 504,
+        400, 404, 408, 409, 413, 429, 429, 429, 500, 500, 502, 503, 503, 503, 503, 504,
     ]);
     let hinted = if matches!(status, 413 | 429 | 503) {
-        60
+        75
     } else {
         10
     };
