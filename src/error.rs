@@ -32,7 +32,9 @@ pub enum RetryErrorKind {
     AttemptTimeout,
     /// The deadline passed during an attempt or a wait.
     DeadlineExceeded,
-    /// The request was not sent at all, because the adaptive throttle refused it.
+    /// The request was not sent, because the adaptive throttle refused it, or because the server
+    /// had asked another request for a longer wait than
+    /// [`max_hold`](crate::RetryLayer::max_hold).
     Throttled,
     /// The request body could not be made again for the next attempt.
     Body,

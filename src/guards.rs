@@ -11,10 +11,14 @@ use crate::{
     settings::Settings,
 };
 
+/// The longest that a request is held back for another one's hint, unless the layer says.
+const MAX_HOLD: Duration = Duration::from_secs(60);
+
 /// The guards of one request. Exists only where the layer has any.
 pub(crate) struct Guards {
     throttle: Option<(AdaptiveThrottle, Slot)>,
     hints: Option<(HintBoard, Slot)>,
+    max_hold: Duration,
     in_flight: Option<InFlightLimit>,
     /// Whether this request has a place among the retries in flight.
     has_place: bool,
@@ -49,6 +53,7 @@ impl Guards {
                 let slot = hints.slot(uri);
                 (hints, slot)
             }),
+            max_hold: settings.max_hold.unwrap_or(MAX_HOLD),
             in_flight: settings.in_flight.clone(),
             has_place: false,
         })
@@ -86,6 +91,12 @@ impl Guards {
     pub(crate) fn held(&self, now: Instant) -> Option<Duration> {
         let (hints, slot) = self.hints.as_ref()?;
         hints.left(*slot, now)
+    }
+
+    /// Why a request that would be held for this long is not sent at all.
+    pub(crate) fn too_long(&self, held: Duration) -> Option<StopReason> {
+        let max = self.max_hold;
+        (held > max).then_some(StopReason::HeldTooLong { held, max })
     }
 
     /// The server asked this request to wait.

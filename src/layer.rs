@@ -235,12 +235,22 @@ impl<P, R> RetryLayer<P, R> {
     ///
     /// Every [hint](crate::policy::hints) that the policy obeys counts, without its jitter and
     /// whatever becomes of the request that was told. One that is longer than the policy allows
-    /// ends that request, but holds the others: those without a deadline wait until its time.
+    /// ends that request, and holds the others as long as they may be held: see
+    /// [`max_hold`](Self::max_hold).
     ///
     /// The hints are shared by the layer's services and by its clones.
     #[must_use]
     pub fn share_hints(mut self, share: bool) -> Self {
         self.change().hints = share.then(|| HintBoard::new(Instant::now().into_std()));
+        self
+    }
+
+    /// The longest that a request is held back by [`share_hints`](Self::share_hints), 60 seconds
+    /// if this is not set. One that would be held longer ends at once with
+    /// [`HeldTooLong`](crate::policy::StopReason::HeldTooLong).
+    #[must_use]
+    pub fn max_hold(mut self, longest: Duration) -> Self {
+        self.change().max_hold = Some(longest);
         self
     }
 

@@ -422,7 +422,11 @@ impl<'a, S: Session> Run<'a, S> {
             {
                 return retry.check(Some(Err(stop.clone())), None, Duration::ZERO);
             }
-            StopReason::Throttled | StopReason::TooManyInFlight { .. } if last => {
+            StopReason::Throttled
+            | StopReason::TooManyInFlight { .. }
+            | StopReason::HeldTooLong { .. }
+                if last =>
+            {
                 retry.gates.set(Gate::Throttle, false);
                 return Err(stop.clone());
             }

@@ -163,6 +163,7 @@ pub(crate) struct Settings {
     pub(crate) throttle: Option<AdaptiveThrottle>,
     pub(crate) in_flight: Option<InFlightLimit>,
     pub(crate) hints: Option<HintBoard>,
+    pub(crate) max_hold: Option<Duration>,
     /// The bytes of a request body that `Replay` keeps, where it is used.
     pub(crate) body_limit: Option<u64>,
     /// The methods that lint should look for, and the findings that are meant to be so.

@@ -260,3 +260,18 @@ async fn a_service_that_fails_after_the_hold_ends_the_request_unsent() {
     assert_eq!(error.readiness_error().expect("it").to_string(), "broken");
     assert_nothing_sent(&mut handle);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_is_too_long_is_not_begun_and_says_so() {
+    let (mut service, mut handle) = mock::spawn_layer(sharing());
+    let mut first = start(&mut service, get());
+    assert_pending!(first.poll());
+    sent(&mut handle).1.send_response(later("86400"));
+    assert_ready_ok!(first.poll());
+    let mut other = start(&mut service, get());
+    let error = assert_ready_err!(other.poll());
+    assert_eq!(error.kind(), RetryErrorKind::Throttled);
+    let (held, max) = (86_400_000 * MS, 60_000 * MS);
+    assert_eq!(*error.stop_reason(), StopReason::HeldTooLong { held, max });
+    assert_nothing_sent(&mut handle);
+}

@@ -51,18 +51,21 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
     }
 
-    /// The end of a request of which nothing was sent.
+    /// The end of a request whose next attempt must not be sent.
     pub(super) fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
         let this = self.project();
         let kind = match stop {
-            StopReason::Throttled => RetryErrorKind::Throttled,
-            _ => RetryErrorKind::DeadlineExceeded,
+            StopReason::DeadlineTooClose { .. } => RetryErrorKind::DeadlineExceeded,
+            _ => RetryErrorKind::Throttled,
         };
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let mut progress = Progress::of(this.head, *this.outer_attempt);
-        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), None)
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+        let last = progress.last_error.take();
+        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), last)
     }
 
     pub(super) fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {

@@ -181,6 +181,10 @@ where
                     };
                     let now = Instant::now();
                     if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
+                        let too_long = this.guards.as_ref().and_then(|g| g.too_long(wait));
+                        if let Some(stop) = too_long {
+                            return Poll::Ready(Err(self.unsent(stop)));
+                        }
                         if let Some(left) = this.clock.left(now).filter(|left| *left <= wait) {
                             let needed = wait;
                             let stop = StopReason::DeadlineTooClose { left, needed };
@@ -258,6 +262,10 @@ where
                     // The server may have asked another request to wait in the meantime.
                     let now = Instant::now();
                     let held = this.guards.as_ref().and_then(|g| g.held(now.into_std()));
+                    let too_long = this.guards.as_ref().zip(held);
+                    if let Some(stop) = too_long.and_then(|(g, held)| g.too_long(held)) {
+                        return Poll::Ready(Err(self.unsent(stop)));
+                    }
                     match held.and_then(|held| now.checked_add(held)) {
                         Some(until) if this.clock.left(now).is_none_or(|left| !left.is_zero()) => {
                             let deadline = this.clock.deadline();

@@ -287,6 +287,10 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     if let (Some(guards), false) = (&guards, own) {
         if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
             retry.wait = held;
+            if let Some(stop) = guards.too_long(held) {
+                retry.gates.set(Gate::Throttle, false);
+                return Err(stop);
+            }
             retry.why = WaitReason::SharedHint;
         }
     }

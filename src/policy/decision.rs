@@ -282,6 +282,15 @@ pub enum StopReason {
     Disabled,
     /// The adaptive throttle refused the request: the server turns too many of them down.
     Throttled,
+    /// The server asked another request to wait longer than this one may be held back.
+    HeldTooLong {
+        /// The time that is left of that wait.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        held: Duration,
+        /// The layer's `max_hold`.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        max: Duration,
+    },
     /// As many retries as are allowed at once are in flight.
     TooManyInFlight {
         /// The limit.
@@ -334,6 +343,7 @@ impl StopReason {
             Self::NoMount { .. } => "no_mount",
             Self::Disabled => "disabled",
             Self::Throttled => "throttled",
+            Self::HeldTooLong { .. } => "held_too_long",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::NotReady => "not_ready",
             Self::Custom(_) => "custom",
@@ -392,6 +402,13 @@ impl fmt::Display for StopReason {
             Self::Disabled => f.write_str("retries are switched off for this request"),
             Self::Throttled => {
                 f.write_str("refused by the adaptive throttle: the server turns too many down")
+            }
+            Self::HeldTooLong { held, max } => {
+                let (held, max) = (Human(*held), Human(*max));
+                write!(
+                    f,
+                    "the server asked another request to wait {held}, `max_hold` is {max}"
+                )
             }
             Self::TooManyInFlight { max } => {
                 write!(

@@ -728,7 +728,7 @@ impl<'a> Facts<'a> {
             StopReason::BudgetExhausted => rules.budget.is_some(),
             StopReason::DeadlineTooClose { left, needed } => {
                 let whole = self.deadline().unwrap_or_default();
-                needed > left && (*left + report.elapsed).abs_diff(whole) <= TIMER
+                needed >= left && (*left + report.elapsed).abs_diff(whole) <= TIMER
             }
             StopReason::DeadlineExceeded { deadline } => {
                 self.deadline() == Some(*deadline) && report.elapsed + TIMER >= *deadline
@@ -736,6 +736,9 @@ impl<'a> Facts<'a> {
             StopReason::RetryAfterTooLong { asked, cap } => {
                 let said = last.and_then(|record| self.asked(record));
                 asked > cap && *cap == rules.hint_max && !rules.clamps && said == Some(*asked)
+            }
+            StopReason::HeldTooLong { held, max } => {
+                held > max && self.client.share_hints && *max == Duration::from_secs(60)
             }
             StopReason::NotTransient { cause } => {
                 last_failure.is_some_and(|(_, last)| last == *cause) && self.plan.content.fails()
