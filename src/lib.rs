@@ -81,6 +81,7 @@
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](policy::explain); policies as documents and from the environment: `policy::RetryConfig` |
+//! | `uuid` | no | idempotency keys that are UUIDs: `RetryLayer::idempotency_keys` |
 //!
 //! # Logs
 //!
