@@ -57,6 +57,8 @@
 //! | --- | --- |
 //! | when is a request sent again? | [`policy`] |
 //! | which of a server's hints are obeyed, and how? | [`policy::hints`] |
+//! | which policy has which URL? | [`policy::Mounts`] |
+//! | how does a policy come from a file, the environment, or another system? | `policy::RetryConfig`, `policy::import` (feature `serde`) |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |

@@ -174,6 +174,10 @@ fn normal(url: &str) -> String {
         "http" => ":80",
         _ => ":443",
     };
+    let authority = match authority.rsplit_once(":0") {
+        Some((host, digits)) => &format!("{host}:{}", digits.trim_start_matches('0')),
+        None => authority,
+    };
     let authority = authority.strip_suffix(port).unwrap_or(authority);
     let literal = authority.find(']').map(|end| authority.split_at(end + 1));
     let authority = match literal {
@@ -192,21 +196,22 @@ fn normal_path(path: &str) -> String {
     let mut parts = path.split('%');
     decoded.push_str(parts.next().expect("one part"));
     for part in parts {
-        let (digits, rest) = part.split_at(2);
-        let octet = u8::from_str_radix(digits, 16).expect("two digits");
-        match char::from(octet) {
-            c if c.is_ascii_alphanumeric() || "-._~".contains(c) => decoded.push(c),
-            _ => decoded += &format!("%{octet:02X}"),
+        let digits = part.get(..2).unwrap_or_default();
+        match u8::from_str_radix(digits, 16).map(char::from) {
+            Ok(c) if c.is_ascii_alphanumeric() || "-._~".contains(c) => {
+                decoded.push(c);
+                decoded.push_str(&part[2..]);
+            }
+            Ok(c) => decoded += &format!("%{:02X}{}", u32::from(c), &part[2..]),
+            Err(_) => decoded += &format!("%{part}"),
         }
-        decoded.push_str(rest);
     }
     let mut kept = Vec::new();
     for segment in decoded.split('/') {
         match segment {
             "." => {}
-            ".." => {
-                kept.pop();
-            }
+            // What stands before the first slash stays.
+            ".." => kept.truncate(1.max(kept.len() - 1)),
             segment => kept.push(segment),
         }
     }
