@@ -24,11 +24,12 @@ const LIMITS: [(&str, f64); 5] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
-    if let [_, flag, group, candidate, iterations] = &arguments[..]
-        && flag == "--one"
-    {
-        run(group, candidate, iterations.parse().expect("a number"));
-        return ExitCode::SUCCESS;
+    match &arguments[..] {
+        [_, flag, group, candidate, iterations] if flag == "--one" => {
+            run(group, candidate, iterations.parse().expect("a number"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
         // `cargo test` runs benchmarks too.
@@ -56,9 +57,8 @@ fn main() -> ExitCode {
             .collect();
         group.print("instructions", &counts);
         let limit = LIMITS.iter().find(|(name, _)| *name == group.name);
-        if let (Some((_, limit)), Some(ratio)) = (limit, group.ratio(&counts))
-            && ratio > *limit
-        {
+        let over = limit.zip(group.ratio(&counts));
+        if let Some(((_, limit), _)) = over.filter(|((_, limit), ratio)| ratio > limit) {
             println!("over the limit of {limit}");
             code = ExitCode::FAILURE;
         }

@@ -55,9 +55,10 @@ impl Progress {
         let state = Arc::clone(&self.state);
         move |event| {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let RetryEvent::Retry { attempt, .. } = event
-                && let Some(wait) = &attempt.wait
-            {
+            let RetryEvent::Retry { attempt, .. } = event else {
+                return;
+            };
+            if let Some(wait) = &attempt.wait {
                 let outcome = match &attempt.outcome {
                     AttemptOutcome::Failed { cause, .. } => cause.to_string(),
                     outcome => outcome.to_string(),

@@ -13,11 +13,13 @@ pub(crate) fn ask<'a, S: Session>(
     judgement: Judgement,
     attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
 ) -> Decision {
-    if let Outcome::Response { status, headers } = outcome
-        && judgement == Judgement::None
-        && session.is_final(status, headers)
-    {
-        return Decision::Accept;
+    match outcome {
+        Outcome::Response { status, headers }
+            if judgement == Judgement::None && session.is_final(status, headers) =>
+        {
+            return Decision::Accept;
+        }
+        _ => {}
     }
     let decision = session.decide(&attempt(outcome).with_judgement(judgement));
     match (decision, outcome) {

@@ -191,9 +191,8 @@ pub(super) fn cap(max: Duration) -> String {
 impl Serialize for BackoffKeys {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        if let Some(kind) = self.kind
-            && let Some((name, _)) = KINDS.iter().find(|(_, known)| *known == kind)
-        {
+        let name = |kind| KINDS.iter().find(|(_, known)| *known == kind);
+        if let Some((name, _)) = self.kind.and_then(name) {
             map.serialize_entry("kind", name)?;
         }
         match self.base {

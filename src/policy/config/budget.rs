@@ -214,9 +214,8 @@ impl Serialize for BudgetKeys {
 impl Serialize for BudgetTable {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        if let Some(kind) = self.kind
-            && let Some((name, _)) = KINDS.iter().find(|(_, known)| *known == kind)
-        {
+        let name = |kind| KINDS.iter().find(|(_, known)| *known == kind);
+        if let Some((name, _)) = self.kind.and_then(name) {
             map.serialize_entry("kind", name)?;
         }
         for (key, number) in [
@@ -229,9 +228,8 @@ impl Serialize for BudgetTable {
                 map.serialize_entry(key, &number)?;
             }
         }
-        if let Some(shared) = self.shared
-            && let Some((name, _)) = SCOPES.iter().find(|(_, known)| *known == shared)
-        {
+        let name = |shared| SCOPES.iter().find(|(_, known)| *known == shared);
+        if let Some((name, _)) = self.shared.and_then(name) {
             map.serialize_entry("scope", name)?;
         }
         if let Some(slots) = self.slots {

@@ -214,12 +214,13 @@ impl RetryConfig {
         if key == "fallback" {
             return read::once(&mut self.fallback, at.flag(key, &value)?, at, key);
         }
-        if let Some(value) = self.policy.set(at, key, value)?
-            && let Some(_) = self.layer.set(at, key, value)?
-        {
-            return Err(names::unknown(at, key, names::top()));
+        let Some(value) = self.policy.set(at, key, value)? else {
+            return Ok(());
+        };
+        match self.layer.set(at, key, value)? {
+            Some(_) => Err(names::unknown(at, key, names::top())),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn add_mount(&mut self, prefix: String, keys: PolicyKeys) -> Result<(), InvalidConfig> {
