@@ -35,7 +35,7 @@ use tower_http_retry::AttemptOutcome;
 
 use crate::{
     invariants::{Invariant, check},
-    log::{End, Event},
+    log::{Asked, End, Event, Received},
     run::{Run, run},
     sabotage::Sabotage,
 };
@@ -74,6 +74,50 @@ fn for_each_seed(seeds: u64, each: impl Fn(u64) -> bool + Sync) {
 #[derive(Default)]
 struct Seen(BTreeMap<String, u64>);
 
+/// What must be among it.
+const EXPECTED: [&str; 40] = [
+    "answer with a date",
+    "body again, clone",
+    "body again, reopen",
+    "body again, replay",
+    "cause HTTP/2 error 0x2",
+    "cause attempt timed out",
+    "cause connect timed out",
+    "cause connection closed before the response",
+    "cause connection refused",
+    "cause connection reset",
+    "cause could not connect",
+    "cause refused unprocessed (REFUSED_STREAM)",
+    "cause throttled (ENHANCE_YOUR_CALM)",
+    "end AttemptTimeout",
+    "end DeadlineExceeded",
+    "end Failed",
+    "end Status",
+    "end cancelled",
+    "end response",
+    "fault ClientClock",
+    "fault Crash",
+    "fault Deafen",
+    "fault Drain",
+    "fault Hold",
+    "fault Lose",
+    "fault Mute",
+    "fault Partition",
+    "fault ServerClock",
+    "fault Slow",
+    "stop body_not_replayable",
+    "stop budget_exhausted",
+    "stop count_exhausted",
+    "stop deadline_exceeded",
+    "stop deadline_too_close",
+    "stop method_not_allowed",
+    "stop retry_after_too_long",
+    "stop succeeded",
+    "wait backoff",
+    "wait immediate, the request was never processed",
+    "wait retry-after",
+];
+
 impl Seen {
     fn count(&mut self, what: impl Into<String>) {
         *self.0.entry(what.into()).or_default() += 1;
@@ -86,6 +130,22 @@ impl Seen {
                     self.count(if *attempt == 1 { "requests" } else { "retries" });
                 }
                 Event::Applied { .. } => self.count("applied"),
+                Event::Received {
+                    request,
+                    attempt: 2..,
+                    body: Received::Whole,
+                } => {
+                    let plan = &run.scenario.requests[*request as usize];
+                    if plan.content.len() > 0 {
+                        let rewind = run.scenario.client_of(plan).rewind;
+                        self.count(format!("body again, {}", rewind.name()));
+                    }
+                }
+                Event::Answered { answer, .. } => {
+                    if let Some(Asked::At(_)) = answer.asked {
+                        self.count("answer with a date");
+                    }
+                }
                 Event::Fault(fault) => {
                     let name = format!("{fault:?}");
                     let name = name.split('(').next().unwrap_or_default();
@@ -131,7 +191,8 @@ fn every_seed_keeps_every_promise() {
         failed.len() < ENOUGH
     });
     println!("{seeds} seeds");
-    for (what, count) in &seen.lock().unwrap().0 {
+    let seen = seen.into_inner().unwrap().0;
+    for (what, count) in &seen {
         println!("{count:9} {what}");
     }
     let failed = failed.into_inner().unwrap();
@@ -145,6 +206,14 @@ fn every_seed_keeps_every_promise() {
         "seeds {:?} break invariants",
         failed.keys()
     );
+    if seeds >= SEEDS {
+        let missing = |what: &&&str| !seen.contains_key(**what);
+        let missing: Vec<_> = EXPECTED.iter().filter(missing).collect();
+        assert!(
+            missing.is_empty(),
+            "in {seeds} seeds there was no {missing:?}"
+        );
+    }
 }
 
 /// Prints everything about one seed.

@@ -74,6 +74,16 @@ pub(crate) enum Rewind {
     Reopen,
 }
 
+impl Rewind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Clone => "clone",
+            Self::Replay(_) => "replay",
+            Self::Reopen => "reopen",
+        }
+    }
+}
+
 /// The settings of a policy, as the checks know them.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
