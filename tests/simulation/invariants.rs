@@ -297,6 +297,13 @@ impl<'a> Facts<'a> {
                 format!("it took {took:?}, its deadline is {deadline:?}")
             });
         }
+        for (called, attempt) in &self.calls {
+            let at = called.saturating_sub(begun);
+            let in_time = self.deadline().is_none_or(|deadline| at < deadline);
+            found.that(id, in_time, || {
+                format!("attempt {attempt} was sent {at:?} after the start")
+            });
+        }
         if let (End::Cancelled, Some(patience)) = (end, self.plan.cancel) {
             found.that(id, took <= patience + TIMER, || {
                 format!("cancelled after {took:?} in place of {patience:?}")
