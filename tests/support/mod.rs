@@ -137,6 +137,8 @@ impl Server {
             // Dropped with this task, so that no connection outlives its server.
             let mut playing = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                // What is left of those that ended would stay.
+                while playing.try_join_next().is_some() {}
                 let heads = Arc::clone(&received);
                 playing.spawn(play(Connection { stream, heads }));
             }

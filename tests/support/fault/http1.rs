@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     super::{close, drain},
-    Answer, Play, Shared,
+    Answer, Shared,
     exchange::{End, Exchange, Extent, perform},
     raw,
     wire::Wire,
@@ -25,17 +25,19 @@ pub(super) async fn serve(mut wire: Wire, shared: &Shared, heads: &Semaphore) ->
             return Ok(());
         }
         let (play, record) = shared.take();
-        let Play::Serve(acts) = play else {
-            // Something about a connection, and there is one already.
+        if play.needs_connection() {
+            // There is one already.
             return wire.reset();
-        };
+        }
         let mut reader = Reader { wire, buffer };
         let head = reader.head().await?;
         record.head(&head.method, &head.uri, &head.headers);
         heads.add_permits(1);
         let rest = head.content()?;
+        let acts = play.acts(&head.method, &head.uri, &head.headers);
         let mut exchange = Http1 {
             reader,
+            is_head: head.method == Method::HEAD,
             rest,
             trailers: None,
         };
@@ -159,6 +161,8 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 #[derive(Debug)]
 struct Http1 {
     reader: Reader,
+    /// Whether its answer has no content (RFC 9110, section 9.3.2).
+    is_head: bool,
     rest: Rest,
     trailers: Option<HeaderMap>,
 }
@@ -222,6 +226,7 @@ impl Exchange for Http1 {
         text += "\r\n";
         let mut bytes = text.into_bytes();
         bytes.extend_from_slice(match extent {
+            _ if self.is_head => &[],
             Extent::Whole => body,
             Extent::HalfABody => &body[..body.len() / 2],
         });

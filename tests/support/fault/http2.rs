@@ -15,7 +15,7 @@ use h2::{
     Reason, RecvStream, SendStream,
     server::{self, SendResponse},
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::{
     io::AsyncWriteExt,
     sync::{Semaphore, mpsc, oneshot},
@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     super::{close, http2 as frames},
-    Answer, Play, Shared,
+    Answer, Shared,
     exchange::{End, Exchange, Extent, perform},
     wire::{SharedWire, Wire},
 };
@@ -50,15 +50,17 @@ pub(super) async fn serve(wire: Wire, shared: &Arc<Shared>, heads: &Semaphore) -
                     break End::Close;
                 };
                 let (play, record) = shared.take();
-                let Play::Serve(acts) = play else {
-                    // Something about a connection, and there is one already.
+                if play.needs_connection() {
+                    // There is one already.
                     break End::Reset;
-                };
+                }
                 let (head, body) = request.into_parts();
                 record.head(&head.method, &head.uri, &head.headers);
                 heads.add_permits(1);
+                let acts = play.acts(&head.method, &head.uri, &head.headers);
                 let mut exchange = Http2 {
                     body,
+                    is_head: head.method == Method::HEAD,
                     trailers: None,
                     answer: Sending::Not(respond),
                     asides: asides.clone(),
@@ -110,6 +112,8 @@ async fn flush(connection: &mut server::Connection<SharedWire, Bytes>) -> io::Re
 #[derive(Debug)]
 struct Http2 {
     body: RecvStream,
+    /// Whether its answer has no content (RFC 9110, section 9.3.2).
+    is_head: bool,
     trailers: Option<HeaderMap>,
     answer: Sending,
     asides: mpsc::UnboundedSender<Aside>,
@@ -180,8 +184,13 @@ impl Exchange for Http2 {
         }
         response = response.header("content-length", answer.body.len());
         let response = response.body(()).unwrap();
-        let sent = self.unanswered().send_response(response, false);
+        let is_head = self.is_head;
+        let sent = self.unanswered().send_response(response, is_head);
         let mut stream = sent.map_err(io::Error::other)?;
+        if is_head {
+            self.answer = Sending::All;
+            return Ok(());
+        }
         let (content, end) = match extent {
             Extent::Whole => (answer.body.clone(), true),
             Extent::HalfABody => (answer.body.slice(..answer.body.len() / 2), false),

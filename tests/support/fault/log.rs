@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ pub struct Attempt {
     pub method: Option<Method>,
     /// The request's path, if its head arrived.
     pub path: Option<String>,
+    /// The request's headers, if its head arrived.
+    pub headers: HeaderMap,
     /// The request's idempotency key, if its head arrived and had one.
     pub key: Option<String>,
     /// How many bytes of its content arrived.
@@ -40,39 +42,20 @@ impl Attempt {
     }
 }
 
+/// What is known of an attempt so far.
 struct Entry {
     attempt: Attempt,
     hasher: Sha256,
 }
 
-/// All attempts.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<Entry>>>);
-
-impl fmt::Debug for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Log").field(&self.attempts()).finish()
-    }
-}
-
-impl Log {
-    /// How many attempts there were, which is the number of the next one.
-    pub(super) fn next(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Begins an attempt, if `accepts` says so of its number.
-    pub(super) fn begin_if(&self, accepts: impl FnOnce(usize) -> bool) -> Option<Record> {
-        let mut entries = self.lock();
-        let number = entries.len();
-        if !accepts(number) {
-            return None;
-        }
-        entries.push(Entry {
+impl Entry {
+    fn new() -> Self {
+        Self {
             attempt: Attempt {
                 at: Instant::now(),
                 method: None,
                 path: None,
+                headers: HeaderMap::new(),
                 key: None,
                 received: 0,
                 digest: [0; 32],
@@ -81,31 +64,114 @@ impl Log {
                 applied: false,
             },
             hasher: Sha256::new(),
-        });
-        Some(Record {
-            log: self.clone(),
-            number,
-        })
+        }
     }
 
-    pub(super) fn attempts(&self) -> Vec<Attempt> {
-        let finished = |entry: &Entry| Attempt {
-            digest: entry.hasher.clone().finalize().into(),
-            ..entry.attempt.clone()
-        };
-        self.lock().iter().map(finished).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap()
+    fn finished(&self) -> Attempt {
+        Attempt {
+            digest: self.hasher.clone().finalize().into(),
+            ..self.attempt.clone()
+        }
     }
 }
 
-/// Where one attempt is written down.
-#[derive(Debug)]
+/// All attempts.
+pub(super) struct Log {
+    /// How many there were.
+    begun: Mutex<usize>,
+    keeping: Keeping,
+}
+
+/// What becomes of what is known of an attempt.
+enum Keeping {
+    All(Mutex<Vec<Arc<Mutex<Entry>>>>),
+    /// Nothing but the attempts that go on; the others are told.
+    None(Box<dyn Fn(Attempt) + Send + Sync>),
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Log").field(&self.attempts()).finish()
+    }
+}
+
+impl Log {
+    /// Keeps all attempts.
+    pub(super) fn keeping() -> Self {
+        Self::new(Keeping::All(Mutex::default()))
+    }
+
+    /// Tells each attempt when it is over, and keeps none.
+    pub(super) fn telling(tell: impl Fn(Attempt) + Send + Sync + 'static) -> Self {
+        Self::new(Keeping::None(Box::new(tell)))
+    }
+
+    fn new(keeping: Keeping) -> Self {
+        Self {
+            begun: Mutex::new(0),
+            keeping,
+        }
+    }
+
+    /// How many attempts there were, which is the number of the next one.
+    pub(super) fn next(&self) -> usize {
+        *self.begun.lock().unwrap()
+    }
+
+    /// Begins an attempt, if `accepts` says so of its number.
+    pub(super) fn begin_if(
+        self: &Arc<Self>,
+        accepts: impl FnOnce(usize) -> bool,
+    ) -> Option<Record> {
+        let mut begun = self.begun.lock().unwrap();
+        let number = *begun;
+        if !accepts(number) {
+            return None;
+        }
+        *begun += 1;
+        let entry = Arc::new(Mutex::new(Entry::new()));
+        if let Keeping::All(entries) = &self.keeping {
+            entries.lock().unwrap().push(Arc::clone(&entry));
+        }
+        Some(Record {
+            log: Arc::clone(self),
+            number,
+            entry,
+        })
+    }
+
+    /// The attempts that are kept.
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
+        match &self.keeping {
+            Keeping::All(entries) => {
+                let entries = entries.lock().unwrap();
+                let finished = |entry: &Arc<Mutex<Entry>>| entry.lock().unwrap().finished();
+                entries.iter().map(finished).collect()
+            }
+            Keeping::None(_) => Vec::new(),
+        }
+    }
+}
+
+/// Where one attempt is written down, as long as it goes on.
 pub(super) struct Record {
-    log: Log,
+    log: Arc<Log>,
     number: usize,
+    entry: Arc<Mutex<Entry>>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Record").field(&self.number).finish()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Keeping::None(tell) = &self.log.keeping {
+            tell(self.change(|entry| entry.finished()));
+        }
+    }
 }
 
 impl Record {
@@ -119,6 +185,7 @@ impl Record {
             let key = headers.get("idempotency-key");
             entry.attempt.method = Some(method.clone());
             entry.attempt.path = Some(uri.path().to_owned());
+            entry.attempt.headers = headers.clone();
             entry.attempt.key = key.map(|key| key.to_str().unwrap().to_owned());
         });
     }
@@ -151,6 +218,6 @@ impl Record {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Entry) -> T) -> T {
-        change(&mut self.log.lock()[self.number])
+        change(&mut self.entry.lock().unwrap())
     }
 }

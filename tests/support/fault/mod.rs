@@ -63,7 +63,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::sync::{Semaphore, watch};
 
@@ -90,6 +90,20 @@ pub enum Play {
     /// After the last of them, the connection is closed, unless it ended with something after
     /// which it can be used again.
     Serve(Vec<Act>),
+    /// The same with acts that depend on the head.
+    ByHead(ByHead),
+}
+
+/// What is done with a request, by its head.
+#[derive(Clone)]
+pub struct ByHead(Arc<Chooses>);
+
+type Chooses = dyn Fn(&Method, &Uri, &HeaderMap) -> Vec<Act> + Send + Sync;
+
+impl fmt::Debug for ByHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByHead").finish_non_exhaustive()
+    }
 }
 
 impl Play {
@@ -111,6 +125,13 @@ impl Play {
         Self::Serve(acts.into())
     }
 
+    /// Reads the head of the request and does what this says of it.
+    pub fn by_head(
+        choose: impl Fn(&Method, &Uri, &HeaderMap) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
+        Self::ByHead(ByHead(Arc::new(choose)))
+    }
+
     /// Reads the whole request, applies it and answers with success.
     pub fn succeed() -> Self {
         Self::serve([Act::ReadAll, Act::Apply, Act::answer(200)])
@@ -119,7 +140,16 @@ impl Play {
     /// Whether it is about making the connection, so that it cannot be played on one that is
     /// there.
     const fn needs_connection(&self) -> bool {
-        !matches!(self, Self::Serve(_))
+        !matches!(self, Self::Serve(_) | Self::ByHead(_))
+    }
+
+    /// What is done with a request with this head; nothing, if it is about a connection.
+    fn acts(self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Vec<Act> {
+        match self {
+            Self::Serve(acts) => acts,
+            Self::ByHead(ByHead(choose)) => choose(method, uri, headers),
+            Self::NoName | Self::Refuse | Self::Raw(_) | Self::Imposter(_) => Vec::new(),
+        }
     }
 }
 
@@ -202,7 +232,13 @@ impl Answer {
         self
     }
 
-    /// The content of an answer.
+    /// Answers with this content instead; none is sent in answer to a `HEAD`.
+    pub fn content(mut self, content: impl Into<Bytes>) -> Self {
+        self.body = content.into();
+        self
+    }
+
+    /// The content of an answer, if it is not said.
     pub const BODY: &[u8] = b"that is how it is";
 }
 
@@ -251,10 +287,30 @@ impl FaultServer {
         identity: Option<&Identity>,
         plan: impl Fn(usize) -> Play + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(protocol, identity, plan, Log::keeping()).await
+    }
+
+    /// Starts a server that keeps no log and tells each attempt when it is over: for more attempts
+    /// than there is memory for.
+    pub async fn telling(
+        protocol: Protocol,
+        identity: Option<&Identity>,
+        plan: impl Fn(usize) -> Play + Send + Sync + 'static,
+        tell: impl Fn(Attempt) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(protocol, identity, plan, Log::telling(tell)).await
+    }
+
+    async fn start_with(
+        protocol: Protocol,
+        identity: Option<&Identity>,
+        plan: impl Fn(usize) -> Play + Send + Sync + 'static,
+        log: Log,
+    ) -> Self {
         let shared = Arc::new(Shared {
             plan: Box::new(plan),
             protocol,
-            log: Log::default(),
+            log: Arc::new(log),
             refused: Refused::new(),
             accepted: AtomicUsize::new(0),
             open: watch::Sender::new(0),
@@ -312,7 +368,7 @@ impl FaultServer {
         connector
     }
 
-    /// The attempts so far.
+    /// The attempts so far, if they are kept.
     pub fn log(&self) -> Vec<Attempt> {
         self.shared.log.attempts()
     }
@@ -350,7 +406,7 @@ impl FaultServer {
 struct Shared {
     plan: Box<dyn Fn(usize) -> Play + Send + Sync>,
     protocol: Protocol,
-    log: Log,
+    log: Arc<Log>,
     refused: Refused,
     accepted: AtomicUsize,
     open: watch::Sender<usize>,
@@ -405,7 +461,7 @@ impl Shared {
                 let acceptor = identity.acceptor(self.protocol.alpn());
                 drain(acceptor.accept(connection.stream).await?).await
             }
-            Play::NoName | Play::Refuse | Play::Serve(_) => {
+            Play::NoName | Play::Refuse | Play::Serve(_) | Play::ByHead(_) => {
                 unreachable!("not about a connection that was accepted")
             }
         }

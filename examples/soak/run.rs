@@ -1,0 +1,413 @@
+//! The run: ten steps, each with many requests at once, and the check between them.
+
+use std::{
+    future::poll_fn,
+    io::{self, Write},
+    ops::Range,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use http::Response;
+use http_body::Body;
+use hyper::body::Incoming;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tower_http_retry::{BoxError, RetryReport};
+
+use crate::{
+    cli::{Cli, Sabotage},
+    client::{self, Client, MOST_ATTEMPTS},
+    dice::Dice,
+    judge::{Breach, Judge},
+    ledger::{Ledger, Told},
+    memory,
+    network::{Pitfalls, Way},
+    order::Order,
+    plan::Plan,
+    support::fault::{FaultServer, Play, Protocol},
+    tally::{Tally, grouped, per_second},
+};
+
+const STEPS: u64 = 10;
+
+/// How many requests it takes at most until pools, buffers and the allocator have what they need.
+const WARM_UP: u64 = 20_000;
+
+/// Longer than any request, or the closing of any connection, can take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the rest of a response is waited for that does not come.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// How much more memory there may be at the end than after the first step.
+const GROWTH: f64 = 0.05;
+/// The last steps, of which the least memory counts: what one of them has in excess may be the
+/// allocator's.
+const LAST: usize = 3;
+
+/// Why requests end here. None of them has a body that fails or cannot be made again, for
+/// instance.
+const EXPECTED: [&str; 10] = [
+    "succeeded",
+    "method_not_allowed",
+    "status_not_listed",
+    "count_exhausted",
+    "body_not_replayable",
+    "budget_exhausted",
+    "deadline_too_close",
+    "deadline_exceeded",
+    "retry_after_too_long",
+    "too_many_in_flight",
+];
+
+/// All that the requests share.
+struct Soak {
+    dice: Dice,
+    client: Client,
+    ledger: Arc<Ledger>,
+    tally: Mutex<Tally>,
+    progress: ProgressBar,
+    sabotage: Option<Sabotage>,
+}
+
+/// Runs it all; `false` if a promise was broken.
+///
+/// # Errors
+///
+/// It cannot be run, or nobody reads what it prints.
+pub(crate) async fn run(cli: &Cli) -> Result<bool, BoxError> {
+    let dice = Dice::new(cli.seed);
+    let judge = Judge::new(dice, cli.faults, MOST_ATTEMPTS);
+    let step = cli.requests.div_ceil(STEPS).max(warm_up(cli));
+    let ledger = Arc::new(Ledger::new(judge, step));
+    let pitfalls = Arc::new(Pitfalls::new().await);
+    let mut servers = Vec::new();
+    let mut ways = Vec::new();
+    for (protocol, part) in [
+        (Protocol::Http1, cli.faults / 2.0),
+        (Protocol::Http2, cli.faults),
+    ] {
+        let server = server(protocol, &ledger).await;
+        ways.push(Way {
+            server: server.connector(),
+            pitfalls: Arc::clone(&pitfalls),
+            part,
+            dice: dice.of(ways.len() as u64),
+            made: Arc::default(),
+        });
+        servers.push(server);
+    }
+    let ways = <[Way; 2]>::try_from(ways).map_err(|_| "two ways")?;
+    let soak = Arc::new(Soak {
+        dice,
+        client: Client::new(ways, dice, cli.concurrency, cli.sabotage)?,
+        ledger,
+        tally: Mutex::default(),
+        progress: progress(warm_up(cli) + cli.requests)?,
+        sabotage: cli.sabotage,
+    });
+    let servers = Arc::new(servers);
+    // What stalls is of no interest, and would be remembered.
+    for at in 0..servers.len() {
+        let servers = Arc::clone(&servers);
+        tokio::spawn(async move {
+            loop {
+                servers[at].stalled().await;
+            }
+        });
+    }
+    soak.run(cli, &servers).await
+}
+
+/// How many requests are sent before memory is looked at.
+fn warm_up(cli: &Cli) -> u64 {
+    cli.requests.min(WARM_UP)
+}
+
+/// A server that tells the ledger what it sees.
+async fn server(protocol: Protocol, ledger: &Arc<Ledger>) -> FaultServer {
+    let planned = Arc::clone(ledger);
+    let play = Play::by_head(move |_, uri, headers| {
+        let before = headers.get(client::ATTEMPTS_BEFORE);
+        let before = before.and_then(|value| value.to_str().ok()?.parse().ok());
+        let number = before.unwrap_or(0u32) + 1;
+        let plan = Order::id_in(uri.path()).map(|id| planned.judge().plan(id, number));
+        plan.map_or_else(Vec::new, |plan| plan.acts())
+    });
+    let ledger = Arc::clone(ledger);
+    FaultServer::telling(
+        protocol,
+        None,
+        move |_| play.clone(),
+        move |attempt| ledger.seen(attempt),
+    )
+    .await
+}
+
+/// A bar on stderr, if that is a terminal.
+fn progress(requests: u64) -> Result<ProgressBar, BoxError> {
+    let bar = ProgressBar::new(requests);
+    let template = "{bar:30} {percent} %  {per_sec}  {eta} left  {msg}";
+    bar.set_style(ProgressStyle::with_template(template)?);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Ok(bar)
+}
+
+impl Soak {
+    async fn run(self: &Arc<Self>, cli: &Cli, servers: &[FaultServer]) -> Result<bool, BoxError> {
+        self.say(format_args!(
+            "{} requests, and {} before them to warm up; {} at once, {} % of the attempts fail, \
+             seed {}\n",
+            grouped(cli.requests),
+            grouped(warm_up(cli)),
+            cli.concurrency,
+            (100.0 * cli.faults).round(),
+            cli.seed,
+        ))?;
+        let started = Instant::now();
+        let warm_up = warm_up(cli);
+        self.step(0..warm_up, cli.concurrency).await;
+        self.settle(servers).await;
+        let mut memories = Vec::new();
+        let mut next = 0;
+        for step in 1..=STEPS {
+            let end = cli.requests * step / STEPS;
+            let step_started = Instant::now();
+            let requests = warm_up + next..warm_up + end;
+            self.step(requests, cli.concurrency).await;
+            let took = step_started.elapsed();
+            self.settle(servers).await;
+
+            let memory = memory::resident();
+            memories.extend(memory);
+            self.say(format_args!(
+                "{:>3} %  {:>12} requests  {:>7}/s  {}",
+                100 * step / STEPS,
+                grouped(end),
+                grouped(per_second(end - next, took)),
+                Memory(memory, memories.first().copied()),
+            ))?;
+            next = end;
+        }
+        let last = memories.iter().rev().take(LAST).min();
+        if let (Some(first), Some(last)) = (memories.first(), last) {
+            if *last as f64 > *first as f64 * (1.0 + GROWTH) {
+                let (first, last) = (mebibytes(*first), mebibytes(*last));
+                let what = format_args!("memory grew from {first} to {last}");
+                self.ledger.judge().breach_of_all(Breach::Leaked, what);
+            }
+        }
+        self.progress.finish_and_clear();
+        self.conclude(cli, started.elapsed())
+    }
+
+    /// Sends these requests, so many at once.
+    async fn step(self: &Arc<Self>, requests: Range<u64>, concurrency: u16) {
+        let Range { start, end } = requests;
+        self.ledger.begin(start);
+        let next = Arc::new(AtomicU64::new(start));
+        let mut tasks = JoinSet::new();
+        for _ in 0..concurrency {
+            let (soak, next) = (Arc::clone(self), Arc::clone(&next));
+            tasks.spawn(async move {
+                loop {
+                    let id = next.fetch_add(1, Relaxed);
+                    if id >= end {
+                        break;
+                    }
+                    soak.ledger.open(id);
+                    if timeout(PATIENCE, soak.request(id)).await.is_err() {
+                        let judge = soak.ledger.judge();
+                        judge.breach(Breach::Lost, id, "it does not end");
+                    }
+                    soak.progress.inc(1);
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                let judge = self.ledger.judge();
+                judge.breach_of_all(Breach::Lost, format_args!("a request panicked: {error}"));
+            }
+        }
+    }
+
+    /// One request.
+    async fn request(&self, id: u64) {
+        let order = Order::new(self.dice, id);
+        let judge = self.ledger.judge();
+        let head = match order.request() {
+            Ok(head) => head,
+            Err(error) => return judge.breach(Breach::Lost, id, error),
+        };
+        let told = match self.client.send(&order, head).await {
+            Ok(response) => {
+                let report = response.extensions().get::<RetryReport>();
+                let status = response.status();
+                let told = report.map_or_else(|| Told::at_once(status.as_u16()), Told::by);
+                self.tally().response(status, &told);
+                let number = told.attempts.len() as u32;
+                self.content(&order, number, response).await;
+                told
+            }
+            Err(error) => {
+                let told = Told::by(error.report());
+                self.tally().error(&error, &told);
+                told
+            }
+        };
+        if let Some(stop) = told.stop.filter(|stop| !EXPECTED.contains(stop)) {
+            judge.breach(Breach::Lost, id, format_args!("it ended with {stop}"));
+        }
+        match self.sabotage {
+            Some(Sabotage::Lose) if id % 100 == 7 => return,
+            Some(Sabotage::Leak) => client::leak(),
+            _ => {}
+        }
+        self.ledger.told(id, told);
+    }
+
+    /// Compares the content of a response with what the server sent.
+    async fn content(&self, order: &Order, number: u32, response: Response<Incoming>) {
+        let judge = self.ledger.judge();
+        let plan: Plan = judge.plan(order.id, number);
+        let expected = plan.content();
+        let mut content = BytesMut::new();
+        let patience = if plan.hangs() { MOMENT } else { PATIENCE };
+        let reading = timeout(patience, read(response.into_body(), &mut content)).await;
+        let whole = match reading {
+            Ok(whole) => whole,
+            Err(_) if plan.hangs() => false,
+            Err(_) => return judge.breach(Breach::Lost, order.id, "its response does not end"),
+        };
+        let is_part = expected.starts_with(&content);
+        // On a connection for many, another request's fault can cut it off.
+        let may_be_cut = plan.is_cut() || order.protocol == Protocol::Http2;
+        if whole && content != expected || !is_part {
+            let what = format_args!("attempt {number}: another response arrived");
+            judge.breach(Breach::Corrupted, order.id, what);
+        } else if !whole && !may_be_cut {
+            let what = format_args!("attempt {number}: the response was cut off");
+            judge.breach(Breach::Lost, order.id, what);
+        } else if !whole {
+            self.tally().cut();
+        }
+    }
+
+    /// Waits until nothing goes on any more, and looks whether all was given back.
+    async fn settle(&self, servers: &[FaultServer]) {
+        let judge = self.ledger.judge();
+        for server in servers {
+            if timeout(PATIENCE, server.closed()).await.is_err() {
+                let what = format_args!("{} connections stay open", server.open());
+                judge.breach_of_all(Breach::Leaked, what);
+            }
+        }
+        self.ledger.settle();
+        let in_flight = self.client.in_flight.in_flight();
+        if in_flight > 0 {
+            let what = format_args!("{in_flight} retries stay in flight");
+            judge.breach_of_all(Breach::Leaked, what);
+        }
+    }
+
+    /// Prints what became of it all; `false` if a promise was broken.
+    fn conclude(&self, cli: &Cli, took: Duration) -> Result<bool, BoxError> {
+        let judge = self.ledger.judge();
+        let tally = self.tally();
+        self.say(&*tally)?;
+        let (seen, anonymous, applied) = judge.server();
+        let budget = self.client.budget.stats(Instant::now().into_std());
+        self.say(format_args!(
+            "{} attempts were told, {} arrived, {} of them without a head; {} were applied\n\
+             memory was {} at its peak\n\
+             the budget granted {} retries and refused {}\n\
+             {} requests in {:.1} s: {}/s",
+            grouped(tally.attempts()),
+            grouped(seen),
+            grouped(anonymous),
+            grouped(applied),
+            memory::peak().map_or("not known".to_owned(), mebibytes),
+            grouped(budget.granted),
+            grouped(budget.refused),
+            grouped(tally.requests()),
+            took.as_secs_f64(),
+            grouped(per_second(tally.requests(), took)),
+        ))?;
+        let all = warm_up(cli) + cli.requests;
+        if tally.requests() != all {
+            let what = format_args!("{} requests ended", tally.requests());
+            judge.breach_of_all(Breach::Lost, what);
+        }
+        if judge.judged() != all {
+            let what = format_args!("{} requests could be judged", judge.judged());
+            judge.breach_of_all(Breach::Lost, what);
+        }
+        let (breaches, described) = judge.breaches();
+        if breaches.is_empty() {
+            self.say("nothing was lost, doubled, corrupted or leaked")?;
+            return Ok(true);
+        }
+        let mut err = io::stderr().lock();
+        for line in described {
+            writeln!(err, "{line}")?;
+        }
+        for (breach, count) in breaches {
+            writeln!(err, "BROKEN: {} {breach}", grouped(count))?;
+        }
+        Ok(false)
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints a line beside the bar.
+    fn say(&self, line: impl std::fmt::Display) -> io::Result<()> {
+        self.progress
+            .suspend(|| writeln!(io::stdout().lock(), "{line}"))
+    }
+}
+
+/// Reads the content of a response; whether it came to its end.
+async fn read(mut body: Incoming, content: &mut BytesMut) -> bool {
+    loop {
+        match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            None => return true,
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    content.extend_from_slice(data);
+                }
+            }
+            Some(Err(_)) => return false,
+        }
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
+}
+
+/// How much is resident, beside how much it was first.
+struct Memory(Option<u64>, Option<u64>);
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0, self.1) {
+            (Some(now), Some(first)) => {
+                let growth = 100.0 * (now as f64 / first as f64 - 1.0);
+                write!(f, "{:>10} {growth:>+6.1} %", mebibytes(now))
+            }
+            _ => f.write_str("memory is not known on this system, and not checked"),
+        }
+    }
+}
