@@ -262,3 +262,90 @@ fn reqwest_client_repeats_through_reqwest() {
         ],
     );
 }
+
+/// Without these features, the layer would not know the client's errors; all are on by default.
+#[cfg(all(feature = "h2", feature = "hyper", feature = "tower"))]
+mod soak {
+    use super::*;
+
+    /// What a short run prints to stdout and stderr, and how it ends.
+    fn soak(requests: &str, sabotage: &[&str]) -> (Option<i32>, String, String) {
+        let short = ["--requests", requests, "--concurrency", "64"];
+        let output = finish(start("soak", &[&short, sabotage].concat()));
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    #[test]
+    fn a_soak_without_findings_ends_well() {
+        let (code, stdout, stderr) = soak("1000", &[]);
+        assert_eq!(code, Some(0), "{stdout}\n{stderr}");
+        has(
+            &stdout,
+            &[
+                "1 000 requests, and 1 000 before them to warm up; 64 at once",
+                "\n100 %         1 000 requests",
+                "\nwhy it ended\n  ",
+                "\n  succeeded at once",
+                "\n2 000 requests in",
+                "nothing was lost, doubled, corrupted or leaked",
+            ],
+        );
+        assert_eq!(stderr, "");
+    }
+
+    #[track_caller]
+    fn notices(sabotage: &str, requests: &str, breach: &str) {
+        let (code, stdout, stderr) = soak(requests, &["--sabotage", sabotage]);
+        assert_eq!(code, Some(1), "{stdout}\n{stderr}");
+        assert!(!stdout.contains("nothing was lost"), "{stdout}");
+        let broken: Vec<_> = stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("BROKEN: "))
+            .collect();
+        assert!(
+            matches!(&broken[..], [one] if one.ends_with(breach)),
+            "{broken:?} instead of {breach}: {stderr}"
+        );
+        has(&stderr, &[&format!("{breach}: ")]);
+    }
+
+    #[test]
+    fn the_soak_notices_that_an_outcome_is_lost() {
+        notices("lose", "1000", "lost");
+    }
+
+    #[test]
+    fn the_soak_notices_that_a_request_is_doubled() {
+        notices("double", "1000", "doubled");
+    }
+
+    #[test]
+    fn the_soak_notices_that_content_is_corrupted() {
+        notices("corrupt", "1000", "corrupted");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_soak_notices_that_memory_grows() {
+        notices("leak", "20000", "leaked");
+    }
+
+    #[test]
+    fn the_soak_refuses_arguments_that_make_no_sense() {
+        for args in [
+            ["--faults", "1.5"],
+            ["--faults", "NaN"],
+            ["--requests", "0"],
+            ["--concurrency", "0"],
+        ] {
+            let output = finish(start("soak", &args));
+            assert_eq!(output.status.code(), Some(2), "{args:?}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            has(&stderr, &[args[0]]);
+        }
+    }
+}

@@ -193,7 +193,7 @@ struct Wire {
 impl Wire {
     /// What is done to an attempt that is to be spoiled.
     fn spoiled(&self, request: Request<Body>) -> Request<Body> {
-        if !self.dice.of(self.sent.fetch_add(1, Relaxed)).chance(0.01) {
+        if !self.dice.of(self.sent.fetch_add(1, Relaxed)).chance(0.05) {
             return request;
         }
         match self.sabotage {
@@ -245,5 +245,5 @@ pub(crate) fn leak() {
     static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
     let mut leaked = LEAKED.lock().unwrap_or_else(PoisonError::into_inner);
-    leaked.push(vec![1; 8 * 1024]);
+    leaked.push(vec![1; 1024]);
 }

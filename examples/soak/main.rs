@@ -19,8 +19,9 @@
 //! It is compared in ten steps, at whose end nothing is on its way: no request, no connection, no
 //! entry of the check's own. Client and server are one process, so it is the memory of both. Up to
 //! 20 000 requests come before the first step, so that pools, buffers and the allocator have what
-//! they need. What is resident after the first step may have grown by 5 % in the end. Where the
-//! system does not say how much is resident, this is not checked, and the table says so.
+//! they need. What is resident after the first step may have grown by 5 % in the end. This is not
+//! checked after fewer than 20 000 requests, and where the system does not say how much is
+//! resident; the output says so.
 
 mod cli;
 mod client;

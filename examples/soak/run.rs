@@ -39,7 +39,8 @@ use crate::{
 
 const STEPS: u64 = 10;
 
-/// How many requests it takes at most until pools, buffers and the allocator have what they need.
+/// How many requests it takes until pools, buffers and the allocator have what they need. Memory
+/// is not judged after fewer.
 const WARM_UP: u64 = 20_000;
 
 /// Longer than any request, or the closing of any connection, can take.
@@ -198,14 +199,7 @@ impl Soak {
             ))?;
             next = end;
         }
-        let last = memories.iter().rev().take(LAST).min();
-        if let (Some(first), Some(last)) = (memories.first(), last) {
-            if *last as f64 > *first as f64 * (1.0 + GROWTH) {
-                let (first, last) = (mebibytes(*first), mebibytes(*last));
-                let what = format_args!("memory grew from {first} to {last}");
-                self.ledger.judge().breach_of_all(Breach::Leaked, what);
-            }
-        }
+        self.compare(&memories, warm_up)?;
         self.progress.finish_and_clear();
         self.conclude(cli, started.elapsed())
     }
@@ -318,6 +312,25 @@ impl Soak {
             let what = format_args!("{in_flight} retries stay in flight");
             judge.breach_of_all(Breach::Leaked, what);
         }
+    }
+
+    /// Compares what was resident after each step.
+    fn compare(&self, memories: &[u64], warm_up: u64) -> io::Result<()> {
+        if warm_up < WARM_UP {
+            let least = grouped(WARM_UP);
+            return self.say(format_args!(
+                "memory is not judged with fewer than {least} requests"
+            ));
+        }
+        let last = memories.iter().rev().take(LAST).min();
+        if let (Some(first), Some(last)) = (memories.first(), last) {
+            if *last as f64 > *first as f64 * (1.0 + GROWTH) {
+                let (first, last) = (mebibytes(*first), mebibytes(*last));
+                let what = format_args!("memory grew from {first} to {last}");
+                self.ledger.judge().breach_of_all(Breach::Leaked, what);
+            }
+        }
+        Ok(())
     }
 
     /// Prints what became of it all; `false` if a promise was broken.
