@@ -287,7 +287,7 @@ fn may_repeat(policy: &RetryPolicy, request: &Request<()>) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2000,
+        cases: 1000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -692,6 +692,11 @@ fn wrapped(error: BoxError, kind: u8) -> BoxError {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn any_chain_of_errors_is_classified(
         innermost in innermost(),

@@ -18,8 +18,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
+    runtime::Handle,
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tower_http_retry::{BoxError, RetryReport};
 
@@ -29,7 +30,7 @@ use crate::{
     dice::Dice,
     judge::{Breach, Judge},
     ledger::{Ledger, Told},
-    memory,
+    memory::{self, Bytes, Memory},
     network::{Pitfalls, Way},
     order::Order,
     plan::Plan,
@@ -39,8 +40,8 @@ use crate::{
 
 const STEPS: u64 = 10;
 
-/// How many requests it takes until pools, buffers and the allocator have what they need. Memory
-/// is not judged after fewer.
+/// How many requests it takes until the allocator has what it needs. What is resident is not
+/// judged after fewer.
 const WARM_UP: u64 = 20_000;
 
 /// Longer than any request, or the closing of any connection, can take.
@@ -49,10 +50,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the rest of a response is waited for that does not come.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// How much more memory there may be at the end than after the first step.
+/// The tasks that are always there: one for each server, one for each that looks for what stalls,
+/// and one in each client's pool that closes connections.
+const TASKS: usize = 7 + 2 + 2;
+
+/// How much more memory there may be at the end than after the first step, as a part of what the
+/// first step needed.
 const GROWTH: f64 = 0.05;
-/// The last steps, of which the least memory counts: what one of them has in excess may be the
-/// allocator's.
+/// What the allocator may keep resident besides: it depends on the worst moment so far.
+const KEPT: u64 = 8 * 1024 * 1024;
+/// The last steps, of which the least memory counts.
 const LAST: usize = 3;
 
 /// Why requests end here. None of them has a body that fails or cannot be made again, for
@@ -174,6 +181,7 @@ impl Soak {
             (100.0 * cli.faults).round(),
             cli.seed,
         ))?;
+        self.say("after              requests       speed   allocated   left of it    resident")?;
         let started = Instant::now();
         let warm_up = warm_up(cli);
         self.step(0..warm_up, cli.concurrency).await;
@@ -182,20 +190,21 @@ impl Soak {
         let mut next = 0;
         for step in 1..=STEPS {
             let end = cli.requests * step / STEPS;
+            memory::begin();
             let step_started = Instant::now();
             let requests = warm_up + next..warm_up + end;
             self.step(requests, cli.concurrency).await;
             let took = step_started.elapsed();
             self.settle(servers).await;
 
-            let memory = memory::resident();
-            memories.extend(memory);
+            let memory = Memory::now();
+            memories.push(memory);
             self.say(format_args!(
                 "{:>3} %  {:>12} requests  {:>7}/s  {}",
                 100 * step / STEPS,
                 grouped(end),
                 grouped(per_second(end - next, took)),
-                Memory(memory, memories.first().copied()),
+                Row(memory),
             ))?;
             next = end;
         }
@@ -306,6 +315,17 @@ impl Soak {
                 judge.breach_of_all(Breach::Leaked, what);
             }
         }
+        // The client's ends of the connections end after the server's.
+        let gone = async {
+            let metrics = Handle::current().metrics();
+            while metrics.num_alive_tasks() > TASKS {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if timeout(PATIENCE, gone).await.is_err() {
+            let tasks = Handle::current().metrics().num_alive_tasks();
+            judge.breach_of_all(Breach::Leaked, format_args!("{tasks} tasks stay"));
+        }
         self.ledger.settle();
         let in_flight = self.client.in_flight.in_flight();
         if in_flight > 0 {
@@ -314,22 +334,32 @@ impl Soak {
         }
     }
 
-    /// Compares what was resident after each step.
-    fn compare(&self, memories: &[u64], warm_up: u64) -> io::Result<()> {
+    /// Compares the memory after the last steps with that after the first.
+    fn compare(&self, memories: &[Memory], warm_up: u64) -> io::Result<()> {
+        let judge = self.ledger.judge();
+        let grew = |what: &str, first: u64, last: Option<u64>, allowed: u64| {
+            if let Some(last) = last.filter(|last| *last > first + allowed) {
+                let (first, last) = (Bytes(first), Bytes(last));
+                let what = format_args!("{what} memory grew from {first} to {last}");
+                judge.breach_of_all(Breach::Leaked, what);
+            }
+        };
+        let part = |bytes: u64| (bytes as f64 * GROWTH) as u64;
+        let first = memories[0];
+        let last = || memories.iter().rev().take(LAST);
+        let allocated = last().map(|memory| memory.allocated).min();
+        grew("allocated", first.allocated, allocated, part(first.peak));
+        let Some(resident) = first.resident else {
+            return self.say("resident memory is not known on this system, and not judged");
+        };
         if warm_up < WARM_UP {
             let least = grouped(WARM_UP);
             return self.say(format_args!(
-                "memory is not judged with fewer than {least} requests"
+                "resident memory is not judged with fewer than {least} requests"
             ));
         }
-        let last = memories.iter().rev().take(LAST).min();
-        if let (Some(first), Some(last)) = (memories.first(), last) {
-            if *last as f64 > *first as f64 * (1.0 + GROWTH) {
-                let (first, last) = (mebibytes(*first), mebibytes(*last));
-                let what = format_args!("memory grew from {first} to {last}");
-                self.ledger.judge().breach_of_all(Breach::Leaked, what);
-            }
-        }
+        let last = last().filter_map(|memory| memory.resident).min();
+        grew("resident", resident, last, part(resident) + KEPT);
         Ok(())
     }
 
@@ -342,14 +372,12 @@ impl Soak {
         let budget = self.client.budget.stats(Instant::now().into_std());
         self.say(format_args!(
             "{} attempts were told, {} arrived, {} of them without a head; {} were applied\n\
-             memory was {} at its peak\n\
              the budget granted {} retries and refused {}\n\
              {} requests in {:.1} s: {}/s",
             grouped(tally.attempts()),
             grouped(seen),
             grouped(anonymous),
             grouped(applied),
-            memory::peak().map_or("not known".to_owned(), mebibytes),
             grouped(budget.granted),
             grouped(budget.refused),
             grouped(tally.requests()),
@@ -406,21 +434,20 @@ async fn read(mut body: Incoming, content: &mut BytesMut) -> bool {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
-}
+/// The memory after a step.
+struct Row(Memory);
 
-/// How much is resident, beside how much it was first.
-struct Memory(Option<u64>, Option<u64>);
-
-impl std::fmt::Display for Memory {
+impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.0, self.1) {
-            (Some(now), Some(first)) => {
-                let growth = 100.0 * (now as f64 / first as f64 - 1.0);
-                write!(f, "{:>10} {growth:>+6.1} %", mebibytes(now))
-            }
-            _ => f.write_str("memory is not known on this system, and not checked"),
+        let Memory {
+            allocated,
+            peak,
+            resident,
+        } = self.0;
+        write!(f, "{:>10}  {:>10}", Bytes(peak), Bytes(allocated))?;
+        match resident {
+            Some(resident) => write!(f, "  {:>10}", Bytes(resident)),
+            None => f.write_str("   not known"),
         }
     }
 }

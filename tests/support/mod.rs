@@ -136,11 +136,16 @@ impl Server {
         let accepting = tokio::spawn(async move {
             // Dropped with this task, so that no connection outlives its server.
             let mut playing = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                // What is left of those that ended would stay.
-                while playing.try_join_next().is_some() {}
-                let heads = Arc::clone(&received);
-                playing.spawn(play(Connection { stream, heads }));
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { break };
+                        let heads = Arc::clone(&received);
+                        playing.spawn(play(Connection { stream, heads }));
+                    }
+                    // What is left of one that ended would stay.
+                    Some(_) = playing.join_next() => {}
+                }
             }
         });
         Self {
