@@ -27,7 +27,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         if in_attempt {
             let outcome = AttemptOutcome::Failed {
                 kind: Cause::AttemptTimeout.kind(),
@@ -63,7 +63,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         let last = progress.last_error.take();
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), last)
     }
@@ -75,7 +75,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
         RetryError::not_ready_again(report, last, error)
