@@ -250,7 +250,7 @@ impl RetryReport {
             || self
                 .attempts
                 .iter()
-                .any(|record| record.note == Some(Note::StillInProgress))
+                .any(|record| record.note.as_deref() == Some(&Note::StillInProgress))
     }
 }
 
@@ -291,7 +291,7 @@ impl Scripted {
                 headers.append(name, value);
             }
         }
-        let judgement = match (&record.note, &report.stop) {
+        let judgement = match (record.note.as_deref(), &report.stop) {
             (Some(Note::Reclassified { by, because }), _) => Judgement::Retry {
                 by: by.clone(),
                 because: because.clone(),
@@ -547,7 +547,7 @@ impl Decided {
         }
         AttemptRecord {
             gates,
-            note: self.note.clone(),
+            note: self.note.clone().map(Box::new),
             ..record.clone()
         }
     }

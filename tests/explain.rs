@@ -708,7 +708,10 @@ fn a_layer_explains_with_its_classifiers_and_keys() {
     let sequence = layer.explain_sequence(&RequestHead::of(&request("POST")), &script);
     let report = sequence.report();
     assert_eq!(report.stop, StopReason::IdempotencyKeyReused);
-    assert_eq!(report.attempts[1].note, Some(Note::StillInProgress));
+    assert_eq!(
+        report.attempts[1].note.as_deref(),
+        Some(&Note::StillInProgress)
+    );
     assert_eq!(made.load(Relaxed), 0, "a dry run makes no keys");
 }
 

@@ -166,9 +166,12 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
         ]
     );
 
-    let notes: Vec<_> = attempts.iter().map(|attempt| &attempt.note).collect();
-    let ignored = Some(Note::HintIgnored(HintHeader::RetryAfter));
-    assert_eq!(notes, [&None, &ignored, &None, &None, &None]);
+    let notes: Vec<_> = attempts
+        .iter()
+        .map(|attempt| attempt.note.as_deref())
+        .collect();
+    let ignored = Note::HintIgnored(HintHeader::RetryAfter);
+    assert_eq!(notes, [None, Some(&ignored), None, None, None]);
 
     let outcomes: Vec<_> = attempts.iter().map(|attempt| &attempt.outcome).collect();
     let failed = |kind, cause, error: &str| AttemptOutcome::Failed {

@@ -184,6 +184,8 @@ where
         mut polled: Option<Poll<Ended<D>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<D>, RetryError>> {
+        // The time, as long as nothing was waited for.
+        let mut at = None;
         let result = loop {
             let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
@@ -248,7 +250,10 @@ where
                     };
                     match self.as_mut().ended(ended) {
                         Next::Return(result) => break result,
-                        Next::Wait(body) => self.as_mut().wait(body),
+                        Next::Wait(body, now) => {
+                            let waits = self.as_mut().wait(body, now);
+                            at = (!waits).then_some(now);
+                        }
                     }
                 }
                 StateProj::Draining { body, left, until } => {
@@ -262,20 +267,24 @@ where
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
                     // The server may have asked another request to wait in the meantime.
-                    let now = Instant::now();
-                    let held = this.guards.as_ref().and_then(|g| g.held(now.into_std()));
-                    let too_long = this.guards.as_ref().zip(held);
-                    if let Some(stop) = too_long.and_then(|(g, held)| g.too_long(held)) {
-                        break Err(self.as_mut().unsent(stop));
-                    }
-                    match held.and_then(|held| now.checked_add(held)) {
-                        Some(until) if this.clock.left(now).is_none_or(|left| !left.is_zero()) => {
-                            let deadline = this.clock.deadline();
-                            this.clock
-                                .set_timer(deadline.into_iter().chain([until]).min());
+                    let held = this.guards.as_ref().and_then(|guards| {
+                        let now = Instant::now();
+                        Some((guards, guards.held(now.into_std())?, now))
+                    });
+                    if let Some((guards, held, now)) = held {
+                        if let Some(stop) = guards.too_long(held) {
+                            break Err(self.as_mut().unsent(stop));
                         }
-                        _ => this.state.set(State::Readying),
+                        let is_late = this.clock.left(now).is_some_and(|left| left.is_zero());
+                        if let (false, Some(until)) = (is_late, now.checked_add(held)) {
+                            let deadline = this.clock.deadline();
+                            let until = deadline.into_iter().chain([until]).min();
+                            this.clock.set_timer(until);
+                            at = None;
+                            continue;
+                        }
                     }
+                    this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
                     let Kept::All { service, .. } = this.kept else {
@@ -283,7 +292,8 @@ where
                     };
                     let deadline = this.clock.deadline();
                     // An attempt that cannot be waited for is not sent.
-                    let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    let now = at.take().unwrap_or_else(Instant::now);
+                    let ready = if deadline.is_some_and(|deadline| deadline <= now) {
                         Poll::Pending
                     } else {
                         service.poll_ready(cx)
@@ -299,7 +309,7 @@ where
                             break Err(self.as_mut().deadline_exceeded(deadline, false));
                         }
                     }
-                    if let Err(error) = self.as_mut().call() {
+                    if let Err(error) = self.as_mut().call(now) {
                         break Err(error);
                     }
                 }
@@ -333,8 +343,9 @@ where
         *this.guards = None;
     }
 
-    /// Lets go of the failed response and everything else, and waits.
-    fn wait(self: Pin<&mut Self>, body: Option<D>) {
+    /// Lets go of the failed response and everything else, and waits. Answers whether there is
+    /// anything to wait for.
+    fn wait(self: Pin<&mut Self>, body: Option<D>, now: Instant) -> bool {
         let mut this = self.project();
         if let Kept::All { head, body, .. } = this.kept {
             head.settle();
@@ -351,19 +362,21 @@ where
             let body = Box::pin(body);
             let left = drain.bytes;
             let deadline = this.clock.deadline();
-            let until = Instant::now().checked_add(drain.time);
+            let until = now.checked_add(drain.time);
             let until = until.into_iter().chain(deadline).min();
             this.state.set(State::Draining { body, left, until });
+            true
         } else {
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting);
             let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
             this.clock.set_timer(wake_at);
+            wake_at.is_some()
         }
     }
 
     /// Sends the next attempt; the inner service is ready.
-    fn call<SE>(self: Pin<&mut Self>) -> Result<(), RetryError>
+    fn call<SE>(self: Pin<&mut Self>, now: Instant) -> Result<(), RetryError>
     where
         S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
     {
@@ -379,7 +392,6 @@ where
         else {
             unreachable!("a retry follows a failure of a request that was kept")
         };
-        let now = Instant::now();
         this.clock.start_attempt(now);
         progress.number = progress.number.saturating_add(1);
         let info = AttemptInfo {

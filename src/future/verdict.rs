@@ -1,10 +1,6 @@
 //! What becomes of an attempt that has ended.
 
-use std::{
-    error::Error,
-    pin::Pin,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, pin::Pin, time::Duration};
 
 use http::Response;
 use http_body::Body;
@@ -18,7 +14,8 @@ use crate::{
     error::{RetryError, RetryErrorKind},
     guards::Guards,
     policy::{
-        Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason, WaitReason, ask,
+        Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason, WaitReason, WallClock,
+        ask,
     },
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
@@ -34,8 +31,8 @@ pub(super) enum Ended<D> {
 /// What to do after an attempt.
 pub(super) enum Next<D> {
     Return(Result<Response<D>, RetryError>),
-    /// Wait; the response that failed is still to be drained.
-    Wait(Option<D>),
+    /// Wait, from this moment on; the response that failed is still to be drained.
+    Wait(Option<D>, Instant),
 }
 
 impl<D> Ended<D> {
@@ -99,11 +96,10 @@ impl<D> Ended<D> {
         }
     }
 
-    /// What a response said about when to come back, if it was a failure that was looked at when
-    /// the wall clock stood at `at`.
-    fn hint(&self, at: Option<SystemTime>) -> Option<HintRecord> {
+    /// What a response said about when to come back.
+    fn hint(&self, wall: &WallClock<'_>) -> Option<Box<HintRecord>> {
         match self {
-            Self::Response(response) => HintRecord::of(response.headers(), at?),
+            Self::Response(response) => HintRecord::of(response.headers(), || wall.now()),
             Self::Error(_) | Self::TimedOut(_) => None,
         }
     }
@@ -177,14 +173,11 @@ where
         let outcome = ended.outcome(failure);
         let judgement = settings.judge(&outcome);
         let method = this.kept.method();
-        let mut looked_at = None;
+        let read = || settings.wall_clock();
+        let wall = WallClock::new(&read);
         let decision = ask(session, outcome, judgement, |outcome| {
             let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
-            match failure {
-                // Only a response can carry a date to compare the wall clock with.
-                None => attempt.with_wall_clock(*looked_at.insert(settings.wall_clock())),
-                Some(_) => attempt,
-            }
+            attempt.with_wall_clock_of(&wall)
         });
         if let (Some(guards), Some(asked)) = (&this.guards, asked(&decision)) {
             guards.hinted(now.into_std(), asked);
@@ -200,7 +193,7 @@ where
         };
 
         let mut record = ended.record(number, time, failure);
-        record.hint = ended.hint(looked_at);
+        record.hint = ended.hint(&wall);
         let progress = this
             .progress
             .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
@@ -217,7 +210,7 @@ where
                 match last_gates(&mut retry, this.kept, this.session, this.guards, time) {
                     Ok(()) => {
                         record.gates = retry.gates;
-                        record.note = retry.note.take();
+                        record.note = retry.note.take().map(Box::new);
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
                             why: retry.why.clone(),
@@ -226,7 +219,7 @@ where
                         progress.retrying(record, settings, &retry, now);
                         let (body, error) = ended.let_go();
                         progress.last_error = error;
-                        return Next::Wait(body);
+                        return Next::Wait(body, now);
                     }
                     Err(reason) => Stop {
                         raise: retry.raise,
@@ -239,7 +232,7 @@ where
         };
 
         record.gates = stop.gates;
-        record.note = stop.note;
+        record.note = stop.note.map(Box::new);
         progress.report.attempts.push(record);
         if !stop.reason.is_success() {
             this.session.session.failed(now.into_std());

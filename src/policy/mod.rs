@@ -41,6 +41,7 @@ mod reload;
 mod retry_policy;
 mod rng;
 mod session;
+mod wall_clock;
 
 #[cfg(feature = "serde")]
 pub use self::config::{InvalidConfig, RetryConfig, import};
@@ -49,6 +50,7 @@ pub use self::reload::Reloadable;
 pub(crate) use self::{
     ask::ask,
     overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+    wall_clock::WallClock,
 };
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},

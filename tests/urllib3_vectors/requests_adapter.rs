@@ -245,7 +245,7 @@ fn goes_on(case: &Value, observed: &Observed, attempts: usize) -> bool {
     else {
         return false;
     };
-    let noted = record.note == Some(Note::HintIgnored(HintHeader::RetryAfter));
+    let noted = record.note.as_deref() == Some(&Note::HintIgnored(HintHeader::RetryAfter));
     let empty = case["script"][attempts - 1]["headers"]["Retry-After"] == "";
     let is_backoff = record
         .wait
