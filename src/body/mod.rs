@@ -97,13 +97,21 @@ pub trait Saved<B> {
     /// Says why the body cannot be sent again.
     fn check(&self) -> Result<(), NotReplayable>;
 
-    /// The attempt that runs is given up: whatever is left of its body reads no further.
+    /// The attempt that runs is given up, if the body can be sent again: whatever is left of its
+    /// body then reads no further. If it succeeds, [`next`](Saved::next) does not refuse for
+    /// anything that the attempt does from here on.
     ///
-    /// To be called as soon as another attempt is certain, before the wait: an attempt whose
-    /// request is still being sent while its response is already there could otherwise use up,
-    /// during the wait, what [`check`](Saved::check) has promised. Does nothing where attempts
-    /// share nothing.
-    fn retire(&mut self) {}
+    /// To be called as soon as another attempt is certain but for this, before the response is
+    /// let go: an attempt whose request is still being sent while its response is already there
+    /// could otherwise use up, on another thread, what [`check`](Saved::check) has promised. So
+    /// the two are one step here. Where attempts share nothing, this is the same as `check`.
+    ///
+    /// # Errors
+    ///
+    /// Says why the body cannot be sent again; the attempt that runs then goes on.
+    fn retire(&mut self) -> Result<(), NotReplayable> {
+        self.check()
+    }
 
     /// The body for the next attempt. `head` is that attempt's request head; `last` promises
     /// that no further attempt will be made, so nothing has to be kept.

@@ -247,12 +247,13 @@ impl<B> Saved<ReplayBody<B>> for ReplayHandle<B> {
         }
     }
 
-    fn retire(&mut self) {
+    fn retire(&mut self) -> Result<(), NotReplayable> {
         if let Some(shared) = &self.shared {
             let mut left = Leftovers::new();
-            lock(shared).supersede(&mut left);
+            lock(shared).retire(&mut left)?;
             left.settle();
         }
+        Ok(())
     }
 
     fn next(&mut self, _head: &Parts, last: bool) -> Result<ReplayBody<B>, NotReplayable> {

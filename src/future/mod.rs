@@ -325,9 +325,6 @@ where
     fn wait(self: Pin<&mut Self>, body: Option<D>) {
         let mut this = self.project();
         this.head.settle();
-        if let Kept::All { body, .. } = this.kept {
-            body.retire();
-        }
         let drain = this.settings.drain;
         let worth_it = |body: &D| {
             !body.is_end_stream()

@@ -304,7 +304,7 @@ fn an_empty_body_is_not_wrapped() {
         assert_eq!(body.size_hint().exact(), Some(0));
         assert!(matches!(poll(body), Poll::Ready(None)));
     }
-    handle.retire();
+    assert!(handle.retire().is_ok());
     assert!(handle.next(&head(), true).is_ok());
 }
 
@@ -720,11 +720,55 @@ fn a_retired_attempt_reads_no_further() {
     assert!(first.enter(|cx, body| body.poll_frame(cx)).is_ready());
     assert!(first.enter(|cx, body| body.poll_frame(cx)).is_pending());
     assert!(handle.check().is_ok());
-    handle.retire();
+    assert!(handle.retire().is_ok());
     assert!(first.is_woken());
     // It would pass the limit, and break the promise that `check` gave.
     assert_superseded(&mut first);
     assert_eq!(text(&mut again(&mut handle)), "abcd");
+}
+
+#[test]
+fn an_attempt_that_cannot_be_retired_goes_on() {
+    let (mut first, mut handle) = Script::new([chunk("ab"), chunk("cd"), chunk("ef")]).prepare(3);
+    data(&mut first);
+    data(&mut first);
+    assert!(matches!(
+        handle.retire(),
+        Err(NotReplayable::OverLimit { sent: 4, limit: 3 })
+    ));
+    assert_eq!(text(&mut first), "ef");
+}
+
+#[test]
+fn what_an_attempt_reads_while_it_is_retired_costs_no_retry() {
+    for sent_before in [false, true] {
+        let handle: Rc<RefCell<Option<Handle>>> = Rc::default();
+        let inside = Rc::clone(&handle);
+        let meanwhile = Step::Meanwhile(Box::new(move || {
+            let mut handle = inside.borrow_mut();
+            assert!(handle.as_mut().expect("set").retire().is_ok());
+        }));
+        let before = sent_before.then(|| chunk("a"));
+        let script = before
+            .into_iter()
+            .chain([meanwhile, chunk("bc"), chunk("z")]);
+        let (mut first, kept) = Script::new(script).prepare(1);
+        if sent_before {
+            data(&mut first);
+        }
+        *handle.borrow_mut() = Some(kept);
+        // What it read passes the limit.
+        assert_superseded(&mut first);
+        let mut handle = handle.borrow_mut().take().expect("set");
+        // As long as nothing of it was sent, nothing is lost.
+        assert!(handle.retire().is_ok());
+        let mut body = handle.next(&head(), false).expect("promised");
+        assert_eq!(text(&mut body), if sent_before { "abcz" } else { "bcz" });
+        assert!(matches!(
+            handle.retire(),
+            Err(NotReplayable::OverLimit { limit: 1, .. })
+        ));
+    }
 }
 
 /// The handle and the body that took over.
