@@ -499,11 +499,13 @@ async fn a_response_is_not_drained_when_the_request_body_cannot_be_sent_again() 
     );
 }
 
+type Upload = Channel<Bytes, io::Error>;
+
 /// An upload that goes on while it is decided what becomes of its request: in the last gate that
 /// is foreign code, as it could on another thread.
 #[derive(Clone)]
 struct Meanwhile {
-    upload: Arc<Mutex<Option<ReplayBody<Channel<Bytes, io::Error>>>>>,
+    upload: Arc<Mutex<Option<ReplayBody<Upload>>>>,
     books: Bookkeeper,
 }
 

@@ -113,6 +113,15 @@ pub trait Saved<B> {
         self.check()
     }
 
+    /// The request is given up: the body of the attempt that runs reads no further, whether it can
+    /// be sent again or not. One that waits for its content ends when there is more of it.
+    ///
+    /// Called when nobody wants an answer any more, or the request ends with an error; the attempt
+    /// was cancelled before. It is not called when a response is returned, since a server may
+    /// answer a request that it is still reading. Does nothing where the attempt has its body for
+    /// itself.
+    fn cancel(&mut self) {}
+
     /// The body for the next attempt. `head` is that attempt's request head; `last` promises
     /// that no further attempt will be made, so nothing has to be kept.
     ///

@@ -43,10 +43,16 @@ pin_project! {
     ///
     /// Dropping it at any point sends nothing more, and gives back what an unsent retry took from
     /// a budget.
+    ///
+    /// The exception is an upload over HTTP/1.1 whose response had arrived already, although
+    /// nobody had looked at it yet: clients then go on sending. A body that is recorded
+    /// ([`Replay`](crate::body::Replay)) ends with an error there before it reads any more, and
+    /// with it the connection. One that is sent as it is runs on to its end.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, F, E, B, V, D>
     where
         E: Session,
+        V: Saved<B>,
     {
         #[pin]
         state: State<F, D, Held<S, B>>,
@@ -59,6 +65,16 @@ pin_project! {
         guards: Option<Box<Guards>>,
         // Boxed, since most requests never need it.
         progress: Option<Box<Progress>>,
+    }
+
+    impl<S, F, E, B, V, D> PinnedDrop for ResponseFuture<S, F, E, B, V, D>
+    where
+        E: Session,
+        V: Saved<B>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            this.give_up();
+        }
     }
 }
 
@@ -100,7 +116,7 @@ pub(crate) enum Start<F, S, B> {
     Refused,
 }
 
-impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
     #[inline(always)]
     pub(crate) fn new(
         start: Start<F, S, B>,
@@ -135,6 +151,20 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             progress: None,
         }
     }
+
+    /// Ends the attempt in flight, if there is one, and the upload that a client may go on with
+    /// where the response has come before its end.
+    fn give_up(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let StateProj::Called { .. } = this.state.as_mut().project() else {
+            return;
+        };
+        // First, so that the client cancels the upload where it still can.
+        this.state.set(State::Done);
+        if let Kept::All { body, .. } = this.kept {
+            body.cancel();
+        }
+    }
 }
 
 impl<S, F, E, B, V, D, SE> Future for ResponseFuture<S, F, E, B, V, D>
@@ -150,6 +180,9 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(self.as_mut().run(cx));
+        if result.is_err() {
+            self.as_mut().give_up();
+        }
         self.finish();
         Poll::Ready(result)
     }
@@ -439,7 +472,7 @@ fn refused(error: NotReplayable) -> (StopReason, Option<BoxError>) {
     }
 }
 
-impl<S, F, E: Session, B, V, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Held { .. } => "held",

@@ -417,6 +417,17 @@ impl<B> State<B> {
         left.wake = self.waker.take();
     }
 
+    /// Ends the running attempt, which is the last one.
+    ///
+    /// It is not woken: over HTTP/2, a client that finds the body's error before it finds that the
+    /// request was cancelled resets the stream for an internal error.
+    pub(super) fn cancel(&mut self, left: &mut Leftovers<B>) {
+        self.attempt += 1;
+        self.cursor = self.chunks.len();
+        self.trailers_sent = true;
+        self.abandon(left);
+    }
+
     /// No further attempt will be made.
     pub(super) fn abandon(&mut self, left: &mut Leftovers<B>) {
         self.abandoned = true;

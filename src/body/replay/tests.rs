@@ -728,6 +728,28 @@ fn a_retired_attempt_reads_no_further() {
 }
 
 #[test]
+fn a_cancelled_body_reads_no_further_and_leaves_its_end_to_the_client() {
+    // Within the limit, and over it.
+    for limit in [100, 1] {
+        let script = [chunk("a"), chunk("b"), Step::Pending, chunk("c")];
+        let (first, mut handle) = Script::new(script).prepare(limit);
+        let mut first = task::spawn(first);
+        for _ in 0..2 {
+            assert!(first.enter(|cx, body| body.poll_frame(cx)).is_ready());
+        }
+        assert!(first.enter(|cx, body| body.poll_frame(cx)).is_pending());
+        handle.cancel();
+        assert!(!first.is_woken());
+        let Kind::Shared { shared, .. } = &first.0 else {
+            panic!("not shared");
+        };
+        assert!(!lock(shared).is_waiting());
+        drop(handle);
+        assert_superseded(&mut first);
+    }
+}
+
+#[test]
 fn an_attempt_that_cannot_be_retired_goes_on() {
     let (mut first, mut handle) = Script::new([chunk("ab"), chunk("cd"), chunk("ef")]).prepare(3);
     data(&mut first);
@@ -898,6 +920,31 @@ fn a_successor_that_waits_outlives_the_handle() {
     assert_superseded(&mut first);
     let (_, mut body) = second(&stage);
     assert_eq!(text(&mut body), "bz");
+}
+
+#[test]
+fn a_successor_that_waits_is_told_that_it_is_cancelled() {
+    let (mut first, stage) = taken_over_during(chunk("b"), 100, false);
+    let inside = Rc::clone(&stage);
+    let cancelled = Step::Meanwhile(Box::new(move || {
+        let mut stage = inside.borrow_mut();
+        let (handle, _second) = stage.as_mut().expect("set");
+        handle.cancel();
+    }));
+    let Kind::Shared { shared, .. } = &first.0 else {
+        panic!("not shared");
+    };
+    let mut state = lock(shared);
+    state
+        .body_mut()
+        .expect("not taken yet")
+        .steps
+        .insert(1, cancelled);
+    drop(state);
+    assert_superseded(&mut first);
+    // It could not be woken by the body, which it never polled.
+    let (_, mut body) = second(&stage);
+    assert_superseded(&mut body);
 }
 
 #[test]
