@@ -108,9 +108,27 @@ impl RetryReport {
     /// policy (its body, a deadline, a throttle). A random wait is the recorded one if the policy
     /// could draw it.
     ///
-    /// A budget is taken to be full, unless the record says that it was used up and the policy
-    /// has one, too. A layer's [`min_attempt`](crate::RetryLayer::min_attempt) is not in the
-    /// record: next to a deadline, the quickest attempt counts.
+    /// # What other requests did
+    ///
+    /// A record is of one request. What others had a part in is not in it, so that even the policy
+    /// that made the record may decide otherwise:
+    ///
+    /// - A budget is taken to be full, unless the record says that it was used up and the policy
+    ///   has one, too. Retries that only the successes of other requests paid for are replayed as
+    ///   [`BudgetExhausted`](StopReason::BudgetExhausted). Replayed without its budget
+    ///   ([`budget(None)`](crate::policy::RetryPolicyBuilder::budget)), a policy shows what else
+    ///   it would have decided.
+    /// - A hint that [another request was given](crate::RetryLayer::share_hints) is named only by
+    ///   a wait that it prolonged ([`SharedHint`](WaitReason::SharedHint)) and by
+    ///   [`HeldTooLong`](StopReason::HeldTooLong). Where it left too little time before the
+    ///   deadline, the record says no more than [`DeadlineTooClose`](StopReason::DeadlineTooClose),
+    ///   and the replay goes on with the policy's own wait. Its `needed` is then longer than that
+    ///   wait and the quickest attempt together.
+    ///
+    /// Likewise, a layer's [`min_attempt`](crate::RetryLayer::min_attempt) is not in the record:
+    /// next to a deadline, the quickest attempt counts.
+    ///
+    /// # Examples
     ///
     /// With a serialised report, a trace from production becomes a test:
     ///
