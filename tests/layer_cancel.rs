@@ -3,7 +3,7 @@
 
 mod probe;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, request::Parts};
@@ -323,6 +323,7 @@ async fn a_retry_whose_body_cannot_be_opened_is_given_back() {
         error.downcast_inner::<io::Error>().expect("it").kind(),
         io::ErrorKind::NotFound
     );
+    assert!(error.source().is_some_and(<dyn Error>::is::<io::Error>));
     drop(future);
     assert_eq!((books.commits(), books.cancels()), (3, 1));
     assert_eq!(books.ends(), (0, 1));

@@ -31,7 +31,7 @@ use self::{
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    error::{RetryError, RetryErrorKind},
+    error::RetryError,
     guards::Guards,
     policy::{AnySession, Session, StopReason},
     settings::{AttemptInfo, Brought, Settings},
@@ -425,11 +425,7 @@ where
                 this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let report = progress.finish(reason, info.elapsed, this.settings);
-                return Err(RetryError::new(
-                    RetryErrorKind::Body,
-                    report,
-                    source.or(last),
-                ));
+                return Err(RetryError::without_body(report, last, source));
             }
         };
         // From here on the retry counts as sent.
