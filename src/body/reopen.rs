@@ -16,7 +16,8 @@ use crate::BoxError;
 /// extensions. Nothing of the body is kept, copied or counted.
 ///
 /// The factory answers for the content: a file that changes between two attempts is sent as it
-/// then is. A factory that fails ends the request with [`NotReplayable::Reopen`] and its error.
+/// then is. A factory that fails ends the request with [`NotReplayable::Reopen`] and its error,
+/// which is then the [`body_error`](crate::RetryError::body_error).
 /// It is called on the runtime's threads, so it must not block for long.
 ///
 /// # Examples

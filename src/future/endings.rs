@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use super::{ResponseFuture, progress::Progress};
 use crate::{
     BoxError,
+    body::Saved,
     classify::{Cause, DeadlinePassed},
     error::{RetryError, RetryErrorKind},
     policy::{Gate, Session, StopReason},
     report::{AttemptOutcome, AttemptRecord},
 };
 
-impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
     /// The deadline passed, during an attempt or while the next one was waited for.
     pub(super) fn deadline_exceeded(
         self: Pin<&mut Self>,

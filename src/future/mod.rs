@@ -32,7 +32,7 @@ use self::{
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    error::{RetryError, RetryErrorKind},
+    error::RetryError,
     guards::Guards,
     policy::{AnySession, Session, StopReason},
     settings::{AttemptInfo, Brought, Settings},
@@ -43,10 +43,16 @@ pin_project! {
     ///
     /// Dropping it at any point sends nothing more, and gives back what an unsent retry took from
     /// a budget.
+    ///
+    /// The exception is an upload over HTTP/1.1 whose response had arrived already, although
+    /// nobody had looked at it yet: clients then go on sending. A body that is recorded
+    /// ([`Replay`](crate::body::Replay)) ends with an error there before it reads any more, and
+    /// with it the connection. One that is sent as it is runs on to its end.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, F, E, B, V, D>
     where
         E: Session,
+        V: Saved<B>,
     {
         #[pin]
         pub(crate) state: State<F, D, Held<S, B>>,
@@ -58,6 +64,16 @@ pin_project! {
         pub(crate) guards: Option<Box<Guards>>,
         // Boxed, since most requests never need it.
         pub(crate) progress: Option<Box<Progress>>,
+    }
+
+    impl<S, F, E, B, V, D> PinnedDrop for ResponseFuture<S, F, E, B, V, D>
+    where
+        E: Session,
+        V: Saved<B>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            this.give_up();
+        }
     }
 }
 
@@ -91,7 +107,7 @@ pub(crate) enum Start<F, S, B> {
     Refused,
 }
 
-impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
     pub(crate) fn special(
         start: Start<F, S, B>,
         session: AnySession<E>,
@@ -124,6 +140,20 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             outer_attempt: brought.outer_attempt,
             guards,
             progress: None,
+        }
+    }
+
+    /// Ends the attempt in flight, if there is one, and the upload that a client may go on with
+    /// where the response has come before its end.
+    fn give_up(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let StateProj::Called { .. } = this.state.as_mut().project() else {
+            return;
+        };
+        // First, so that the client cancels the upload where it still can.
+        this.state.set(State::Done);
+        if let Kept::All { body, .. } = this.kept {
+            body.cancel();
         }
     }
 }
@@ -316,6 +346,9 @@ where
                 StateProj::Done => panic!("`ResponseFuture` polled after it finished"),
             }
         };
+        if result.is_err() {
+            self.as_mut().give_up();
+        }
         self.finish();
         Poll::Ready(result)
     }
@@ -347,9 +380,8 @@ where
     /// anything to wait for.
     fn wait(self: Pin<&mut Self>, body: Option<D>, now: Instant) -> bool {
         let mut this = self.project();
-        if let Kept::All { head, body, .. } = this.kept {
+        if let Kept::All { head, .. } = this.kept {
             head.settle();
-            body.retire();
         }
         let drain = this.settings.drain;
         let worth_it = |body: &D| {
@@ -426,11 +458,7 @@ where
                 this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let report = progress.finish(reason, info.elapsed, this.settings);
-                return Err(RetryError::new(
-                    RetryErrorKind::Body,
-                    report,
-                    source.or(last),
-                ));
+                return Err(RetryError::without_body(report, last, source));
             }
         };
         // From here on the retry counts as sent.
@@ -473,7 +501,7 @@ fn refused(error: NotReplayable) -> (StopReason, Option<BoxError>) {
     }
 }
 
-impl<S, F, E: Session, B, V, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Held { .. } => "held",

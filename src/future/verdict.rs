@@ -272,7 +272,7 @@ struct Time {
 /// said yes.
 fn last_gates<S, E: Session, B, V: Saved<B>>(
     retry: &mut Retry,
-    kept: &Kept<S, V>,
+    kept: &mut Kept<S, V>,
     session: &mut CommitGuard<E>,
     guards: &mut Option<Box<Guards>>,
     time: Time,
@@ -301,8 +301,8 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
             retry.why = WaitReason::SharedHint;
         }
     }
-    let body = body.check().map_err(|error| refused(error).0);
-    retry.check(Some(body), time.left, time.attempt)?;
+    let replayable = body.check().map_err(|error| refused(error).0);
+    retry.check(Some(replayable), time.left, time.attempt)?;
     if let Some(guards) = guards {
         let admitted = guards.admit_retry(now);
         retry.gates.set(Gate::Throttle, admitted.is_ok());
@@ -310,5 +310,11 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     }
     retry.commit(&mut session.session, now)?;
     session.committed = true;
-    Ok(())
+    // The upload may still be under way on another thread, and have passed the replay limit since
+    // it was asked. From here on it cannot. Where it has, what was taken is given back.
+    body.retire().map_err(|error| {
+        session.cancel();
+        retry.gates.set(Gate::Body, false);
+        refused(error).0
+    })
 }
