@@ -22,7 +22,8 @@ pub use self::{
 
 use std::{error::Error, fmt};
 
-use http::request::Parts;
+use http::{Request, request::Parts};
+use tower_service::Service;
 
 /// Why a body cannot be sent (again).
 #[derive(Debug)]
@@ -85,6 +86,30 @@ pub trait Rewind<B> {
 
     /// The body of a request that will be sent at most once: nothing is kept.
     fn pass(&self, body: B) -> Self::Body;
+
+    /// Sends the first attempt of a request that can be sent again, and keeps what
+    /// [`prepare`](Self::prepare) does.
+    ///
+    /// Worth implementing where the body stays what it is: a request is large, and its parts are
+    /// moved by copying them.
+    #[inline]
+    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, Self::Saved)
+    where
+        S: Service<Request<Self::Body>>,
+    {
+        let (head, body) = request.into_parts();
+        let (body, saved) = self.prepare(body);
+        (service.call(Request::from_parts(head, body)), saved)
+    }
+
+    /// Sends the only attempt of a request; see [`send_first`](Self::send_first).
+    #[inline]
+    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    where
+        S: Service<Request<Self::Body>>,
+    {
+        service.call(request.map(|body| self.pass(body)))
+    }
 }
 
 /// What was kept of a request body.

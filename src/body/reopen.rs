@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use http::request::Parts;
+use http::{Request, request::Parts};
+use tower_service::Service;
 
 use super::{NotReplayable, Rewind, Saved};
 use crate::BoxError;
@@ -119,6 +120,24 @@ where
 
     fn pass(&self, body: B) -> B {
         body
+    }
+
+    // Not inlined: the request is then handed on where it lies.
+    #[inline(never)]
+    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, ReopenHandle<F>)
+    where
+        S: Service<Request<B>>,
+    {
+        let factory = Arc::clone(&self.factory);
+        (service.call(request), ReopenHandle { factory })
+    }
+
+    #[inline(never)]
+    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    where
+        S: Service<Request<B>>,
+    {
+        service.call(request)
     }
 }
 

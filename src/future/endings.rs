@@ -28,7 +28,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         if in_attempt {
             let outcome = AttemptOutcome::Failed {
                 kind: Cause::AttemptTimeout.kind(),
@@ -64,7 +64,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         let last = progress.last_error.take();
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), last)
     }
@@ -76,7 +76,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
         RetryError::not_ready_again(report, last, error)

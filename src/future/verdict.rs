@@ -17,7 +17,9 @@ use crate::{
     classify::{self, AttemptTimedOut, Cause, Failure, FailureKind, Outcome},
     error::{RetryError, RetryErrorKind},
     guards::Guards,
-    policy::{Attempt, Decision, Gate, Retry, Session, Stop, StopReason, WaitReason, ask},
+    policy::{
+        Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason, WaitReason, ask,
+    },
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
 };
@@ -37,6 +39,13 @@ pub(super) enum Next<D> {
 }
 
 impl<D> Ended<D> {
+    pub(super) fn of<E: Into<BoxError>>(result: Result<Response<D>, E>) -> Self {
+        match result {
+            Ok(response) => Self::Response(response),
+            Err(error) => Self::Error(error.into()),
+        }
+    }
+
     /// What the attempt failed of, if it failed without a response.
     fn failure(&self) -> Option<Failure> {
         match self {
@@ -167,7 +176,7 @@ where
         let session = &mut this.session.session;
         let outcome = ended.outcome(failure);
         let judgement = settings.judge(&outcome);
-        let method = this.head.method();
+        let method = this.kept.method();
         let mut looked_at = None;
         let decision = ask(session, outcome, judgement, |outcome| {
             let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
@@ -194,7 +203,7 @@ where
         record.hint = ended.hint(looked_at);
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
@@ -276,7 +285,12 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     time: Time,
 ) -> Result<(), StopReason> {
     let body = match kept {
-        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::Line { .. } => {
+            return Err(match session.session.standing() {
+                Standing::Never(reason) => reason,
+                Standing::Eligible => StopReason::BodyNotKept,
+            });
+        }
         Kept::All { body, .. } => body,
     };
     let now = time.now.into_std();

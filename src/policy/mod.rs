@@ -129,6 +129,12 @@ pub trait Session {
         Standing::Eligible
     }
 
+    /// Whether [`standing`](Session::standing) is [`Standing::Eligible`], asked on the happy path:
+    /// worth implementing where it is known without making up the reason.
+    fn is_eligible(&self) -> bool {
+        self.standing() == Standing::Eligible
+    }
+
     /// Whether a response is certainly no failure, so that [`decide`](Session::decide) need not
     /// be asked. This is the only question on the happy path.
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
@@ -176,6 +182,10 @@ pub enum Standing {
 impl<T: Session + ?Sized> Session for Box<T> {
     fn standing(&self) -> Standing {
         (**self).standing()
+    }
+
+    fn is_eligible(&self) -> bool {
+        (**self).is_eligible()
     }
 
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
