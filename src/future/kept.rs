@@ -2,7 +2,10 @@
 
 use http::{Method, Request, Uri};
 
-use crate::snapshot::{Snapshot, Target};
+use crate::{
+    report::sanitized,
+    snapshot::{Snapshot, Target},
+};
 
 /// What another attempt needs, or what a report does.
 pub(crate) enum Kept<S, V> {
@@ -28,10 +31,12 @@ impl<S, V> Kept<S, V> {
         }
     }
 
-    pub(super) fn target(&self) -> Target<'_> {
-        match self {
+    /// The URL as a report shows it.
+    pub(super) fn url(&self) -> String {
+        let target = match self {
             Self::Line { uri, .. } => Target::of(uri),
             Self::All { head, .. } => head.target(),
-        }
+        };
+        sanitized(target.scheme, target.authority, target.path_and_query)
     }
 }

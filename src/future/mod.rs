@@ -260,7 +260,7 @@ where
                         let future = service.call(request);
                         this.clock.start_attempt(now);
                         // The report tells of the hold, also if all goes well from here on.
-                        *this.progress = Some(Progress::of(this.kept, *this.outer_attempt));
+                        *this.progress = Some(Progress::new());
                         this.state.set(State::Called { future });
                     }
                 }
@@ -420,7 +420,7 @@ where
                 body,
             },
             Some(progress),
-        ) = (this.kept, this.progress.as_mut())
+        ) = (&mut *this.kept, this.progress.as_mut())
         else {
             unreachable!("a retry follows a failure of a request that was kept")
         };
@@ -457,7 +457,13 @@ where
             Err((reason, source)) => {
                 this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
-                let report = progress.finish(reason, info.elapsed, this.settings);
+                let report = progress.finish(
+                    this.kept,
+                    *this.outer_attempt,
+                    reason,
+                    info.elapsed,
+                    this.settings,
+                );
                 return Err(RetryError::without_body(report, last, source));
             }
         };

@@ -194,9 +194,7 @@ where
 
         let mut record = ended.record(number, time, failure);
         record.hint = ended.hint(&wall);
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
+        let progress = this.progress.get_or_insert_with(Progress::new);
         progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
@@ -216,7 +214,7 @@ where
                             why: retry.why.clone(),
                             charged: retry.charged,
                         });
-                        progress.retrying(record, settings, &retry, now);
+                        progress.retrying(record, this.kept, settings, &retry, now);
                         let (body, error) = ended.let_go();
                         progress.last_error = error;
                         return Next::Wait(body, now);
@@ -233,11 +231,17 @@ where
 
         record.gates = stop.gates;
         record.note = stop.note.map(Box::new);
-        progress.report.attempts.push(record);
+        progress.attempts.push(record);
         if !stop.reason.is_success() {
             this.session.session.failed(now.into_std());
         }
-        let report = progress.finish(stop.reason, time.elapsed, settings);
+        let report = progress.finish(
+            this.kept,
+            *this.outer_attempt,
+            stop.reason,
+            time.elapsed,
+            settings,
+        );
         Next::Return(ended.with_report(report, stop.raise))
     }
 }
