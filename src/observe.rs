@@ -38,7 +38,18 @@ pub enum RetryEvent<'a> {
     GaveUp(&'a RetryReport),
 }
 
-pub(crate) fn retry(settings: &Settings, method: &Method, url: &str, attempt: &AttemptRecord) {
+pub(crate) fn retry(
+    settings: &Settings,
+    method: &Method,
+    url: impl FnOnce() -> String,
+    attempt: &AttemptRecord,
+) {
+    // The URL is put together only if somebody listens.
+    let logged = tracing::event_enabled!(target: TARGET, tracing::Level::DEBUG);
+    if !logged && settings.on_event.is_none() {
+        return;
+    }
+    let url = &*url();
     if let Some(wait) = &attempt.wait {
         tracing::debug!(
             target: TARGET,

@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use super::{ResponseFuture, progress::Progress};
 use crate::{
     BoxError,
+    body::Saved,
     classify::{Cause, DeadlinePassed},
     error::{RetryError, RetryErrorKind},
     policy::{Gate, Session, StopReason},
     report::{AttemptOutcome, AttemptRecord},
 };
 
-impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
     /// The deadline passed, during an attempt or while the next one was waited for.
     pub(super) fn deadline_exceeded(
         self: Pin<&mut Self>,
@@ -25,9 +26,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         let now = Instant::now();
         let time = this.clock.end_attempt(now);
         this.session.session.failed(now.into_std());
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+        let progress = this.progress.get_or_insert_with(Progress::new);
         if in_attempt {
             let outcome = AttemptOutcome::Failed {
                 kind: Cause::AttemptTimeout.kind(),
@@ -40,14 +39,20 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
                 ..AttemptRecord::new(progress.number, outcome)
             };
             record.gates.set(Gate::Deadline, false);
-            progress.report.attempts.push(record);
+            progress.attempts.push(record);
         }
         let last = progress
             .last_error
             .take()
             .or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
         let reason = StopReason::DeadlineExceeded { deadline };
-        let report = progress.finish(reason, time.elapsed, this.settings);
+        let report = progress.finish(
+            this.kept,
+            *this.outer_attempt,
+            reason,
+            time.elapsed,
+            this.settings,
+        );
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
     }
 
@@ -61,11 +66,13 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+        let progress = this.progress.get_or_insert_with(Progress::new);
         let last = progress.last_error.take();
-        RetryError::new(kind, progress.finish(stop, elapsed, this.settings), last)
+        RetryError::new(
+            kind,
+            progress.finish(this.kept, *this.outer_attempt, stop, elapsed, this.settings),
+            last,
+        )
     }
 
     pub(super) fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
@@ -73,11 +80,15 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
         this.session.session.failed(now.into_std());
-        let progress = this
-            .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+        let progress = this.progress.get_or_insert_with(Progress::new);
         let last = progress.last_error.take();
-        let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
+        let report = progress.finish(
+            this.kept,
+            *this.outer_attempt,
+            StopReason::NotReady,
+            elapsed,
+            this.settings,
+        );
         RetryError::not_ready_again(report, last, error)
     }
 }

@@ -1,22 +1,22 @@
 //! What is remembered of a request's attempts, for the report and the error.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
+use super::kept::Kept;
 use crate::{
     BoxError,
     classify::{Cause, Failure},
     observe,
     policy::{Retry, StopReason},
-    report::{AttemptOutcome, AttemptRecord, RetryReport, sanitized},
+    report::{AttemptOutcome, AttemptRecord, RetryReport},
     settings::{PreviousOutcome, Settings},
-    snapshot::Snapshot,
 };
 
 /// The attempts so far.
-pub(super) struct Progress {
-    pub(super) report: RetryReport,
+pub(crate) struct Progress {
+    pub(super) attempts: Vec<AttemptRecord>,
     /// The number of the attempt in flight.
     pub(super) number: u32,
     /// When the next attempt is due; `None` if it is due at once.
@@ -32,13 +32,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(head: &Snapshot, outer_attempt: Option<u32>) -> Box<Self> {
-        let target = head.target();
-        let url = sanitized(target.scheme, target.authority, target.path_and_query);
-        let mut report = RetryReport::new(head.method().clone(), url);
-        report.outer_attempt = outer_attempt;
+    pub(super) fn new() -> Box<Self> {
         Box::new(Self {
-            report,
+            // Many requests may wait at once, and most need no third attempt.
+            attempts: Vec::with_capacity(1),
             number: 1,
             wake_at: None,
             last: false,
@@ -48,40 +45,48 @@ impl Progress {
         })
     }
 
-    pub(super) fn retrying(
+    pub(super) fn retrying<S, V>(
         &mut self,
         record: AttemptRecord,
+        kept: &Kept<S, V>,
         settings: &Settings,
         retry: &Retry,
         now: Instant,
     ) {
-        observe::retry(settings, &self.report.method, &self.report.url, &record);
+        observe::retry(settings, kept.method(), || kept.url(), &record);
         self.previous = match &record.outcome {
             AttemptOutcome::Response(status) => PreviousOutcome::Response(*status),
             AttemptOutcome::Failed { kind, cause, .. } => {
                 PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
             }
         };
-        self.report.attempts.push(record);
+        self.attempts.push(record);
         self.last = retry.last;
         self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
     }
 
-    pub(super) fn finish(
+    /// The whole story of the request, which is told to whoever listens.
+    pub(super) fn finish<S, V>(
         &mut self,
+        kept: &Kept<S, V>,
+        outer_attempt: Option<u32>,
         stop: StopReason,
         elapsed: Duration,
         settings: &Settings,
     ) -> RetryReport {
-        let empty = RetryReport::without_request();
-        let mut report = std::mem::replace(&mut self.report, empty);
-        report.stop = stop;
-        report.elapsed = elapsed;
-        // A first attempt starts at once unless it was held back.
-        report.held = report
-            .attempts
-            .first()
-            .map_or(Duration::ZERO, |first| first.started);
+        let attempts = mem::take(&mut self.attempts);
+        let report = RetryReport {
+            method: kept.method().clone(),
+            url: kept.url(),
+            stop,
+            outer_attempt,
+            // A first attempt starts at once unless it was held back.
+            held: attempts
+                .first()
+                .map_or(Duration::ZERO, |first| first.started),
+            elapsed,
+            attempts,
+        };
         observe::finished(settings, &report);
         report
     }
