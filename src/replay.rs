@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::LOCATION};
 
 use crate::{
     classify::{Failure, Outcome},
@@ -291,6 +291,9 @@ impl Scripted {
                 headers.append(name, value);
             }
         }
+        if was_redirect(report, record) {
+            headers.insert(LOCATION, HeaderValue::from_static("/"));
+        }
         let judgement = match (&record.note, &report.stop) {
             (Some(Note::Reclassified { by, because }), _) => Judgement::Retry {
                 by: by.clone(),
@@ -323,6 +326,18 @@ impl Scripted {
                 error: None,
             },
         }
+    }
+}
+
+/// Whether the response was charged as a redirect. Where it leads is not in the record.
+fn was_redirect(report: &RetryReport, record: &AttemptRecord) -> bool {
+    const KIND: CountKind = CountKind::Redirect;
+    match (&record.wait, &report.stop) {
+        (Some(wait), _) => wait.charged == Some(KIND),
+        (None, StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind }) => {
+            *kind == KIND
+        }
+        (None, _) => false,
     }
 }
 
@@ -455,7 +470,8 @@ struct Decided {
 
 /// Two times of which one came through text.
 fn about(a: Duration, b: Duration) -> bool {
-    a.abs_diff(b) <= Duration::from_micros(1)
+    // Long ones are not that exact as a float of seconds.
+    a.abs_diff(b) <= Duration::from_micros(1) || a.as_secs_f64() == b.as_secs_f64()
 }
 
 /// Whether waits for these reasons are drawn from the same thing. A backoff that happens to be
