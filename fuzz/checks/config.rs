@@ -1,9 +1,10 @@
 //! Configurations as JSON, TOML and variables: what is read is a whole policy, and what is not
 //! says why.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use http::{Method, Request};
+use serde_json::Value;
 use tower_http_retry::policy::{
     CountKind, InvalidConfig, Limit, Mounts, RequestHead, RetryConfig, RetryPolicy,
     explain::Scenario,
@@ -44,6 +45,9 @@ pub fn check(data: &[u8], depth: Depth) -> &'static str {
             return "does not build";
         }
     };
+    if format == "JSON" {
+        check_plain(text, mounts.fallback_policy());
+    }
     check_mounts(&mounts);
     let policies = mounts.iter().map(|mount| mount.policy());
     for policy in policies.chain(mounts.fallback_policy()) {
@@ -53,7 +57,7 @@ pub fn check(data: &[u8], depth: Depth) -> &'static str {
 }
 
 fn from_json(text: &str) -> Result<RetryConfig, &'static str> {
-    let document = serde_json::from_str::<serde_json::Value>(text);
+    let document = serde_json::from_str::<Value>(text);
     serde_json::from_str(text).map_err(|error| match document {
         Ok(document) => {
             let mut keys = Vec::new();
@@ -65,15 +69,15 @@ fn from_json(text: &str) -> Result<RetryConfig, &'static str> {
     })
 }
 
-fn keys_of<'a>(value: &'a serde_json::Value, keys: &mut Vec<&'a str>) {
+fn keys_of<'a>(value: &'a Value, keys: &mut Vec<&'a str>) {
     match value {
-        serde_json::Value::Object(entries) => {
+        Value::Object(entries) => {
             for (key, value) in entries {
                 keys.push(key);
                 keys_of(value, keys);
             }
         }
-        serde_json::Value::Array(values) => values.iter().for_each(|value| keys_of(value, keys)),
+        Value::Array(values) => values.iter().for_each(|value| keys_of(value, keys)),
         _ => {}
     }
 }
@@ -139,6 +143,61 @@ pub(super) fn check_config(config: &RetryConfig) {
     assert_eq!(nothing().overridden_by(config.clone()), *config);
     assert_eq!(config.clone().overridden_by(nothing()), *config);
     assert_eq!(config.clone().overridden_by(config.clone()), *config);
+}
+
+/// What a document says in so many words is what the policy does.
+fn check_plain(text: &str, policy: Option<&RetryPolicy>) {
+    let (Ok(document), Some(policy)) = (serde_json::from_str::<Value>(text), policy) else {
+        return;
+    };
+    for kind in CountKind::ALL {
+        let said = match &document[kind.as_str()] {
+            Value::Number(n) => n.as_i64().map(Limit::AtMost),
+            Value::Bool(false) => Some(Limit::Never),
+            _ => None,
+        };
+        // urllib3's constructor changes this one.
+        if kind != CountKind::Redirect {
+            assert!(said.is_none_or(|said| said == policy.limit(kind)), "{text}");
+        }
+    }
+    if let Value::Array(statuses) = &document["status_forcelist"] {
+        let statuses: BTreeSet<_> = statuses.iter().filter_map(Value::as_u64).collect();
+        assert!(
+            policy.status_forcelist().map(u64::from).eq(statuses),
+            "{text}"
+        );
+    }
+    let max = match &document["retry_after_max"] {
+        Value::Number(n) => n.as_u64().map(Duration::from_secs),
+        Value::String(max) => duration(max),
+        _ => None,
+    };
+    assert!(
+        max.is_none_or(|max| max == policy.retry_after_max()),
+        "{text}"
+    );
+}
+
+/// One number with one unit.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, factor, nanos) = if let Some(number) = text.strip_suffix("ms") {
+        (number, 1, 1_000_000)
+    } else if let Some(number) = text.strip_suffix('s') {
+        (number, 1, 1_000_000_000)
+    } else {
+        (text.strip_suffix('m')?, 60, 1_000_000_000)
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let nine: String = format!("{fraction}000000000").chars().take(9).collect();
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let billionths: u128 = format!("0{whole}{nine}").parse().ok()?;
+    let nanos = billionths.checked_mul(factor)?.checked_mul(nanos)? / 1_000_000_000;
+    let secs = u64::try_from(nanos / 1_000_000_000).ok()?;
+    Some(Duration::new(secs, (nanos % 1_000_000_000) as u32))
 }
 
 fn check_mounts(mounts: &Mounts<RetryPolicy>) {

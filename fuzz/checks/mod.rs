@@ -30,7 +30,7 @@ impl Depth {
         let sum = data
             .iter()
             .fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
-        if sum.is_multiple_of(64) {
+        if sum % 64 == 0 {
             Self::Full
         } else {
             Self::Quick

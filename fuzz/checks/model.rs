@@ -30,7 +30,7 @@ pub(super) fn trimmed(value: &[u8]) -> String {
 
 /// A number that is written in digits, at most `u64::MAX`.
 pub(super) fn digits(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.chars().all(|c| matches!(c, '0'..='9')) {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
     let text = text.trim_start_matches('0');
