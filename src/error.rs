@@ -18,6 +18,7 @@ struct Inner {
     report: RetryReport,
     source: Option<BoxError>,
     readiness: Option<BoxError>,
+    body: Option<BoxError>,
 }
 
 /// What kind of failure a [`RetryError`] is.
@@ -36,7 +37,9 @@ pub enum RetryErrorKind {
     /// had asked another request for a longer wait than
     /// [`max_hold`](crate::RetryLayer::max_hold).
     Throttled,
-    /// The request body could not be made again for the next attempt.
+    /// The request body could not be made again for the next attempt. The error of the attempt
+    /// before, if it failed with one, is still the error's [`source`](Error::source), and
+    /// [`body_error`](RetryError::body_error) is that of the body.
     Body,
     /// The inner service failed to become ready. Before a retry, the failure that the retry was
     /// for is still the error's [`source`](Error::source), and
@@ -52,8 +55,20 @@ impl RetryError {
                 report,
                 source,
                 readiness: None,
+                body: None,
             }),
         }
+    }
+
+    /// The body could not be made for the next attempt; `last` is the error before.
+    pub(crate) fn without_body(
+        report: RetryReport,
+        last: Option<BoxError>,
+        body: Option<BoxError>,
+    ) -> Self {
+        let mut error = Self::new(RetryErrorKind::Body, report, last);
+        error.inner.body = body;
+        error
     }
 
     /// The inner service was not ready for the next attempt; `last` is the failure before.
@@ -68,6 +83,7 @@ impl RetryError {
                 report,
                 source: last,
                 readiness: Some(readiness),
+                body: None,
             }),
         }
     }
@@ -80,6 +96,7 @@ impl RetryError {
                 report: RetryReport::without_request(),
                 source: None,
                 readiness: Some(readiness),
+                body: None,
             }),
         }
     }
@@ -105,19 +122,26 @@ impl RetryError {
         self.inner.readiness.as_deref()
     }
 
-    /// The inner error, if it is an `E`: first of the last attempt, then of the readiness check.
+    /// The error with which the request body could not be made again, for instance that of
+    /// [`Reopen`](crate::body::Reopen)'s factory.
+    pub fn body_error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.inner.body.as_deref()
+    }
+
+    /// The inner error, if it is an `E`: first of the last attempt, then of the readiness check,
+    /// then of the body.
     pub fn downcast_inner<E: Error + 'static>(&self) -> Option<&E> {
-        [&self.inner.source, &self.inner.readiness]
+        [&self.inner.source, &self.inner.readiness, &self.inner.body]
             .into_iter()
             .flatten()
             .find_map(|error| error.downcast_ref::<E>())
     }
 
-    /// The inner error: that of the last attempt, else that of the readiness check. `None` when
-    /// the last attempt ended with a response or this layer's own timeout.
+    /// The inner error: that of the last attempt, else that of the readiness check or of the body.
+    /// `None` when there is none of these, as after a last attempt that ended with a response.
     pub fn into_inner(self) -> Option<BoxError> {
         let inner = *self.inner;
-        inner.source.or(inner.readiness)
+        inner.source.or(inner.readiness).or(inner.body)
     }
 }
 
@@ -128,6 +152,7 @@ impl fmt::Debug for RetryError {
             .field("report", &self.inner.report)
             .field("source", &self.inner.source)
             .field("readiness", &self.inner.readiness)
+            .field("body", &self.inner.body)
             .finish()
     }
 }
@@ -145,6 +170,10 @@ impl fmt::Display for RetryError {
         if let Some(readiness) = &self.inner.readiness {
             write!(f, ": {readiness}")?;
         }
+        // Without an error before it, it is in the error's chain.
+        if let (Some(body), Some(_)) = (&self.inner.body, &self.inner.source) {
+            write!(f, ": {body}")?;
+        }
         if let Some(last) = report.attempts.last() {
             write!(f, "; last attempt: {}", last.outcome.short())?;
         }
@@ -154,11 +183,9 @@ impl fmt::Display for RetryError {
 
 impl Error for RetryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let error = self
-            .inner
-            .source
-            .as_ref()
-            .or(self.inner.readiness.as_ref())?;
+        let error = [&self.inner.source, &self.inner.readiness, &self.inner.body]
+            .into_iter()
+            .find_map(Option::as_ref)?;
         Some(&**error)
     }
 }

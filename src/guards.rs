@@ -32,19 +32,12 @@ pub(crate) enum Admission {
 }
 
 impl Guards {
-    #[inline]
     pub(crate) fn of(settings: &Settings, uri: &Uri) -> Option<Box<Self>> {
-        let (throttle, hints) = (&settings.throttle, &settings.hints);
-        if throttle.is_none() && hints.is_none() && settings.in_flight.is_none() {
+        if !settings.is_guarded() {
             return None;
         }
-        Some(Self::new(settings, uri))
-    }
-
-    #[inline(never)]
-    fn new(settings: &Settings, uri: &Uri) -> Box<Self> {
         let (throttle, hints) = (&settings.throttle, &settings.hints);
-        Box::new(Self {
+        Some(Box::new(Self {
             throttle: throttle.clone().map(|throttle| {
                 let slot = throttle.slot(uri);
                 (throttle, slot)
@@ -56,7 +49,7 @@ impl Guards {
             max_hold: settings.max_hold.unwrap_or(MAX_HOLD),
             in_flight: settings.in_flight.clone(),
             has_place: false,
-        })
+        }))
     }
 
     /// Asks for the first attempt.

@@ -103,13 +103,13 @@ pub struct AttemptRecord {
         feature = "serde",
         serde(default, skip_serializing_if = "Option::is_none")
     )]
-    pub note: Option<Note>,
+    pub note: Option<Box<Note>>,
     /// What a failed response said about when to come back.
     #[cfg_attr(
         feature = "serde",
         serde(default, skip_serializing_if = "Option::is_none")
     )]
-    pub hint: Option<HintRecord>,
+    pub hint: Option<Box<HintRecord>>,
     /// How many attempts a retry layer further in made of this one. Two layers multiply: three
     /// times three attempts are nine.
     #[cfg_attr(
@@ -156,8 +156,8 @@ impl HintRecord {
     const MOST: usize = 16;
     const LONGEST: usize = 256;
 
-    /// What these headers say; `None` if it is nothing.
-    pub(crate) fn of(headers: &HeaderMap, at: SystemTime) -> Option<Self> {
+    /// What these headers say, read when the wall clock stands at `at()`; `None` if it is nothing.
+    pub(crate) fn of(headers: &HeaderMap, at: impl FnOnce() -> SystemTime) -> Option<Box<Self>> {
         let is_hint = |name: &str| Self::NAMES.iter().any(|part| name.contains(part));
         if !headers.keys().any(|name| is_hint(name.as_str())) {
             return None;
@@ -182,10 +182,10 @@ impl HintRecord {
             let value = String::from_utf8_lossy(value).into_owned();
             (name.as_str().to_owned(), value)
         });
-        Some(Self {
-            at,
+        Some(Box::new(Self {
+            at: at(),
             headers: headers.collect(),
-        })
+        }))
     }
 }
 
@@ -233,8 +233,8 @@ impl RetryReport {
         Self {
             method,
             url,
-            // Many requests may wait at once, and most need no third attempt.
-            attempts: Vec::with_capacity(2),
+            // Many requests may wait at once.
+            attempts: Vec::with_capacity(1),
             stop: StopReason::Succeeded,
             outer_attempt: None,
             held: Duration::ZERO,
@@ -464,7 +464,7 @@ mod tests {
                 ..attempt(2, 2, refused())
             },
             AttemptRecord {
-                note: Some(Note::HintIgnored(HintHeader::RetryAfterMs)),
+                note: Some(Box::new(Note::HintIgnored(HintHeader::RetryAfterMs))),
                 wait: wait(1_000, WaitReason::ServerHint(HintHeader::RetryAfter)),
                 ..attempt(
                     3,
@@ -520,14 +520,14 @@ GET http://a.test/x: failed after 1 attempt in 0 ms
         ] {
             headers.append(name, value.parse().expect("a header value"));
         }
-        assert_eq!(HintRecord::of(&headers, now), None);
+        assert_eq!(HintRecord::of(&headers, || now), None);
 
         headers.append("retry-after", "7".parse().expect("a header value"));
         headers.append(
             "x-ratelimit-reset",
             "9".repeat(999).parse().expect("a header value"),
         );
-        let mut kept = HintRecord::of(&headers, now).expect("a hint").headers;
+        let mut kept = HintRecord::of(&headers, || now).expect("a hint").headers;
         kept.sort();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(

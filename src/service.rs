@@ -14,10 +14,10 @@ use crate::{
     BoxError,
     body::Rewind,
     error::RetryError,
-    future::{Held, Kept, ResponseFuture, Start},
+    future::{Clock, CommitGuard, Held, Kept, ResponseFuture, Start, State},
     guards::{Admission, Guards},
     observe,
-    policy::{Policy, RequestHead, Session, Standing, select},
+    policy::{AnySession, Policy, RequestHead, Session, select},
     settings::{Brought, Settings},
     snapshot::Snapshot,
 };
@@ -65,6 +65,25 @@ impl<S, P, R> Retry<S, P, R> {
     }
 }
 
+/// The future of a request whose first attempt is on the way, and about which there is nothing
+/// special. A macro, since a function would move its arguments once more.
+macro_rules! called {
+    ($retry:ident, $future:expr, $session:expr, $kept:expr) => {
+        ResponseFuture {
+            state: State::Called { future: $future },
+            kept: $kept,
+            session: CommitGuard {
+                session: $session,
+                committed: false,
+            },
+            clock: Clock::start(&$retry.settings),
+            settings: Arc::clone(&$retry.settings),
+            outer_attempt: None,
+            guards: None,
+            progress: None,
+        }
+    };
+}
 impl<S, P, R, B, ResBody> Service<Request<B>> for Retry<S, P, R>
 where
     S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
@@ -85,23 +104,46 @@ where
         })
     }
 
+    // Values are made where they stay, and the request is handed on as it came: what a request
+    // that succeeds costs is, besides the snapshot, mostly what is moved.
+    #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         self.settings.add_key(&mut request);
-        match Guards::of(&self.settings, request.uri()) {
-            None => self.start(request, None, |inner, request| {
-                Start::Called(inner.call(request))
-            }),
-            Some(guards) => self.start_guarded(request, guards),
+        if self.settings.is_guarded() || !request.extensions().is_empty() {
+            return self.call_specially(request);
+        }
+        let session = AnySession::Layer(self.policy.session(&RequestHead::of(&request)));
+        if session.is_eligible() {
+            let head = Snapshot::take(&request);
+            // NOTE: the call is made on the service that was polled ready, and the clone is kept.
+            // A clone need not be ready, so the future polls it before each further attempt.
+            let service = self.inner.clone();
+            let (future, body) = self.rewind.send_first(&mut self.inner, request);
+            called!(
+                self,
+                future,
+                session,
+                Kept::All {
+                    head,
+                    service,
+                    body
+                }
+            )
+        } else {
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let future = self.rewind.send_once(&mut self.inner, request);
+            called!(self, future, session, Kept::Line { method, uri })
         }
     }
 }
 
 impl<S, P, R> Retry<S, P, R> {
+    /// Calls the service with a request that the guards may hold back or refuse, or that brought
+    /// something along for this layer.
     #[inline(never)]
-    fn start_guarded<B, ResBody>(
+    fn call_specially<B, ResBody>(
         &mut self,
         request: Request<B>,
-        guards: Box<Guards>,
     ) -> <Self as Service<Request<B>>>::Future
     where
         S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
@@ -110,75 +152,41 @@ impl<S, P, R> Retry<S, P, R> {
         R: Rewind<B>,
         ResBody: Body,
     {
-        let admission = guards.admit(Instant::now().into_std());
-        self.start(request, Some(guards), |inner, request| match admission {
-            Admission::Now => Start::Called(inner.call(request)),
+        let guards = Guards::of(&self.settings, request.uri());
+        let admission = guards.as_ref().map_or(Admission::Now, |guards| {
+            guards.admit(Instant::now().into_std())
+        });
+        let session = select(&self.policy, &RequestHead::of(&request));
+        let brought = Brought::by(request.extensions());
+        let (kept, request) = if session.is_eligible() {
+            let head = Snapshot::take(&request);
+            let service = self.inner.clone();
+            let (parts, body) = request.into_parts();
+            let (first, body) = self.rewind.prepare(body);
+            let kept = Kept::All {
+                head,
+                service,
+                body,
+            };
+            (kept, Request::from_parts(parts, first))
+        } else {
+            let kept = Kept::line(&request);
+            (kept, request.map(|body| self.rewind.pass(body)))
+        };
+        let start = match admission {
+            Admission::Now => Start::Called(self.inner.call(request)),
             // The service that was polled ready is replaced: what it reserved for a call that is
             // not made, such as the permit of a limit, must not be kept from others.
             Admission::Held => {
-                let service = inner.clone();
-                *inner = service.clone();
+                let service = self.inner.clone();
+                self.inner = service.clone();
                 Start::Held(Box::new(Held { service, request }))
             }
             Admission::Refused => {
-                *inner = inner.clone();
+                self.inner = self.inner.clone();
                 Start::Refused
             }
-        })
-    }
-
-    /// Starts a request with `first`.
-    ///
-    /// Each way through it ends in a future of its own, which is built where it is returned.
-    /// Values that were collected first would be copied, and they are what a request costs.
-    #[inline(always)]
-    fn start<B, ResBody>(
-        &mut self,
-        request: Request<B>,
-        guards: Option<Box<Guards>>,
-        first: impl FnOnce(&mut S, Request<R::Body>) -> Start<S::Future, S, R::Body>,
-    ) -> <Self as Service<Request<B>>>::Future
-    where
-        S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
-        S::Error: Into<BoxError>,
-        P: Policy,
-        R: Rewind<B>,
-        ResBody: Body,
-    {
-        let session = select(&self.policy, &RequestHead::of(&request));
-        let brought = Brought::by(request.extensions());
-        if let Standing::Never(reason) = session.standing() {
-            let head = Snapshot::line(&request);
-            let (parts, body) = request.into_parts();
-            let request = Request::from_parts(parts, self.rewind.pass(body));
-            return ResponseFuture::new(
-                first(&mut self.inner, request),
-                session,
-                head,
-                Kept::Nothing(reason),
-                &self.settings,
-                brought,
-                guards,
-            );
-        }
-        let head = Snapshot::take(&request);
-        let (parts, body) = request.into_parts();
-        let (body, saved) = self.rewind.prepare(body);
-        // NOTE: the call is made on the service that was polled ready, and the clone is kept. A
-        // clone need not be ready, so the future polls it before each further attempt.
-        let service = self.inner.clone();
-        let request = Request::from_parts(parts, body);
-        ResponseFuture::new(
-            first(&mut self.inner, request),
-            session,
-            head,
-            Kept::All {
-                service,
-                body: saved,
-            },
-            &self.settings,
-            brought,
-            guards,
-        )
+        };
+        ResponseFuture::special(start, session, kept, &self.settings, brought, guards)
     }
 }

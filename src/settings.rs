@@ -207,6 +207,18 @@ impl Settings {
         }
     }
 
+    /// Whether requests have [`Guards`](crate::guards::Guards).
+    #[inline]
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.throttle.is_some() || self.hints.is_some() || self.in_flight.is_some()
+    }
+
+    /// Whether there are limits to a request's time.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.deadline.is_some() || self.attempt_timeout.is_some()
+    }
+
     /// Whether such a request is given an idempotency key.
     pub(crate) fn gives_key(&self, method: &Method, headers: &HeaderMap) -> bool {
         self.new_key.is_some()

@@ -258,17 +258,16 @@ fn the_urllib3_preset_obeys_its_own_rules() {
         waits(answered(&get, 500, None)),
         [(0, 0), (2000, 2000), (4000, 4000)]
     );
-    // Clamped to six hours, and once `total` is 0 the header alone is no reason any more.
+    // Clamped to six hours.
     let long = answered(&get, 429, Some(WEEK));
     assert_eq!(waits(long), [(6 * 3_600_000, 6 * 3_600_000); 3]);
     assert!(matches!(
         long.waits[0].why,
         WaitReason::ServerHintClamped(_)
     ));
-    assert!(matches!(
-        long.stop,
-        Some(StopReason::StatusNotListed { .. })
-    ));
+    // Once `total` is 0 the header alone is no reason any more, so it is `total` that decides.
+    assert_eq!(long.stop, used_up(CountKind::Total, 3));
+    assert_eq!(long.blocked_by().collect::<Vec<_>>(), [Gate::Total]);
 }
 
 #[test]
@@ -708,7 +707,10 @@ fn a_layer_explains_with_its_classifiers_and_keys() {
     let sequence = layer.explain_sequence(&RequestHead::of(&request("POST")), &script);
     let report = sequence.report();
     assert_eq!(report.stop, StopReason::IdempotencyKeyReused);
-    assert_eq!(report.attempts[1].note, Some(Note::StillInProgress));
+    assert_eq!(
+        report.attempts[1].note.as_deref(),
+        Some(&Note::StillInProgress)
+    );
     assert_eq!(made.load(Relaxed), 0, "a dry run makes no keys");
 }
 

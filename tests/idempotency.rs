@@ -94,7 +94,10 @@ async fn a_conflict_with_the_first_attempt_is_waited_for() {
     let (report, seen) = send(layer(), request(Method::POST), &[503, 409, 409, 201]).await;
     assert_eq!(seen.len(), 4);
     let report = report.expect("retried");
-    assert_eq!(report.attempts[1].note, Some(Note::StillInProgress));
+    assert_eq!(
+        report.attempts[1].note.as_deref(),
+        Some(&Note::StillInProgress)
+    );
     assert_eq!(report.stop, StopReason::Succeeded);
 }
 

@@ -3,23 +3,27 @@
 
 mod probe;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::request::Parts;
-use http_body_util::Full;
+use http::{Request, request::Parts};
+use http_body_util::{
+    BodyExt, Full,
+    channel::{Channel, Sender},
+};
 use tokio::time;
-use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, limit::ConcurrencyLimit};
 use tower_http_retry::{
-    DrainLimit, RetryErrorKind, RetryLayer,
+    DrainLimit, RetryError, RetryErrorKind, RetryLayer,
+    body::{Replay, ReplayBody, ReplayError},
     policy::{RetryPolicy, StopReason},
 };
 use tower_test::mock::{self, Spawn};
 
 use probe::{
     Bookkeeper, Books, MS, Req, Res, Step, Tracked, answer, assert_hung_up, assert_nothing_sent,
-    get, is_ok, report, reset, sent, start, with_body,
+    every, get, is_ok, report, reset, sent, start, with_body,
 };
 
 /// Where a request is when it is dropped.
@@ -319,6 +323,7 @@ async fn a_retry_whose_body_cannot_be_opened_is_given_back() {
         error.downcast_inner::<io::Error>().expect("it").kind(),
         io::ErrorKind::NotFound
     );
+    assert!(error.source().is_some_and(<dyn Error>::is::<io::Error>));
     drop(future);
     assert_eq!((books.commits(), books.cancels()), (3, 1));
     assert_eq!(books.ends(), (0, 1));
@@ -366,4 +371,103 @@ async fn a_budget_of_the_default_policy_gets_an_unsent_retry_back() {
     sent(&mut handle).1.send_response(answer(503));
     let response = assert_ready_ok!(future.poll());
     assert_eq!(report(&response).stop, StopReason::BudgetExhausted);
+}
+
+type Upload = Channel<Bytes, io::Error>;
+
+/// Sends the first byte of an upload. Gives the request's future and what it is answered with,
+/// and the upload as a client has it and as the caller does.
+async fn uploading(
+    layer: RetryLayer<RetryPolicy, Replay>,
+) -> (
+    task::Spawn<impl Future<Output = Result<Res, RetryError>>>,
+    mock::SendResponse<Res>,
+    ReplayBody<Upload>,
+    Sender<Bytes, io::Error>,
+) {
+    let (mock, mut handle) = mock::pair();
+    let mut service = Spawn::new(layer.layer(mock));
+    let (mut sender, upload) = Upload::new(4);
+    sender.try_send(frame("a")).expect("room");
+    let request = Request::put("http://a.test/x").body(upload).expect("valid");
+    assert_ready_ok!(service.poll_ready::<Request<Upload>>());
+    let mut future = task::spawn(service.call(request));
+    assert_pending!(future.poll());
+    let (request, respond) = sent(&mut handle);
+    let mut upload: ReplayBody<Upload> = request.into_body();
+    let first = upload.frame().await.expect("a frame").expect("whole");
+    assert_eq!(first.into_data().expect("data"), "a");
+    (future, respond, upload, sender)
+}
+
+fn frame(data: &'static str) -> http_body::Frame<Bytes> {
+    http_body::Frame::data(Bytes::from_static(data.as_bytes()))
+}
+
+/// Asserts that there is no more to be sent, although there is more.
+#[track_caller]
+fn assert_ends(upload: &mut ReplayBody<Upload>, sender: &mut Sender<Bytes, io::Error>) {
+    sender.try_send(frame("b")).expect("room");
+    let next = assert_ready!(task::spawn(upload.frame()).poll());
+    let next = next.expect("an error");
+    assert!(matches!(next, Err(ReplayError::Superseded)), "{next:?}");
+}
+
+fn retry() -> RetryLayer<RetryPolicy> {
+    RetryLayer::new(every(100 * MS))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_upload_ends_when_its_request_is_dropped_before_its_early_answer_is_seen() {
+    for limit in [64, 0] {
+        let (future, respond, mut upload, mut sender) =
+            uploading(retry().replay_bodies(limit)).await;
+        respond.send_response(answer(200));
+        drop(future);
+        assert_ends(&mut upload, &mut sender);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_whose_early_answer_is_returned_goes_on() {
+    // One that succeeds, and one that fails and is not retried.
+    for status in [200, 404] {
+        let (mut future, respond, upload, mut sender) = uploading(retry().replay_bodies(64)).await;
+        respond.send_response(answer(status));
+        let response = assert_ready_ok!(future.poll());
+        assert_eq!(response.status(), status);
+        drop(future);
+        sender.try_send(frame("b")).expect("room");
+        drop(sender);
+        let rest = upload.collect().await.expect("to its end");
+        assert_eq!(rest.to_bytes(), "b");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_upload_ends_with_a_request_that_ends_with_an_error() {
+    let raises = RetryPolicy::builder()
+        .status(0)
+        .raise_on_status(true)
+        .build()
+        .expect("valid");
+    for (layer, answers, kind) in [
+        (RetryLayer::new(raises), true, RetryErrorKind::Status),
+        (
+            retry().deadline(50 * MS),
+            false,
+            RetryErrorKind::DeadlineExceeded,
+        ),
+    ] {
+        let (mut future, respond, mut upload, mut sender) =
+            uploading(layer.replay_bodies(64)).await;
+        if answers {
+            respond.send_response(answer(503));
+        } else {
+            time::advance(51 * MS).await;
+        }
+        let error = assert_ready_err!(future.poll());
+        assert_eq!(error.kind(), kind);
+        assert_ends(&mut upload, &mut sender);
+    }
 }

@@ -91,7 +91,7 @@ async fn an_opinion_to_retry_makes_an_unlisted_status_transient_and_is_told() {
                     by: "rows".into(),
                     because: "the row is locked".into(),
                 };
-                assert_eq!(attempt.note, Some(note));
+                assert_eq!(attempt.note.as_deref(), Some(&note));
                 assert_eq!(
                     attempt.wait.as_ref().expect("a wait").charged,
                     Some(CountKind::Status)

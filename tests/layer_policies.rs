@@ -11,15 +11,15 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower_http_retry::{
     AttemptOutcome, RetryErrorKind, RetryLayer,
     classify::Outcome,
     policy::{
-        Attempt, Backoff, CountKind, Decision, DynPolicy, Policy, RequestHead, Retry, RetryPolicy,
-        Session, SharedPolicy, Standing, Stop, StopReason, policy_fn,
+        Attempt, Backoff, CountKind, Decision, DynPolicy, Gate, Policy, RequestHead, Retry,
+        RetryPolicy, Session, SharedPolicy, Standing, Stop, StopReason, policy_fn,
     },
 };
 use tower_test::mock;
@@ -363,4 +363,71 @@ async fn the_urllib3_preset_retries_at_once_the_first_time_and_raises_in_the_end
     let error = assert_ready_err!(future.poll());
     assert_eq!(error.kind(), RetryErrorKind::Status);
     assert_eq!(error.report().waited(), 600 * MS);
+}
+
+/// urllib3's `bool(self.total and …)`: such a response is returned, and `total` is why.
+#[tokio::test(start_paused = true)]
+async fn the_urllib3_preset_names_total_when_a_retry_after_finds_it_used_up() {
+    let policy = RetryPolicy::urllib3_builder()
+        .total(1)
+        .raise_on_status(true);
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    let mut asked_to_wait = || {
+        let mut response = answer(429);
+        response
+            .headers_mut()
+            .insert("retry-after", HeaderValue::from_static("1"));
+        sent(&mut handle).1.send_response(response);
+    };
+    assert_pending!(future.poll());
+    asked_to_wait();
+    assert_pending!(future.poll());
+    time::advance(1001 * MS).await;
+    assert_pending!(future.poll());
+    asked_to_wait();
+    let response = assert_ready_ok!(future.poll());
+    assert_eq!(response.status(), 429);
+    let report = report(&response);
+    let kind = CountKind::Total;
+    assert_eq!(report.stop, StopReason::CountExhausted { kind, limit: 1 });
+    let last = &report.attempts[1].gates;
+    assert_eq!(last.get(Gate::Transient), Some(true));
+    assert_eq!(last.failed().collect::<Vec<_>>(), [Gate::Total]);
+}
+
+#[test]
+fn the_urllib3_preset_hands_on_a_retry_after_that_finds_total_used_up() {
+    let policy = RetryPolicy::urllib3_builder().total(0);
+    let policy = policy.build().expect("valid");
+    for (method, asked) in [(Method::GET, Some(1000 * MS)), (Method::POST, None)] {
+        let request = http::Request::builder()
+            .method(&method)
+            .uri("http://a.test/");
+        let request = request.body(()).expect("a request");
+        let mut session = policy.session(&RequestHead::of(&request));
+        let headers = [("retry-after", "1")].map(|(name, value)| {
+            let value = HeaderValue::from_static(value);
+            (HeaderName::from_static(name), value)
+        });
+        let headers = HeaderMap::from_iter(headers);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let headers = &headers;
+        let outcome = Outcome::Response { status, headers };
+        let Decision::Stop(stop) = session.decide(&Attempt::new(1, &method, outcome)) else {
+            panic!("nothing is left to retry with");
+        };
+        // As in urllib3, the method is asked about first.
+        let expected = match asked {
+            Some(_) => StopReason::CountExhausted {
+                kind: CountKind::Total,
+                limit: 0,
+            },
+            None => StopReason::MethodNotAllowed { method },
+        };
+        assert_eq!(stop.reason, expected);
+        assert_eq!(stop.asked, asked);
+        assert!(!stop.raise);
+    }
 }

@@ -4,7 +4,8 @@ mod probe;
 
 use std::{error::Error, fmt, io, task::Poll, time::Duration};
 
-use http::{HeaderValue, Method, Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, request::Parts};
 use http_body_util::Full;
 use tokio::time;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok};
@@ -166,9 +167,12 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
         ]
     );
 
-    let notes: Vec<_> = attempts.iter().map(|attempt| &attempt.note).collect();
-    let ignored = Some(Note::HintIgnored(HintHeader::RetryAfter));
-    assert_eq!(notes, [&None, &ignored, &None, &None, &None]);
+    let notes: Vec<_> = attempts
+        .iter()
+        .map(|attempt| attempt.note.as_deref())
+        .collect();
+    let ignored = Note::HintIgnored(HintHeader::RetryAfter);
+    assert_eq!(notes, [None, Some(&ignored), None, None, None]);
 
     let outcomes: Vec<_> = attempts.iter().map(|attempt| &attempt.outcome).collect();
     let failed = |kind, cause, error: &str| AttemptOutcome::Failed {
@@ -416,6 +420,38 @@ async fn the_last_error_is_kept_as_it_was_with_all_of_its_chain() {
         ]
     );
     assert!(error.into_inner().expect("it").is::<Outer>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_cannot_be_opened_again_keeps_the_error_of_the_attempt_before() {
+    let layer = RetryLayer::new(every(MS)).reopen_bodies(|_: &Parts| {
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        Err::<Full<Bytes>, _>(Outer(gone))
+    });
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_error(reset());
+    assert_pending!(future.poll());
+    time::advance(2 * MS).await;
+    let error = assert_ready_err!(future.poll());
+
+    assert_eq!(error.kind(), RetryErrorKind::Body);
+    assert_eq!(*error.stop_reason(), StopReason::BodyNotReopened);
+    let source = error.source().and_then(|source| source.downcast_ref());
+    let source: &io::Error = source.expect("of the attempt");
+    assert_eq!(source.kind(), io::ErrorKind::ConnectionReset);
+    let of_the_body = error.body_error().and_then(|error| error.downcast_ref());
+    let of_the_body: &Outer = of_the_body.expect("of the factory");
+    assert_eq!(of_the_body.0.kind(), io::ErrorKind::NotFound);
+    assert!(error.readiness_error().is_none());
+    assert!(error.downcast_inner::<Outer>().is_some());
+    assert_eq!(
+        error.to_string(),
+        "GET http://a.test/x failed after 1 attempt: the request body could not be opened again: \
+         outer; last attempt: connection reset"
+    );
+    assert!(error.into_inner().expect("it").is::<io::Error>());
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ mod probe;
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -20,9 +20,12 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 use tower_http_retry::{
     DrainLimit, Retry, RetryErrorKind, RetryLayer,
-    body::{CloneBody, ReplayError, Rewind},
+    body::{CloneBody, ReplayBody, ReplayError, Rewind},
     classify::{Opinion, Outcome},
-    policy::{Backoff, Policy, RetryDisabled, RetryPolicy, StopReason},
+    policy::{
+        Attempt, Backoff, Decision, Gate, Policy, RequestHead, RetryDisabled, RetryPolicy, Session,
+        StopReason,
+    },
 };
 use tower_test::mock::{self, Handle, Mock, Spawn};
 
@@ -494,6 +497,87 @@ async fn a_response_is_not_drained_when_the_request_body_cannot_be_sent_again() 
         report(&response).stop,
         StopReason::BodyNotReplayable { sent: 16, limit: 4 }
     );
+}
+
+type Upload = Channel<Bytes, io::Error>;
+
+/// An upload that goes on while it is decided what becomes of its request: in the last gate that
+/// is foreign code, as it could on another thread.
+#[derive(Clone)]
+struct Meanwhile {
+    upload: Arc<Mutex<Option<ReplayBody<Upload>>>>,
+    books: Bookkeeper,
+}
+
+impl Policy for Meanwhile {
+    type Session = Self;
+
+    fn session(&self, _: &RequestHead<'_>) -> Self {
+        self.clone()
+    }
+}
+
+impl Session for Meanwhile {
+    fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
+        self.books.decide(attempt)
+    }
+
+    fn commit(&mut self, now: std::time::Instant) -> Result<bool, StopReason> {
+        let mut upload = self.upload.lock().expect("no panic");
+        let upload = upload.as_mut().expect("on the way");
+        let next = assert_ready!(task::spawn(upload.frame()).poll());
+        assert!(next.expect("more").is_ok());
+        self.books.commit(now)
+    }
+
+    fn cancel(&mut self) {
+        self.books.cancel();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_not_lost_to_an_upload_that_passes_the_limit_while_it_is_decided_on() {
+    let books = Bookkeeper::new(100 * MS, 9);
+    let upload = Arc::default();
+    let policy = Meanwhile {
+        upload: Arc::clone(&upload),
+        books: books.clone(),
+    };
+    let (mock, mut handle) = mock::pair();
+    let mut service = Spawn::new(RetryLayer::new(policy).replay_bodies(4).layer(mock));
+    let (mut sender, body) = Channel::<Bytes, io::Error>::new(4);
+    for chunk in ["four", " and more"] {
+        let frame = http_body::Frame::data(chunk.into());
+        sender.try_send(frame).expect("room");
+    }
+    let request = Request::put("http://a.test/x").body(body).expect("valid");
+    assert_ready_ok!(service.poll_ready::<Request<Channel<Bytes, io::Error>>>());
+    let mut future = task::spawn(service.call(request));
+    assert_pending!(future.poll());
+    let (request, respond) = sent(&mut handle);
+    let mut sending = request.into_body();
+    assert!(assert_ready!(task::spawn(sending.frame()).poll()).is_some());
+    *upload.lock().expect("no panic") = Some(sending);
+    respond.send_response(with_body(503, Tracked::new(HELLO)));
+
+    let response = assert_ready_ok!(future.poll());
+    let report = report(&response);
+    assert_eq!(
+        report.stop,
+        StopReason::BodyNotReplayable { sent: 13, limit: 4 }
+    );
+    let gates = &report.attempts[0].gates;
+    assert_eq!(gates.failed().collect::<Vec<_>>(), [Gate::Body]);
+    assert!(report.attempts[0].wait.is_none());
+    let books = books.books();
+    assert_eq!((books.commits(), books.cancels()), (1, 1), "given back");
+    let body = response.into_body().collect().await.expect("whole");
+    assert_eq!(body.to_bytes(), "hello, world");
+
+    // The upload was not cut either.
+    drop(sender);
+    let sending = upload.lock().expect("no panic").take().expect("on the way");
+    sending.collect().await.expect("to its end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -514,7 +514,7 @@ fn a_failure_without_a_mount_says_which_come_near() {
     let notes: Vec<_> = report
         .attempts
         .iter()
-        .map(|attempt| attempt.note.clone())
+        .map(|attempt| attempt.note.as_deref().cloned())
         .collect();
     let nearest = vec!["http://a.test/v1/ (other scheme)".to_owned()];
     assert_eq!(notes, [Some(Note::NoMount { nearest }), None, None]);

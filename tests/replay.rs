@@ -564,6 +564,74 @@ fn what_the_record_cannot_tell_is_said() {
     assert_eq!(report.replay(&constant()).unknown, []);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_other_requests_paid_for_is_one_without_the_budget() {
+    let budget = RetryBudget::builder()
+        .min_per_second(0)
+        .capacity(1)
+        .ratio(1.0);
+    let budget = budget.build().expect("a valid budget");
+    let policy = policy(|p| p.backoff(Backoff::constant(SECOND)).budget(budget.clone()));
+    let layer = RetryLayer::new(policy.clone());
+    let answers = [503, 503, 200].map(|status| answer(status, &[]));
+    let request = request("GET").map(|()| Body::default());
+    let slot = budget.slot(request.uri());
+    let others = async {
+        tokio::time::sleep(500 * MS).await;
+        budget.deposit(slot);
+    };
+    let (report, ()) = tokio::join!(send(&layer, request, answers.into()), others);
+    assert!(report.stop.is_success(), "{report}");
+
+    let replay = report.replay(&policy);
+    let (attempt, recorded, replayed) = only(&replay);
+    assert_eq!(attempt, 2);
+    assert!(matches!(recorded, Verdict::Retry { .. }));
+    assert_eq!(*replayed, Verdict::Stop(StopReason::BudgetExhausted));
+    let without = policy.to_builder().budget(None).build();
+    assert!(report.replay(&without.expect("valid")).is_same());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_a_hint_for_another_request_made_is_longer_than_the_replayed_wait() {
+    let policy = constant();
+    let layer = RetryLayer::new(policy.clone())
+        .share_hints(true)
+        .max_hold(60 * SECOND)
+        .deadline(9 * SECOND);
+    let service = layer.layer(service_fn(async |request: Request<Body>| {
+        if request.method() == "POST" {
+            return answer(503, &[("retry-after", "10")]);
+        }
+        tokio::time::sleep(2 * SECOND).await;
+        answer(503, &[])
+    }));
+    let send = |method| {
+        let request = request(method).map(|()| Body::default());
+        service.clone().oneshot(request)
+    };
+    // While the second attempt is on its way.
+    let other = async {
+        tokio::time::sleep(4 * SECOND).await;
+        send("POST").await
+    };
+    let (one, other) = tokio::join!(send("GET"), other);
+    assert_eq!(report(other).attempt_count(), 1);
+    let report = report(one);
+
+    let replay = report.replay(&policy);
+    let (attempt, recorded, replayed) = only(&replay);
+    assert_eq!(attempt, 2);
+    let quickest = report.attempts.iter().map(|attempt| attempt.took).min();
+    match (recorded, replayed) {
+        (
+            Verdict::Stop(StopReason::DeadlineTooClose { needed, .. }),
+            Verdict::Retry { max, .. },
+        ) => assert!(*needed > *max + quickest.expect("two attempts")),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_budget_that_was_used_up_is_so_only_for_policies_with_one() {
     let budget = RetryBudget::builder().min_per_second(0).capacity(1).build();

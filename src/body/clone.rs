@@ -1,6 +1,7 @@
 //! Bodies that can simply be cloned.
 
-use http::request::Parts;
+use http::{Request, request::Parts};
+use tower_service::Service;
 
 use super::{NotReplayable, Rewind, Saved};
 
@@ -55,6 +56,24 @@ impl<B: Clone> Rewind<B> for CloneBody {
 
     fn pass(&self, body: B) -> B {
         body
+    }
+
+    // Not inlined: the request is then handed on where it lies.
+    #[inline(never)]
+    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, ClonedBody<B>)
+    where
+        S: Service<Request<B>>,
+    {
+        let saved = ClonedBody(Some(request.body().clone()));
+        (service.call(request), saved)
+    }
+
+    #[inline(never)]
+    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    where
+        S: Service<Request<B>>,
+    {
+        service.call(request)
     }
 }
 

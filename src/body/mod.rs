@@ -22,7 +22,8 @@ pub use self::{
 
 use std::{error::Error, fmt};
 
-use http::request::Parts;
+use http::{Request, request::Parts};
+use tower_service::Service;
 
 /// Why a body cannot be sent (again).
 #[derive(Debug)]
@@ -85,6 +86,30 @@ pub trait Rewind<B> {
 
     /// The body of a request that will be sent at most once: nothing is kept.
     fn pass(&self, body: B) -> Self::Body;
+
+    /// Sends the first attempt of a request that can be sent again, and keeps what
+    /// [`prepare`](Self::prepare) does.
+    ///
+    /// Worth implementing where the body stays what it is: a request is large, and its parts are
+    /// moved by copying them.
+    #[inline]
+    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, Self::Saved)
+    where
+        S: Service<Request<Self::Body>>,
+    {
+        let (head, body) = request.into_parts();
+        let (body, saved) = self.prepare(body);
+        (service.call(Request::from_parts(head, body)), saved)
+    }
+
+    /// Sends the only attempt of a request; see [`send_first`](Self::send_first).
+    #[inline]
+    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    where
+        S: Service<Request<Self::Body>>,
+    {
+        service.call(request.map(|body| self.pass(body)))
+    }
 }
 
 /// What was kept of a request body.
@@ -97,13 +122,30 @@ pub trait Saved<B> {
     /// Says why the body cannot be sent again.
     fn check(&self) -> Result<(), NotReplayable>;
 
-    /// The attempt that runs is given up: whatever is left of its body reads no further.
+    /// The attempt that runs is given up, if the body can be sent again: whatever is left of its
+    /// body then reads no further. If it succeeds, [`next`](Saved::next) does not refuse for
+    /// anything that the attempt does from here on.
     ///
-    /// To be called as soon as another attempt is certain, before the wait: an attempt whose
-    /// request is still being sent while its response is already there could otherwise use up,
-    /// during the wait, what [`check`](Saved::check) has promised. Does nothing where attempts
-    /// share nothing.
-    fn retire(&mut self) {}
+    /// To be called as soon as another attempt is certain but for this, before the response is
+    /// let go: an attempt whose request is still being sent while its response is already there
+    /// could otherwise use up, on another thread, what [`check`](Saved::check) has promised. So
+    /// the two are one step here. Where attempts share nothing, this is the same as `check`.
+    ///
+    /// # Errors
+    ///
+    /// Says why the body cannot be sent again; the attempt that runs then goes on.
+    fn retire(&mut self) -> Result<(), NotReplayable> {
+        self.check()
+    }
+
+    /// The request is given up: the body of the attempt that runs reads no further, whether it can
+    /// be sent again or not. One that waits for its content ends when there is more of it.
+    ///
+    /// Called when nobody wants an answer any more, or the request ends with an error; the attempt
+    /// was cancelled before. It is not called when a response is returned, since a server may
+    /// answer a request that it is still reading. Does nothing where the attempt has its body for
+    /// itself.
+    fn cancel(&mut self) {}
 
     /// The body for the next attempt. `head` is that attempt's request head; `last` promises
     /// that no further attempt will be made, so nothing has to be kept.

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use http::request::Parts;
+use http::{Request, request::Parts};
+use tower_service::Service;
 
 use super::{NotReplayable, Rewind, Saved};
 use crate::BoxError;
@@ -15,7 +16,8 @@ use crate::BoxError;
 /// extensions. Nothing of the body is kept, copied or counted.
 ///
 /// The factory answers for the content: a file that changes between two attempts is sent as it
-/// then is. A factory that fails ends the request with [`NotReplayable::Reopen`] and its error.
+/// then is. A factory that fails ends the request with [`NotReplayable::Reopen`] and its error,
+/// which is then the [`body_error`](crate::RetryError::body_error).
 /// It is called on the runtime's threads, so it must not block for long.
 ///
 /// # Examples
@@ -118,6 +120,24 @@ where
 
     fn pass(&self, body: B) -> B {
         body
+    }
+
+    // Not inlined: the request is then handed on where it lies.
+    #[inline(never)]
+    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, ReopenHandle<F>)
+    where
+        S: Service<Request<B>>,
+    {
+        let factory = Arc::clone(&self.factory);
+        (service.call(request), ReopenHandle { factory })
+    }
+
+    #[inline(never)]
+    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    where
+        S: Service<Request<B>>,
+    {
+        service.call(request)
     }
 }
 

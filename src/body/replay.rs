@@ -55,6 +55,8 @@ use crate::BoxError;
 /// A response can arrive before its request was sent to the end, and an HTTP/1.1 connection then
 /// goes on sending. Once the next attempt starts, the older body yields
 /// [`ReplayError::Superseded`], which ends that connection: no two attempts read from one body.
+/// It does the same once the request's future was dropped, or the request ended with an error. An
+/// upload whose response was returned goes on.
 ///
 /// # Examples
 ///
@@ -132,7 +134,7 @@ where
 pub enum ReplayError {
     /// The caller's body failed, with this error.
     Body(BoxError),
-    /// A later attempt took over.
+    /// A later attempt took over, or the request was given up.
     Superseded,
 }
 
@@ -140,7 +142,9 @@ impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Body(_) => "the request body failed",
-            Self::Superseded => "the request body was taken over by a later attempt",
+            Self::Superseded => {
+                "the request body was taken over by a later attempt, or its request given up"
+            }
         })
     }
 }
@@ -247,10 +251,19 @@ impl<B> Saved<ReplayBody<B>> for ReplayHandle<B> {
         }
     }
 
-    fn retire(&mut self) {
+    fn retire(&mut self) -> Result<(), NotReplayable> {
         if let Some(shared) = &self.shared {
             let mut left = Leftovers::new();
-            lock(shared).supersede(&mut left);
+            lock(shared).retire(&mut left)?;
+            left.settle();
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self) {
+        if let Some(shared) = &self.shared {
+            let mut left = Leftovers::new();
+            lock(shared).cancel(&mut left);
             left.settle();
         }
     }

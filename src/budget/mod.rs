@@ -312,8 +312,15 @@ impl RetryBudget {
     }
 
     /// The slot of a request to `uri`, for the other methods.
+    #[inline]
     pub fn slot(&self, uri: &http::Uri) -> Slot {
         self.inner.scope.slot(uri)
+    }
+
+    /// Whether requests count that could not be retried in any case: they do to gRPC, "regardless
+    /// of service or method invoked" (gRFC A6).
+    pub(crate) fn counts_every_request(&self) -> bool {
+        matches!(self.inner.rules.mode, Mode::Threshold(_))
     }
 
     /// Which requests share a bucket.
@@ -321,7 +328,9 @@ impl RetryBudget {
         &self.inner.scope
     }
 
-    /// Earns the ratio: to be called for each success.
+    /// Earns the ratio: to be called for each success of a request that could have been retried.
+    /// A layer does so; one that could not, because of [`RetryDisabled`](crate::policy::RetryDisabled)
+    /// or a `total` of 0, for instance, earns nothing for others.
     ///
     /// If the bucket is full this reads one word and writes nothing.
     #[inline]

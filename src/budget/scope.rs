@@ -54,6 +54,7 @@ impl Scope {
     ///
     /// Equal scopes give equal slots, so one slot serves a budget and an
     /// [`AdaptiveThrottle`](super::AdaptiveThrottle) of the same scope.
+    #[inline]
     pub fn slot(&self, uri: &Uri) -> Slot {
         match self {
             Self::Shared => Slot::default(),

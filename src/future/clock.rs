@@ -15,7 +15,7 @@ use crate::settings::{RequestDeadline, Settings};
 ///
 /// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
 /// that succeeds at its first poll reads no clock.
-pub(super) struct Clock {
+pub(crate) struct Clock {
     started: Option<Instant>,
     attempt: Option<Instant>,
     /// The deadline, counted from the start.
@@ -41,23 +41,24 @@ pub(super) enum Limit {
 }
 
 impl Clock {
-    #[inline]
-    pub(super) fn start(settings: &Settings, deadline: Option<RequestDeadline>) -> Self {
-        let mut clock = Self {
-            started: None,
-            attempt: None,
+    /// The request starts, under the limits of `settings`.
+    #[inline(always)]
+    pub(crate) fn start(settings: &Settings) -> Self {
+        let now = settings.is_timed().then(Instant::now);
+        Self {
+            started: now,
+            attempt: now,
             limit: settings.deadline,
             timer: None,
             armed: false,
-        };
-        if clock.limit.is_some() || settings.attempt_timeout.is_some() || deadline.is_some() {
-            let now = Instant::now();
-            clock.start_attempt(now);
-            if let Some(deadline) = deadline {
-                clock.limit = Some(deadline.remaining(now));
-            }
         }
-        clock
+    }
+
+    /// A deadline of the request's own.
+    pub(super) fn limit(&mut self, deadline: RequestDeadline) {
+        let now = *self.started.get_or_insert_with(Instant::now);
+        self.attempt = Some(now);
+        self.limit = Some(deadline.remaining(now));
     }
 
     /// The request starts with a wait.

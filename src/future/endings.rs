@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use super::{ResponseFuture, progress::Progress};
 use crate::{
     BoxError,
+    body::Saved,
     classify::{Cause, DeadlinePassed},
     error::{RetryError, RetryErrorKind},
     policy::{Gate, Session, StopReason},
     report::{AttemptOutcome, AttemptRecord},
 };
 
-impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
     /// The deadline passed, during an attempt or while the next one was waited for.
     pub(super) fn deadline_exceeded(
         self: Pin<&mut Self>,
@@ -27,7 +28,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         if in_attempt {
             let outcome = AttemptOutcome::Failed {
                 kind: Cause::AttemptTimeout.kind(),
@@ -63,7 +64,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         let last = progress.last_error.take();
         RetryError::new(kind, progress.finish(stop, elapsed, this.settings), last)
     }
@@ -75,7 +76,7 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         this.session.session.failed(now.into_std());
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         let last = progress.last_error.take();
         let report = progress.finish(StopReason::NotReady, elapsed, this.settings);
         RetryError::not_ready_again(report, last, error)

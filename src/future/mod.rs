@@ -5,6 +5,7 @@ mod clock;
 mod drain;
 mod endings;
 mod held;
+mod kept;
 mod progress;
 mod verdict;
 
@@ -15,15 +16,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
-pub(crate) use self::held::Held;
+pub(crate) use self::{clock::Clock, held::Held, kept::Kept};
 use self::{
-    clock::{Clock, Limit},
+    clock::Limit,
     drain::drained,
     progress::Progress,
     verdict::{Ended, Next},
@@ -31,11 +32,10 @@ use self::{
 use crate::{
     BoxError,
     body::{NotReplayable, Saved},
-    error::{RetryError, RetryErrorKind},
+    error::RetryError,
     guards::Guards,
     policy::{AnySession, Session, StopReason},
     settings::{AttemptInfo, Brought, Settings},
-    snapshot::Snapshot,
 };
 
 pin_project! {
@@ -43,28 +43,43 @@ pin_project! {
     ///
     /// Dropping it at any point sends nothing more, and gives back what an unsent retry took from
     /// a budget.
+    ///
+    /// The exception is an upload over HTTP/1.1 whose response had arrived already, although
+    /// nobody had looked at it yet: clients then go on sending. A body that is recorded
+    /// ([`Replay`](crate::body::Replay)) ends with an error there before it reads any more, and
+    /// with it the connection. One that is sent as it is runs on to its end.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, F, E, B, V, D>
     where
         E: Session,
+        V: Saved<B>,
     {
         #[pin]
-        state: State<F, D, Held<S, B>>,
-        head: Snapshot,
-        kept: Kept<S, V>,
-        session: CommitGuard<E>,
-        settings: Arc<Settings>,
-        clock: Clock,
-        outer_attempt: Option<u32>,
-        guards: Option<Box<Guards>>,
+        pub(crate) state: State<F, D, Held<S, B>>,
+        pub(crate) kept: Kept<S, V>,
+        pub(crate) session: CommitGuard<E>,
+        pub(crate) settings: Arc<Settings>,
+        pub(crate) clock: Clock,
+        pub(crate) outer_attempt: Option<u32>,
+        pub(crate) guards: Option<Box<Guards>>,
         // Boxed, since most requests never need it.
-        progress: Option<Box<Progress>>,
+        pub(crate) progress: Option<Box<Progress>>,
+    }
+
+    impl<S, F, E, B, V, D> PinnedDrop for ResponseFuture<S, F, E, B, V, D>
+    where
+        E: Session,
+        V: Saved<B>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            this.give_up();
+        }
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, D, H> {
+    pub(crate) enum State<F, D, H> {
         /// Waiting to send the first attempt, because the server asked another request to wait.
         Held { held: Option<Box<H>> },
         /// Refused by the throttle.
@@ -82,14 +97,6 @@ pin_project! {
     }
 }
 
-/// What is kept of a request besides its head.
-pub(crate) enum Kept<S, V> {
-    /// Nothing: it will never be sent again, for this reason.
-    Nothing(StopReason),
-    /// All that another attempt needs.
-    All { service: S, body: V },
-}
-
 /// How a request starts.
 pub(crate) enum Start<F, S, B> {
     /// Its first attempt is on the way.
@@ -100,18 +107,19 @@ pub(crate) enum Start<F, S, B> {
     Refused,
 }
 
-impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
-    #[inline(always)]
-    pub(crate) fn new(
+impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
+    pub(crate) fn special(
         start: Start<F, S, B>,
         session: AnySession<E>,
-        head: Snapshot,
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
         brought: Brought,
         guards: Option<Box<Guards>>,
     ) -> Self {
-        let mut clock = Clock::start(settings, brought.deadline);
+        let mut clock = Clock::start(settings);
+        if let Some(deadline) = brought.deadline {
+            clock.limit(deadline);
+        }
         let state = match start {
             Start::Called(future) => State::Called { future },
             Start::Held(held) => {
@@ -122,7 +130,6 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
         };
         Self {
             state,
-            head,
             kept,
             session: CommitGuard {
                 session,
@@ -133,6 +140,20 @@ impl<S, F, E: Session, B, V, D> ResponseFuture<S, F, E, B, V, D> {
             outer_attempt: brought.outer_attempt,
             guards,
             progress: None,
+        }
+    }
+
+    /// Ends the attempt in flight, if there is one, and the upload that a client may go on with
+    /// where the response has come before its end.
+    fn give_up(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let StateProj::Called { .. } = this.state.as_mut().project() else {
+            return;
+        };
+        // First, so that the client cancels the upload where it still can.
+        this.state.set(State::Done);
+        if let Kept::All { body, .. } = this.kept {
+            body.cancel();
         }
     }
 }
@@ -149,9 +170,31 @@ where
     type Output = Result<Response<D>, RetryError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.as_mut().run(cx));
-        self.finish();
-        Poll::Ready(result)
+        // What most requests take: a response is large, so it is moved once only.
+        let this = self.as_mut().project();
+        let StateProj::Called { future } = this.state.project() else {
+            return self.go_on(None, cx);
+        };
+        let polled = match future.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                let session = &mut this.session.session;
+                if this.progress.is_none()
+                    && this.settings.classifiers.is_empty()
+                    && session.is_final(response.status(), response.headers())
+                {
+                    session.succeeded();
+                    if this.guards.is_some() {
+                        self.as_mut().leave_guards(response.status());
+                    }
+                    self.project().state.set(State::Done);
+                    return Poll::Ready(Ok(response));
+                }
+                Poll::Ready(Ended::Response(response))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Ended::Error(error.into())),
+            Poll::Pending => Poll::Pending,
+        };
+        self.go_on(Some(polled), cx)
     }
 }
 
@@ -164,16 +207,20 @@ where
     V: Saved<B>,
     D: Body,
 {
-    /// Goes from state to state until there is an answer.
-    fn run(
+    /// Goes from state to state until there is an answer. If the attempt in flight was just
+    /// polled, then with this answer.
+    fn go_on(
         mut self: Pin<&mut Self>,
+        mut polled: Option<Poll<Ended<D>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<D>, RetryError>> {
-        loop {
+        // The time, as long as nothing was waited for.
+        let mut at = None;
+        let result = loop {
             let mut this = self.as_mut().project();
             match this.state.as_mut().project() {
                 StateProj::Refused => {
-                    return Poll::Ready(Err(self.unsent(StopReason::Throttled)));
+                    break Err(self.as_mut().unsent(StopReason::Throttled));
                 }
                 StateProj::Held { held } => {
                     let Some(first) = held else {
@@ -183,12 +230,12 @@ where
                     if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
                         let too_long = this.guards.as_ref().and_then(|g| g.too_long(wait));
                         if let Some(stop) = too_long {
-                            return Poll::Ready(Err(self.unsent(stop)));
+                            break Err(self.as_mut().unsent(stop));
                         }
                         if let Some(left) = this.clock.left(now).filter(|left| *left <= wait) {
                             let needed = wait;
                             let stop = StopReason::DeadlineTooClose { left, needed };
-                            return Poll::Ready(Err(self.unsent(stop)));
+                            break Err(self.as_mut().unsent(stop));
                         }
                         ready!(this.clock.poll_until(now.checked_add(wait), cx));
                         // The server may have asked for more in the meantime.
@@ -197,12 +244,12 @@ where
                     match first.service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
-                            return Poll::Ready(Err(self.not_ready(error.into())));
+                            break Err(self.as_mut().not_ready(error.into()));
                         }
                         Poll::Pending => {
                             ready!(this.clock.poll_until(this.clock.deadline(), cx));
                             let deadline = this.clock.limit.unwrap_or_default();
-                            return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
+                            break Err(self.as_mut().deadline_exceeded(deadline, false));
                         }
                     }
                     if let Some(first) = held.take() {
@@ -213,40 +260,30 @@ where
                         let future = service.call(request);
                         this.clock.start_attempt(now);
                         // The report tells of the hold, also if all goes well from here on.
-                        *this.progress = Some(Progress::of(this.head, *this.outer_attempt));
+                        *this.progress = Some(Progress::of(this.kept, *this.outer_attempt));
                         this.state.set(State::Called { future });
                     }
                 }
                 StateProj::Called { future } => {
-                    let ended = match future.poll(cx) {
-                        Poll::Ready(Ok(response)) => {
-                            let session = &mut this.session.session;
-                            if this.progress.is_none()
-                                && this.settings.classifiers.is_empty()
-                                && session.is_final(response.status(), response.headers())
-                            {
-                                session.succeeded();
-                                if let Some(guards) = this.guards {
-                                    let now = Instant::now().into_std();
-                                    guards.answered(response.status(), now);
-                                }
-                                return Poll::Ready(Ok(response));
-                            }
-                            Ended::Response(response)
-                        }
-                        Poll::Ready(Err(error)) => Ended::Error(error.into()),
+                    let polled = match polled.take() {
+                        Some(polled) => polled,
+                        None => future.poll(cx).map(Ended::of),
+                    };
+                    let ended = match polled {
+                        Poll::Ready(ended) => ended,
                         Poll::Pending => match ready!(this.clock.poll_attempt(this.settings, cx)) {
                             Limit::Attempt(after) => Ended::TimedOut(after),
                             Limit::Deadline(deadline) => {
-                                return Poll::Ready(Err(self.deadline_exceeded(deadline, true)));
+                                break Err(self.as_mut().deadline_exceeded(deadline, true));
                             }
                         },
                     };
                     match self.as_mut().ended(ended) {
-                        Next::Return(result) => {
-                            return Poll::Ready(result);
+                        Next::Return(result) => break result,
+                        Next::Wait(body, now) => {
+                            let waits = self.as_mut().wait(body, now);
+                            at = (!waits).then_some(now);
                         }
-                        Next::Wait(body) => self.as_mut().wait(body),
                     }
                 }
                 StateProj::Draining { body, left, until } => {
@@ -260,20 +297,24 @@ where
                 StateProj::Waiting => {
                     ready!(this.clock.poll_timer(cx));
                     // The server may have asked another request to wait in the meantime.
-                    let now = Instant::now();
-                    let held = this.guards.as_ref().and_then(|g| g.held(now.into_std()));
-                    let too_long = this.guards.as_ref().zip(held);
-                    if let Some(stop) = too_long.and_then(|(g, held)| g.too_long(held)) {
-                        return Poll::Ready(Err(self.unsent(stop)));
-                    }
-                    match held.and_then(|held| now.checked_add(held)) {
-                        Some(until) if this.clock.left(now).is_none_or(|left| !left.is_zero()) => {
-                            let deadline = this.clock.deadline();
-                            this.clock
-                                .set_timer(deadline.into_iter().chain([until]).min());
+                    let held = this.guards.as_ref().and_then(|guards| {
+                        let now = Instant::now();
+                        Some((guards, guards.held(now.into_std())?, now))
+                    });
+                    if let Some((guards, held, now)) = held {
+                        if let Some(stop) = guards.too_long(held) {
+                            break Err(self.as_mut().unsent(stop));
                         }
-                        _ => this.state.set(State::Readying),
+                        let is_late = this.clock.left(now).is_some_and(|left| left.is_zero());
+                        if let (false, Some(until)) = (is_late, now.checked_add(held)) {
+                            let deadline = this.clock.deadline();
+                            let until = deadline.into_iter().chain([until]).min();
+                            this.clock.set_timer(until);
+                            at = None;
+                            continue;
+                        }
                     }
+                    this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
                     let Kept::All { service, .. } = this.kept else {
@@ -281,7 +322,8 @@ where
                     };
                     let deadline = this.clock.deadline();
                     // An attempt that cannot be waited for is not sent.
-                    let ready = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    let now = at.take().unwrap_or_else(Instant::now);
+                    let ready = if deadline.is_some_and(|deadline| deadline <= now) {
                         Poll::Pending
                     } else {
                         service.poll_ready(cx)
@@ -289,21 +331,26 @@ where
                     match ready {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
-                            return Poll::Ready(Err(self.not_ready(error.into())));
+                            break Err(self.as_mut().not_ready(error.into()));
                         }
                         Poll::Pending => {
                             ready!(this.clock.poll_until(deadline, cx));
                             let deadline = this.clock.limit.unwrap_or_default();
-                            return Poll::Ready(Err(self.deadline_exceeded(deadline, false)));
+                            break Err(self.as_mut().deadline_exceeded(deadline, false));
                         }
                     }
-                    if let Err(error) = self.as_mut().call() {
-                        return Poll::Ready(Err(error));
+                    if let Err(error) = self.as_mut().call(now) {
+                        break Err(error);
                     }
                 }
                 StateProj::Done => panic!("`ResponseFuture` polled after it finished"),
             }
+        };
+        if result.is_err() {
+            self.as_mut().give_up();
         }
+        self.finish();
+        Poll::Ready(result)
     }
 }
 
@@ -313,6 +360,14 @@ where
     V: Saved<B>,
     D: Body,
 {
+    /// A request succeeded at once.
+    #[inline(never)]
+    fn leave_guards(self: Pin<&mut Self>, status: StatusCode) {
+        if let Some(guards) = self.project().guards.take() {
+            guards.answered(status, Instant::now().into_std());
+        }
+    }
+
     /// Gives back what the request holds, now that it has its answer.
     fn finish(self: Pin<&mut Self>) {
         let mut this = self.project();
@@ -321,12 +376,12 @@ where
         *this.guards = None;
     }
 
-    /// Lets go of the failed response and everything else, and waits.
-    fn wait(self: Pin<&mut Self>, body: Option<D>) {
+    /// Lets go of the failed response and everything else, and waits. Answers whether there is
+    /// anything to wait for.
+    fn wait(self: Pin<&mut Self>, body: Option<D>, now: Instant) -> bool {
         let mut this = self.project();
-        this.head.settle();
-        if let Kept::All { body, .. } = this.kept {
-            body.retire();
+        if let Kept::All { head, .. } = this.kept {
+            head.settle();
         }
         let drain = this.settings.drain;
         let worth_it = |body: &D| {
@@ -339,28 +394,36 @@ where
             let body = Box::pin(body);
             let left = drain.bytes;
             let deadline = this.clock.deadline();
-            let until = Instant::now().checked_add(drain.time);
+            let until = now.checked_add(drain.time);
             let until = until.into_iter().chain(deadline).min();
             this.state.set(State::Draining { body, left, until });
+            true
         } else {
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting);
             let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
             this.clock.set_timer(wake_at);
+            wake_at.is_some()
         }
     }
 
     /// Sends the next attempt; the inner service is ready.
-    fn call<SE>(self: Pin<&mut Self>) -> Result<(), RetryError>
+    fn call<SE>(self: Pin<&mut Self>, now: Instant) -> Result<(), RetryError>
     where
         S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
     {
         let mut this = self.project();
-        let (Kept::All { service, body }, Some(progress)) = (this.kept, this.progress.as_mut())
+        let (
+            Kept::All {
+                head,
+                service,
+                body,
+            },
+            Some(progress),
+        ) = (this.kept, this.progress.as_mut())
         else {
             unreachable!("a retry follows a failure of a request that was kept")
         };
-        let now = Instant::now();
         this.clock.start_attempt(now);
         progress.number = progress.number.saturating_add(1);
         let info = AttemptInfo {
@@ -369,7 +432,7 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(now),
         };
-        let request = match this.head.restore(progress.last) {
+        let request = match head.restore(progress.last) {
             Some(mut parts) => {
                 parts.extensions.insert(info);
                 if let Some(name) = &this.settings.attempt_header {
@@ -395,11 +458,7 @@ where
                 this.session.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let report = progress.finish(reason, info.elapsed, this.settings);
-                return Err(RetryError::new(
-                    RetryErrorKind::Body,
-                    report,
-                    source.or(last),
-                ));
+                return Err(RetryError::without_body(report, last, source));
             }
         };
         // From here on the retry counts as sent.
@@ -411,9 +470,9 @@ where
 }
 
 /// The session, and whether it has given a retry that is not sent yet.
-struct CommitGuard<E: Session> {
-    session: AnySession<E>,
-    committed: bool,
+pub(crate) struct CommitGuard<E: Session> {
+    pub(crate) session: AnySession<E>,
+    pub(crate) committed: bool,
 }
 
 impl<E: Session> CommitGuard<E> {
@@ -442,7 +501,7 @@ fn refused(error: NotReplayable) -> (StopReason, Option<BoxError>) {
     }
 }
 
-impl<S, F, E: Session, B, V, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
+impl<S, F, E: Session, B, V: Saved<B>, D> std::fmt::Debug for ResponseFuture<S, F, E, B, V, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Held { .. } => "held",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::kept::Kept;
 use crate::{
     BoxError,
     classify::{Cause, Failure},
@@ -11,11 +12,10 @@ use crate::{
     policy::{Retry, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, sanitized},
     settings::{PreviousOutcome, Settings},
-    snapshot::Snapshot,
 };
 
 /// The attempts so far.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     pub(super) report: RetryReport,
     /// The number of the attempt in flight.
     pub(super) number: u32,
@@ -32,10 +32,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(head: &Snapshot, outer_attempt: Option<u32>) -> Box<Self> {
-        let target = head.target();
+    pub(super) fn of<S, V>(kept: &Kept<S, V>, outer_attempt: Option<u32>) -> Box<Self> {
+        let target = kept.target();
         let url = sanitized(target.scheme, target.authority, target.path_and_query);
-        let mut report = RetryReport::new(head.method().clone(), url);
+        let mut report = RetryReport::new(kept.method().clone(), url);
         report.outer_attempt = outer_attempt;
         Box::new(Self {
             report,

@@ -1,10 +1,6 @@
 //! What becomes of an attempt that has ended.
 
-use std::{
-    error::Error,
-    pin::Pin,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, pin::Pin, time::Duration};
 
 use http::Response;
 use http_body::Body;
@@ -17,7 +13,10 @@ use crate::{
     classify::{self, AttemptTimedOut, Cause, Failure, FailureKind, Outcome},
     error::{RetryError, RetryErrorKind},
     guards::Guards,
-    policy::{Attempt, Decision, Gate, Retry, Session, Stop, StopReason, WaitReason, ask},
+    policy::{
+        Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason, WaitReason, WallClock,
+        ask,
+    },
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
 };
@@ -32,11 +31,18 @@ pub(super) enum Ended<D> {
 /// What to do after an attempt.
 pub(super) enum Next<D> {
     Return(Result<Response<D>, RetryError>),
-    /// Wait; the response that failed is still to be drained.
-    Wait(Option<D>),
+    /// Wait, from this moment on; the response that failed is still to be drained.
+    Wait(Option<D>, Instant),
 }
 
 impl<D> Ended<D> {
+    pub(super) fn of<E: Into<BoxError>>(result: Result<Response<D>, E>) -> Self {
+        match result {
+            Ok(response) => Self::Response(response),
+            Err(error) => Self::Error(error.into()),
+        }
+    }
+
     /// What the attempt failed of, if it failed without a response.
     fn failure(&self) -> Option<Failure> {
         match self {
@@ -90,11 +96,10 @@ impl<D> Ended<D> {
         }
     }
 
-    /// What a response said about when to come back, if it was a failure that was looked at when
-    /// the wall clock stood at `at`.
-    fn hint(&self, at: Option<SystemTime>) -> Option<HintRecord> {
+    /// What a response said about when to come back.
+    fn hint(&self, wall: &WallClock<'_>) -> Option<Box<HintRecord>> {
         match self {
-            Self::Response(response) => HintRecord::of(response.headers(), at?),
+            Self::Response(response) => HintRecord::of(response.headers(), || wall.now()),
             Self::Error(_) | Self::TimedOut(_) => None,
         }
     }
@@ -167,15 +172,12 @@ where
         let session = &mut this.session.session;
         let outcome = ended.outcome(failure);
         let judgement = settings.judge(&outcome);
-        let method = this.head.method();
-        let mut looked_at = None;
+        let method = this.kept.method();
+        let read = || settings.wall_clock();
+        let wall = WallClock::new(&read);
         let decision = ask(session, outcome, judgement, |outcome| {
             let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
-            match failure {
-                // Only a response can carry a date to compare the wall clock with.
-                None => attempt.with_wall_clock(*looked_at.insert(settings.wall_clock())),
-                Some(_) => attempt,
-            }
+            attempt.with_wall_clock_of(&wall)
         });
         if let (Some(guards), Some(asked)) = (&this.guards, asked(&decision)) {
             guards.hinted(now.into_std(), asked);
@@ -191,10 +193,10 @@ where
         };
 
         let mut record = ended.record(number, time, failure);
-        record.hint = ended.hint(looked_at);
+        record.hint = ended.hint(&wall);
         let progress = this
             .progress
-            .get_or_insert_with(|| Progress::of(this.head, *this.outer_attempt));
+            .get_or_insert_with(|| Progress::of(this.kept, *this.outer_attempt));
         progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
@@ -208,7 +210,7 @@ where
                 match last_gates(&mut retry, this.kept, this.session, this.guards, time) {
                     Ok(()) => {
                         record.gates = retry.gates;
-                        record.note = retry.note.take();
+                        record.note = retry.note.take().map(Box::new);
                         record.wait = Some(WaitRecord {
                             planned: retry.wait,
                             why: retry.why.clone(),
@@ -217,7 +219,7 @@ where
                         progress.retrying(record, settings, &retry, now);
                         let (body, error) = ended.let_go();
                         progress.last_error = error;
-                        return Next::Wait(body);
+                        return Next::Wait(body, now);
                     }
                     Err(reason) => Stop {
                         raise: retry.raise,
@@ -230,7 +232,7 @@ where
         };
 
         record.gates = stop.gates;
-        record.note = stop.note;
+        record.note = stop.note.map(Box::new);
         progress.report.attempts.push(record);
         if !stop.reason.is_success() {
             this.session.session.failed(now.into_std());
@@ -270,13 +272,18 @@ struct Time {
 /// said yes.
 fn last_gates<S, E: Session, B, V: Saved<B>>(
     retry: &mut Retry,
-    kept: &Kept<S, V>,
+    kept: &mut Kept<S, V>,
     session: &mut CommitGuard<E>,
     guards: &mut Option<Box<Guards>>,
     time: Time,
 ) -> Result<(), StopReason> {
     let body = match kept {
-        Kept::Nothing(reason) => return Err(reason.clone()),
+        Kept::Line { .. } => {
+            return Err(match session.session.standing() {
+                Standing::Never(reason) => reason,
+                Standing::Eligible => StopReason::BodyNotKept,
+            });
+        }
         Kept::All { body, .. } => body,
     };
     let now = time.now.into_std();
@@ -294,8 +301,8 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
             retry.why = WaitReason::SharedHint;
         }
     }
-    let body = body.check().map_err(|error| refused(error).0);
-    retry.check(Some(body), time.left, time.attempt)?;
+    let replayable = body.check().map_err(|error| refused(error).0);
+    retry.check(Some(replayable), time.left, time.attempt)?;
     if let Some(guards) = guards {
         let admitted = guards.admit_retry(now);
         retry.gates.set(Gate::Throttle, admitted.is_ok());
@@ -303,5 +310,11 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     }
     retry.commit(&mut session.session, now)?;
     session.committed = true;
-    Ok(())
+    // The upload may still be under way on another thread, and have passed the replay limit since
+    // it was asked. From here on it cannot. Where it has, what was taken is given back.
+    body.retire().map_err(|error| {
+        session.cancel();
+        retry.gates.set(Gate::Body, false);
+        refused(error).0
+    })
 }

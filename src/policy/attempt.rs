@@ -2,11 +2,13 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     time::{Duration, SystemTime},
 };
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts};
 
+use super::wall_clock::WallClock;
 use crate::classify::Outcome;
 
 /// The head of a request: everything but its body.
@@ -105,7 +107,23 @@ pub struct Attempt<'a> {
     outcome: Outcome<'a>,
     judgement: Judgement,
     elapsed: Duration,
-    wall_clock: SystemTime,
+    wall_clock: Wall<'a>,
+}
+
+/// The wall clock: most attempts end without any question about it.
+#[derive(Clone, Copy)]
+enum Wall<'a> {
+    Shows(SystemTime),
+    Asked(&'a WallClock<'a>),
+}
+
+impl fmt::Debug for Wall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shows(time) => time.fmt(f),
+            Self::Asked(_) => f.write_str("not read"),
+        }
+    }
 }
 
 impl<'a> Attempt<'a> {
@@ -119,7 +137,7 @@ impl<'a> Attempt<'a> {
             outcome,
             judgement: Judgement::None,
             elapsed: Duration::ZERO,
-            wall_clock: SystemTime::UNIX_EPOCH,
+            wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
         }
     }
 
@@ -133,7 +151,13 @@ impl<'a> Attempt<'a> {
     /// Sets the wall clock, which dates in `Retry-After` are compared with.
     #[must_use]
     pub fn with_wall_clock(mut self, now: SystemTime) -> Self {
-        self.wall_clock = now;
+        self.wall_clock = Wall::Shows(now);
+        self
+    }
+
+    /// The same, with a clock that is read when it is asked for.
+    pub(crate) fn with_wall_clock_of(mut self, clock: &'a WallClock<'a>) -> Self {
+        self.wall_clock = Wall::Asked(clock);
         self
     }
 
@@ -171,6 +195,9 @@ impl<'a> Attempt<'a> {
 
     /// The wall clock when the attempt ended.
     pub fn wall_clock(&self) -> SystemTime {
-        self.wall_clock
+        match self.wall_clock {
+            Wall::Shows(time) => time,
+            Wall::Asked(clock) => clock.now(),
+        }
     }
 }

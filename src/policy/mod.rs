@@ -41,6 +41,7 @@ mod reload;
 mod retry_policy;
 mod rng;
 mod session;
+mod wall_clock;
 
 #[cfg(feature = "serde")]
 pub use self::config::{InvalidConfig, RetryConfig, import};
@@ -49,6 +50,7 @@ pub use self::reload::Reloadable;
 pub(crate) use self::{
     ask::ask,
     overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+    wall_clock::WallClock,
 };
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
@@ -129,6 +131,12 @@ pub trait Session {
         Standing::Eligible
     }
 
+    /// Whether [`standing`](Session::standing) is [`Standing::Eligible`], asked on the happy path:
+    /// worth implementing where it is known without making up the reason.
+    fn is_eligible(&self) -> bool {
+        self.standing() == Standing::Eligible
+    }
+
     /// Whether a response is certainly no failure, so that [`decide`](Session::decide) need not
     /// be asked. This is the only question on the happy path.
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
@@ -176,6 +184,10 @@ pub enum Standing {
 impl<T: Session + ?Sized> Session for Box<T> {
     fn standing(&self) -> Standing {
         (**self).standing()
+    }
+
+    fn is_eligible(&self) -> bool {
+        (**self).is_eligible()
     }
 
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {

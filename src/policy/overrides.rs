@@ -48,7 +48,7 @@ pub(crate) enum AnySession<T> {
 }
 
 /// Starts a request under its own policy if it brought one, else under the layer's.
-#[inline]
+#[inline(always)]
 pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySession<P::Session> {
     if request.extensions().is_empty() {
         return AnySession::Layer(policy.session(request));
@@ -103,6 +103,16 @@ impl<T: Session> Session for AnySession<T> {
             Self::Own(session) => session.standing(),
             Self::Shared(session) => session.standing(),
             Self::Disabled => Standing::Never(StopReason::Disabled),
+        }
+    }
+
+    #[inline]
+    fn is_eligible(&self) -> bool {
+        match self {
+            Self::Layer(session) => session.is_eligible(),
+            Self::Own(session) => session.is_eligible(),
+            Self::Shared(session) => session.is_eligible(),
+            Self::Disabled => false,
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Backoff, CountKind, Jitter, Limit, Methods, Policy, RequestHead, ResetHeader,
-    RetryPolicyBuilder, RetrySession, Rng,
+    RetryPolicyBuilder, RetrySession, Rng, StopReason,
     hints::Hints,
     limit::{PerKind, StatusSet},
     lint::{self, Finding, LintContext},
@@ -115,8 +115,46 @@ pub struct RetryPolicy {
 /// A built policy: its settings, and what is derived from them.
 pub(super) struct Inner {
     pub(super) settings: Settings,
+    pub(super) eligible: Eligible,
     /// Sessions started so far, for policies with a seed.
     sessions: AtomicU64,
+}
+
+/// Which requests can be sent again at all. Known beforehand, since every request asks.
+pub(super) struct Eligible {
+    /// Those that may be repeated although they may have been applied.
+    repeatable: bool,
+    others: bool,
+}
+
+impl Eligible {
+    fn under(settings: &Settings) -> Self {
+        let allows = |kind| settings.limits.get(kind).allows_any();
+        let total = allows(CountKind::Total);
+        let others = total
+            && (allows(CountKind::Connect)
+                || settings.unprocessed > 0
+                || settings.preset == Preset::Urllib3 && allows(CountKind::Other));
+        let after_send = [
+            CountKind::Read,
+            CountKind::Status,
+            CountKind::Other,
+            CountKind::Redirect,
+        ];
+        Self {
+            repeatable: others || total && after_send.into_iter().any(allows),
+            others,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn with(&self, may_repeat: bool) -> bool {
+        if may_repeat {
+            self.repeatable
+        } else {
+            self.others
+        }
+    }
 }
 
 /// Everything a policy can be told.
@@ -183,6 +221,19 @@ impl Settings {
             budget: None,
         }
     }
+
+    /// Why a request that is not [`Eligible`] is not.
+    #[cold]
+    pub(super) fn why_never(&self) -> StopReason {
+        let total = self.limits.get(CountKind::Total);
+        match total {
+            Limit::Never => StopReason::KindDisabled {
+                kind: CountKind::Total,
+            },
+            limit if !limit.allows_any() => StopReason::exhausted(CountKind::Total, limit),
+            _ => StopReason::exhausted(CountKind::Connect, self.limits.get(CountKind::Connect)),
+        }
+    }
 }
 
 /// A limit for all retries together, and none for the single kinds.
@@ -215,6 +266,7 @@ impl RetryPolicy {
     pub(super) fn from_settings(settings: Settings) -> Self {
         Self {
             inner: Arc::new(Inner {
+                eligible: Eligible::under(&settings),
                 settings,
                 sessions: AtomicU64::new(0),
             }),
@@ -374,7 +426,7 @@ impl fmt::Debug for RetryPolicy {
 impl Policy for RetryPolicy {
     type Session = RetrySession;
 
-    #[inline]
+    #[inline(always)]
     fn session(&self, request: &RequestHead<'_>) -> RetrySession {
         RetrySession::new(self.clone(), request)
     }

@@ -34,7 +34,6 @@ const MAX_HEADERS: usize = 512;
 pub(crate) struct Snapshot {
     method: Method,
     extensions: Extensions,
-    scheme: Option<Scheme>,
     version: Version,
     layout: Layout,
     rest: Rest,
@@ -43,9 +42,19 @@ pub(crate) struct Snapshot {
 /// What is where in the packed bytes: the authority, the path and query, the headers.
 #[derive(Clone, Copy, Default)]
 struct Layout {
+    scheme: PackedScheme,
     authority: u16,
     path: u16,
     headers: u16,
+}
+
+/// A scheme that needs no memory. A request with another one is cloned.
+#[derive(Clone, Copy, Default)]
+enum PackedScheme {
+    #[default]
+    Absent,
+    Http,
+    Https,
 }
 
 /// All that has no fixed size.
@@ -67,27 +76,12 @@ pub(crate) struct Target<'a> {
 
 impl Snapshot {
     /// Keeps all that another attempt needs of `request`, except for the body.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take<B>(request: &Request<B>) -> Self {
         let (layout, rest) = pack(request.uri(), request.headers());
         Self {
             method: request.method().clone(),
             extensions: request.extensions().clone(),
-            scheme: request.uri().scheme().cloned(),
-            version: request.version(),
-            layout,
-            rest,
-        }
-    }
-
-    /// Keeps what a report says of `request`: the method and the target.
-    #[inline]
-    pub(crate) fn line<B>(request: &Request<B>) -> Self {
-        let (layout, rest) = pack_line(request.uri());
-        Self {
-            method: request.method().clone(),
-            extensions: Extensions::new(),
-            scheme: request.uri().scheme().cloned(),
             version: request.version(),
             layout,
             rest,
@@ -100,18 +94,16 @@ impl Snapshot {
 
     pub(crate) fn target(&self) -> Target<'_> {
         let (authority, path_and_query) = match &self.rest {
-            Rest::Own(buffer) => self.layout.texts(&buffer.bytes),
+            Rest::Own(buffer) => self.layout.texts(buffer.as_ref()),
             Rest::Shared(packed) => self.layout.texts(packed),
-            Rest::Cloned(cloned) => {
-                let uri = &cloned.0;
-                (
-                    uri.authority().map_or("", Authority::as_str),
-                    uri.path_and_query().map_or("", PathAndQuery::as_str),
-                )
-            }
+            Rest::Cloned(cloned) => return Target::of(&cloned.0),
         };
         Target {
-            scheme: self.scheme.as_ref().map(Scheme::as_str),
+            scheme: match self.layout.scheme {
+                PackedScheme::Absent => None,
+                PackedScheme::Http => Some("http"),
+                PackedScheme::Https => Some("https"),
+            },
             authority,
             path_and_query,
         }
@@ -150,12 +142,22 @@ impl Snapshot {
         }
         match &self.rest {
             Rest::Shared(packed) => {
-                let uri = unpack_uri(packed, self.layout, self.scheme.clone())?;
+                let uri = unpack_uri(packed, self.layout)?;
                 let headers = unpack_headers(packed, self.layout)?;
                 Some((uri, headers))
             }
             Rest::Cloned(cloned) => Some((cloned.0.clone(), cloned.1.clone())),
             Rest::Own(_) => None,
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn of(uri: &'a Uri) -> Self {
+        Self {
+            scheme: uri.scheme_str(),
+            authority: uri.authority().map_or("", Authority::as_str),
+            path_and_query: uri.path_and_query().map_or("", PathAndQuery::as_str),
         }
     }
 }
@@ -229,114 +231,130 @@ impl Head {
     }
 }
 
+/// Writes `bytes` to the front of `room`, and answers with the rest of it.
+#[inline(always)]
+fn put<'a>(room: &'a mut [u8], bytes: &[u8]) -> Option<&'a mut [u8]> {
+    let (to, rest) = room.split_at_mut_checked(bytes.len())?;
+    to.copy_from_slice(bytes);
+    Some(rest)
+}
+
+#[inline(always)]
+fn put_head(room: &mut [u8], head: Head) -> Option<&mut [u8]> {
+    let (to, rest) = room.split_first_chunk_mut()?;
+    *to = head.to_bytes();
+    Some(rest)
+}
+
+#[inline]
 fn pack(uri: &Uri, headers: &HeaderMap) -> (Layout, Rest) {
-    if headers.len() > MAX_HEADERS {
-        return cloned(uri, headers);
-    }
-    let mut buffer = Buffer::recycled().unwrap_or_else(|| buffer_for(uri, headers));
-    let packed = &mut buffer.bytes;
-    let Some(mut layout) = pack_uri(uri, packed) else {
-        return cloned(uri, headers);
-    };
-    layout.headers = headers.len() as u16;
-    match pack_headers(headers, packed) {
-        Some(()) => (layout, Rest::Own(buffer)),
-        None => cloned(uri, headers),
-    }
-}
-
-fn pack_line(uri: &Uri) -> (Layout, Rest) {
-    let mut buffer = Buffer::recycled().unwrap_or_default();
-    match pack_uri(uri, &mut buffer.bytes) {
+    let mut buffer = Buffer::recycled();
+    match fill(uri, headers, &mut buffer) {
         Some(layout) => (layout, Rest::Own(buffer)),
-        None => cloned(uri, &HeaderMap::new()),
+        None => pack_anew(uri, headers, buffer),
     }
 }
 
+/// Does not fit into `small`: packs into a new buffer of exactly the size that the request needs,
+/// or clones it.
 #[cold]
 #[inline(never)]
-fn cloned(uri: &Uri, headers: &HeaderMap) -> (Layout, Rest) {
+fn pack_anew(uri: &Uri, headers: &HeaderMap, mut small: Buffer) -> (Layout, Rest) {
+    if let Some(size) = packed_size(uri, headers) {
+        // Takes its place among those that are kept, or the thread would keep small ones for ever.
+        small.grow(size);
+        if let Some(layout) = fill(uri, headers, &mut small) {
+            return (layout, Rest::Own(small));
+        }
+    }
     let layout = Layout {
         headers: u16::try_from(headers.len()).unwrap_or(u16::MAX),
         ..Layout::default()
     };
-    (
-        layout,
-        Rest::Cloned(Box::new((uri.clone(), headers.clone()))),
-    )
+    let cloned = Box::new((uri.clone(), headers.clone()));
+    (layout, Rest::Cloned(cloned))
 }
 
-/// A new buffer of exactly the size that a request needs.
-#[cold]
-#[inline(never)]
-fn buffer_for(uri: &Uri, headers: &HeaderMap) -> Buffer {
-    let authority = uri.authority().map_or("", Authority::as_str);
-    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let headers = headers
-        .iter()
-        .map(|(name, value)| match names::number(name) {
-            Some(_) => Head::BYTES + value.len(),
-            None => Head::BYTES + name.as_str().len() + value.len(),
-        });
-    let size = headers.sum::<usize>() + authority.len() + path.len();
-    Buffer {
-        bytes: Vec::with_capacity(size),
+/// The bytes that a request takes; `None` if it is one to be cloned.
+fn packed_size(uri: &Uri, headers: &HeaderMap) -> Option<usize> {
+    if headers.len() > MAX_HEADERS {
+        return None;
     }
-}
-
-#[inline]
-fn pack_uri(uri: &Uri, packed: &mut Vec<u8>) -> Option<Layout> {
-    let authority = uri.authority().map_or("", Authority::as_str);
-    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    packed.extend_from_slice(authority.as_bytes());
-    packed.extend_from_slice(path.as_bytes());
-    Some(Layout {
-        // `http` allows no longer ones.
-        authority: u16::try_from(authority.len()).ok()?,
-        path: u16::try_from(path.len()).ok()?,
-        headers: 0,
-    })
-}
-
-/// Adds all headers in the map's order, or gives up on one that is too long to be copied.
-#[inline]
-fn pack_headers(headers: &HeaderMap, packed: &mut Vec<u8>) -> Option<()> {
+    let target = Target::of(uri);
+    let mut size = target.authority.len() + target.path_and_query.len();
     for (name, value) in headers {
-        let text = value.as_bytes();
-        if text.len() > MAX_VALUE {
+        let name = match names::number(name) {
+            Some(_) => 0,
+            None => name.as_str().len(),
+        };
+        if value.len() > MAX_VALUE || name > usize::from(u16::MAX) {
             return None;
         }
+        size += Head::BYTES + name + value.len();
+    }
+    Some(size)
+}
+
+/// Packs a request; `None` if the buffer is too small, or packing is not for this request.
+#[inline]
+fn fill(uri: &Uri, headers: &HeaderMap, buffer: &mut Buffer) -> Option<Layout> {
+    let scheme = match uri.scheme_str() {
+        None => PackedScheme::Absent,
+        Some("http") => PackedScheme::Http,
+        Some("https") => PackedScheme::Https,
+        Some(_) => return None,
+    };
+    if headers.len() > MAX_HEADERS {
+        return None;
+    }
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let size = buffer.bytes.len();
+    let mut room = &mut *buffer.bytes;
+    room = put(room, authority.as_bytes())?;
+    room = put(room, path.as_bytes())?;
+    for (name, value) in headers {
+        let text = value.as_bytes();
         let mut head = Head {
             number: CUSTOM,
             sensitive: value.is_sensitive(),
             name: 0,
             value: text.len() as u32,
         };
-        match names::number(name) {
+        room = match names::number(name) {
             Some(number) => {
                 head.number = number;
-                packed.extend_from_slice(&head.to_bytes());
+                put_head(room, head)?
             }
-            None => pack_name(name, head, packed)?,
-        }
-        packed.extend_from_slice(text);
+            None => put_name(room, name, head)?,
+        };
+        room = put(room, text)?;
     }
-    Some(())
+    buffer.used = size - room.len();
+    Some(Layout {
+        scheme,
+        // `http` allows no longer ones.
+        authority: u16::try_from(authority.len()).ok()?,
+        path: u16::try_from(path.len()).ok()?,
+        headers: headers.len() as u16,
+    })
 }
 
 /// Out of the loop, because its registers are worth more than the call.
 #[inline(never)]
-fn pack_name(name: &HeaderName, mut head: Head, packed: &mut Vec<u8>) -> Option<()> {
+fn put_name<'a>(room: &'a mut [u8], name: &HeaderName, mut head: Head) -> Option<&'a mut [u8]> {
     let text = name.as_str().as_bytes();
     head.name = u16::try_from(text.len()).ok()?;
-    packed.extend_from_slice(&head.to_bytes());
-    packed.extend_from_slice(text);
-    Some(())
+    put(put_head(room, head)?, text)
 }
 
-fn unpack_uri(packed: &Bytes, layout: Layout, scheme: Option<Scheme>) -> Option<Uri> {
+fn unpack_uri(packed: &Bytes, layout: Layout) -> Option<Uri> {
     let mut parts = uri::Parts::default();
-    parts.scheme = scheme;
+    parts.scheme = match layout.scheme {
+        PackedScheme::Absent => None,
+        PackedScheme::Http => Some(Scheme::HTTP),
+        PackedScheme::Https => Some(Scheme::HTTPS),
+    };
     if layout.authority > 0 {
         let text = packed.slice(layout.authority());
         parts.authority = Some(Authority::from_maybe_shared(text).ok()?);

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use http::HeaderName;
 
 /// Room for all numbers; `http` 1.5 has 81.
-const SLOTS: usize = 128;
+const SLOTS: usize = 1 << u8::BITS;
 
 static KNOWN: [OnceLock<HeaderName>; SLOTS] = [const { OnceLock::new() }; SLOTS];
 
@@ -21,11 +21,9 @@ static KNOWN: [OnceLock<HeaderName>; SLOTS] = [const { OnceLock::new() }; SLOTS]
 pub(super) fn number(name: &HeaderName) -> Option<u8> {
     let mut listener = Listener(NOTHING);
     name.hash(&mut listener);
-    let known = KNOWN.get(listener.0)?.get_or_init(|| name.clone());
-    if known != name {
-        return None;
-    }
-    u8::try_from(listener.0).ok()
+    let number = u8::try_from(listener.0).ok()?;
+    let known = KNOWN[usize::from(number)].get_or_init(|| name.clone());
+    (known == name).then_some(number)
 }
 
 /// The name that [`number`] gave this number for.

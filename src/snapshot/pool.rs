@@ -10,34 +10,50 @@ pub(super) const MAX_BUFFERS: usize = 64;
 pub(super) const MAX_BYTES: usize = 4096;
 
 /// Bytes that a waiting request may hold without need; copying costs more than they are worth.
-const MAX_SPARE: usize = 256;
+const MAX_SPARE: usize = 64;
 
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer whose memory goes to the next request when it is dropped.
 #[derive(Default)]
 pub(super) struct Buffer {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Box<[u8]>,
+    /// How many of them belong to this request; the others are left from ones before.
+    pub(super) used: usize,
 }
 
 impl Buffer {
-    /// An empty buffer that was used before, if the thread has any.
+    /// Room for `size` bytes, for less of which there was room before.
+    pub(super) fn grow(&mut self, size: usize) {
+        let bytes = vec![0; size].into_boxed_slice();
+        // One that is too large to be kept must not displace one that is not.
+        let small = Self { bytes, used: 0 };
+        let mut small = mem::replace(self, small);
+        if size <= MAX_BYTES {
+            small.bytes = Box::default();
+        }
+    }
+
+    /// A buffer that was used before, or one without room.
     #[inline]
-    pub(super) fn recycled() -> Option<Self> {
+    pub(super) fn recycled() -> Self {
         // Access fails only while the thread ends.
-        let bytes = POOL
-            .try_with(|pool| pool.try_borrow_mut().ok()?.pop())
-            .ok()??;
-        Some(Self { bytes })
+        let bytes = POOL.try_with(|pool| pool.try_borrow_mut().ok()?.pop());
+        Self {
+            bytes: bytes.ok().flatten().unwrap_or_default(),
+            used: 0,
+        }
     }
 
     /// Swaps a buffer that is much larger than what it holds for an exact one.
     pub(super) fn settle(&mut self) {
-        if self.bytes.capacity() - self.bytes.len() > MAX_SPARE {
-            let bytes = self.bytes.as_slice().into();
-            *self = Self { bytes };
+        if self.bytes.len() - self.used > MAX_SPARE {
+            *self = Self {
+                bytes: self.as_ref().into(),
+                used: self.used,
+            };
         }
     }
 }
@@ -45,11 +61,10 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        let mut bytes = mem::take(&mut self.bytes);
-        if !(1..=MAX_BYTES).contains(&bytes.capacity()) {
+        let bytes = mem::take(&mut self.bytes);
+        if !(1..=MAX_BYTES).contains(&bytes.len()) {
             return;
         }
-        bytes.clear();
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut() {
                 if pool.len() < MAX_BUFFERS {
@@ -64,7 +79,7 @@ impl Drop for Buffer {
 /// of it is dropped.
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(..self.used).unwrap_or_default()
     }
 }
 

@@ -232,15 +232,18 @@ fn urllib3(facts: &Facts, class: Class, retries: u32) -> Verdict {
         Class::Connect | Class::Unprocessed => CountKind::Connect,
         Class::Untrusted(_) => CountKind::Other,
         Class::Read | Class::TimedOut => CountKind::Read,
-        // `is_retry`: "self.total and …", so that the last of them is no failure at all.
-        Class::Status(413 | 429 | 503, Some(_)) if retries < TOTAL => CountKind::Status,
+        Class::Status(413 | 429 | 503, Some(_)) => CountKind::Status,
         Class::Status(status, _) => return Verdict::Stop(status_not_listed(status)),
     };
     if matches!(kind, CountKind::Read | CountKind::Status) && !may_repeat(facts) {
         return Verdict::Stop(method_not_allowed(facts));
     }
     if retries == TOTAL {
-        return used_up(TOTAL.into());
+        return match used_up(TOTAL.into()) {
+            // `is_retry`: "self.total and …", so that the last of them is returned as it is.
+            Verdict::GiveUp(stop) if kind == CountKind::Status => Verdict::Stop(stop),
+            verdict => verdict,
+        };
     }
     let asked = match class {
         Class::Status(_, asked) => asked,

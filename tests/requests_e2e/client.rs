@@ -90,7 +90,7 @@ impl Client {
                                     .wait
                                     .as_ref()
                                     .map_or(Duration::ZERO, |wait| wait.planned),
-                                note: attempt.note.clone(),
+                                note: attempt.note.as_deref().cloned(),
                                 timed_out: is_timeout(&attempt.outcome),
                             });
                         }

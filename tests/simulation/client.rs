@@ -233,10 +233,11 @@ fn stack(
     if let Some(timeout) = plan.attempt_timeout {
         layer = layer.attempt_timeout(timeout);
     }
-    if let Some(deadline) = plan.deadline
-        && world.sabotage != Some(Sabotage::NoDeadline)
-    {
-        layer = layer.deadline(deadline);
+    match plan.deadline {
+        Some(deadline) if world.sabotage != Some(Sabotage::NoDeadline) => {
+            layer = layer.deadline(deadline);
+        }
+        _ => {}
     }
     if plan.gives_keys {
         let next = AtomicU32::new(0);

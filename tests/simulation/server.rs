@@ -286,10 +286,11 @@ pub(crate) async fn receive(mut body: Incoming, reads: Reads, expected: &Content
     let mut bytes = Vec::new();
     let mut trailers = None;
     loop {
-        if let Reads::AtMost(most) = reads
-            && bytes.len() >= most
-        {
-            return Received::Left { bytes: bytes.len() };
+        match reads {
+            Reads::AtMost(most) if bytes.len() >= most => {
+                return Received::Left { bytes: bytes.len() };
+            }
+            _ => {}
         }
         match body.frame().await {
             Some(Ok(frame)) => match frame.into_data() {

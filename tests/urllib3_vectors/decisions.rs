@@ -158,13 +158,12 @@ fn compare(
     }
     // Whether urllib3 charged the last response says whether a limit or the kind of response
     // ended it.
-    if let (Happened::Response(..), Some(charged)) =
-        (&script[retries], expect["charged"].get(retries))
-        && charged.is_null() == trace.exhausted
-    {
-        return Err(format!("charged {charged} there, {trace:?} here"));
+    match (&script[retries], expect["charged"].get(retries)) {
+        (Happened::Response(..), Some(charged)) if charged.is_null() == trace.exhausted => {
+            Err(format!("charged {charged} there, {trace:?} here"))
+        }
+        _ => Ok(rule),
     }
-    Ok(rule)
 }
 
 fn compare_step(
@@ -177,15 +176,15 @@ fn compare_step(
     let expect = &case["expect"];
     let differs = |what: &Value| Err(format!("retry {}: {what} there, {step:?} here", at + 1));
 
-    if let Some(charged) = expect["charged"].get(at)
-        && step.charged.map(|kind| kind.as_str()) != charged.as_str()
-    {
-        return differs(charged);
+    match expect["charged"].get(at) {
+        Some(charged) if step.charged.map(|kind| kind.as_str()) != charged.as_str() => {
+            return differs(charged);
+        }
+        _ => {}
     }
-    if let Some(counters) = expect["counters"].get(at)
-        && !same_counters(counters, &step.counters)
-    {
-        return differs(counters);
+    match expect["counters"].get(at) {
+        Some(counters) if !same_counters(counters, &step.counters) => return differs(counters),
+        _ => {}
     }
 
     let (low, high) = match &expect["sleeps_ms_bounds"] {

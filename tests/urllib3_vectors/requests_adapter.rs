@@ -176,15 +176,12 @@ fn compare(case: &Value, observed: &Observed) -> Result<Option<Rule>, String> {
     }
     for (at, sent) in observed.sent.iter().enumerate() {
         // `-`: nothing of the request was sent.
-        if let Some(method) = expect["methods_sent"].get(at)
-            && method != "-"
-            && *method != sent.method.as_str()
-        {
+        let method = expect["methods_sent"].get(at);
+        if method.is_some_and(|method| method != "-" && *method != sent.method.as_str()) {
             return differs(&expect["methods_sent"]);
         }
-        if let Some(host) = expect["hosts"].get(at)
-            && *host != sent.host.as_str()
-        {
+        let host = expect["hosts"].get(at);
+        if host.is_some_and(|host| *host != sent.host.as_str()) {
             return differs(&expect["hosts"]);
         }
     }
@@ -215,9 +212,8 @@ fn compare(case: &Value, observed: &Observed) -> Result<Option<Rule>, String> {
     if observed.end != end {
         return differs(result);
     }
-    if let Some(redirects) = result["redirects_followed"].as_u64()
-        && observed.redirects as u64 != redirects
-    {
+    let redirects = result["redirects_followed"].as_u64();
+    if redirects.is_some_and(|redirects| observed.redirects as u64 != redirects) {
         return differs(&result["redirects_followed"]);
     }
     Ok(None)
@@ -245,7 +241,7 @@ fn goes_on(case: &Value, observed: &Observed, attempts: usize) -> bool {
     else {
         return false;
     };
-    let noted = record.note == Some(Note::HintIgnored(HintHeader::RetryAfter));
+    let noted = record.note.as_deref() == Some(&Note::HintIgnored(HintHeader::RetryAfter));
     let empty = case["script"][attempts - 1]["headers"]["Retry-After"] == "";
     let is_backoff = record
         .wait

@@ -149,7 +149,8 @@ pub(crate) struct Trace {
     pub(crate) end: End,
     /// The counters with which the last attempt was sent.
     pub(crate) sent_with: Counters,
-    /// Whether a limit stopped it, or another knob (or nothing).
+    /// Whether urllib3 would have found a limit used up in `Retry.increment`, which it calls
+    /// neither for a response that it returns nor for an error that it raises as it came.
     pub(crate) exhausted: bool,
 }
 
@@ -223,7 +224,14 @@ pub(crate) fn run(policy: &RetryPolicy, method: &Method, script: &[Happened]) ->
                 continue;
             }
             Decision::Stop(stop) => {
-                let exhausted = matches!(stop.reason, StopReason::CountExhausted { .. });
+                // What was charged too much is below 0. A `total` that is merely 0 is what
+                // `is_retry` looks at: `bool(self.total and …)`.
+                let exhausted = match stop.reason {
+                    StopReason::CountExhausted { kind, .. } => {
+                        session.left(kind).is_some_and(|left| left < 0)
+                    }
+                    _ => false,
+                };
                 match happened {
                     Happened::Response(..) if stop.raise => {
                         (End::Exhausted { by_status: true }, exhausted)

@@ -122,6 +122,20 @@ fn a_take_over_at_the_limit_is_whole_or_refused() {
 }
 
 #[test]
+fn an_attempt_that_is_retired_breaks_no_promise() {
+    model(|| {
+        let (first, mut handle) = Replay::new(1).prepare(Chunks::new(&["a", "b"]));
+        let old = thread::spawn(move || read(first));
+        let promised = handle.retire();
+        match handle.next(&head(), false) {
+            Ok(second) => assert_eq!(read(second), Ok("ab".into())),
+            Err(error) => assert!(promised.is_err(), "{error}"),
+        }
+        assert_old(old.join().expect("no panic"));
+    });
+}
+
+#[test]
 fn a_superseded_attempt_never_waits_for_ever() {
     for retire in [false, true] {
         model(move || {
@@ -132,7 +146,7 @@ fn a_superseded_attempt_never_waits_for_ever() {
             let (first, mut handle) = Replay::new(10).prepare(never_ends);
             let old = thread::spawn(move || read(first));
             if retire {
-                handle.retire();
+                handle.retire().expect("within the limit");
             } else {
                 drop(handle.next(&head(), false).expect("within the limit"));
             }

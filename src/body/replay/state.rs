@@ -198,6 +198,7 @@ impl<B> State<B> {
         }
         match self.handed_on.take() {
             Some(Ok(frame)) => {
+                self.lost = true;
                 self.sent = self.sent.saturating_add(content(&frame));
                 return Turn::Replay(frame);
             }
@@ -293,7 +294,9 @@ impl<B> State<B> {
             left.wake = self.waker.take();
         }
         if !recorded {
-            self.lost = true;
+            // A successor that has sent nothing yet can still have all of it, and so can one that
+            // takes over from it: what was promised to it when this attempt was given up holds.
+            self.lost |= current || self.cursor > 0 || self.trailers_sent;
             self.forget_sent(left);
         }
         if current {
@@ -391,21 +394,38 @@ impl<B> State<B> {
         last: bool,
         left: &mut Leftovers<B>,
     ) -> Result<u64, NotReplayable> {
-        self.check()?;
-        self.supersede(left);
+        self.retire(left)?;
         if last && self.keep == Keep::All {
             self.keep = Keep::Nothing;
         }
         Ok(self.attempt)
     }
 
+    /// Ends the running attempt, if a further one can have what it was sent.
+    pub(super) fn retire(&mut self, left: &mut Leftovers<B>) -> Result<(), NotReplayable> {
+        self.check()?;
+        self.supersede(left);
+        Ok(())
+    }
+
     /// Ends the running attempt.
-    pub(super) fn supersede(&mut self, left: &mut Leftovers<B>) {
+    fn supersede(&mut self, left: &mut Leftovers<B>) {
         self.attempt += 1;
         self.cursor = 0;
         self.sent = 0;
         self.trailers_sent = false;
         left.wake = self.waker.take();
+    }
+
+    /// Ends the running attempt, which is the last one.
+    ///
+    /// It is not woken: over HTTP/2, a client that finds the body's error before it finds that the
+    /// request was cancelled resets the stream for an internal error.
+    pub(super) fn cancel(&mut self, left: &mut Leftovers<B>) {
+        self.attempt += 1;
+        self.cursor = self.chunks.len();
+        self.trailers_sent = true;
+        self.abandon(left);
     }
 
     /// No further attempt will be made.

@@ -304,7 +304,7 @@ fn an_empty_body_is_not_wrapped() {
         assert_eq!(body.size_hint().exact(), Some(0));
         assert!(matches!(poll(body), Poll::Ready(None)));
     }
-    handle.retire();
+    assert!(handle.retire().is_ok());
     assert!(handle.next(&head(), true).is_ok());
 }
 
@@ -720,11 +720,77 @@ fn a_retired_attempt_reads_no_further() {
     assert!(first.enter(|cx, body| body.poll_frame(cx)).is_ready());
     assert!(first.enter(|cx, body| body.poll_frame(cx)).is_pending());
     assert!(handle.check().is_ok());
-    handle.retire();
+    assert!(handle.retire().is_ok());
     assert!(first.is_woken());
     // It would pass the limit, and break the promise that `check` gave.
     assert_superseded(&mut first);
     assert_eq!(text(&mut again(&mut handle)), "abcd");
+}
+
+#[test]
+fn a_cancelled_body_reads_no_further_and_leaves_its_end_to_the_client() {
+    // Within the limit, and over it.
+    for limit in [100, 1] {
+        let script = [chunk("a"), chunk("b"), Step::Pending, chunk("c")];
+        let (first, mut handle) = Script::new(script).prepare(limit);
+        let mut first = task::spawn(first);
+        for _ in 0..2 {
+            assert!(first.enter(|cx, body| body.poll_frame(cx)).is_ready());
+        }
+        assert!(first.enter(|cx, body| body.poll_frame(cx)).is_pending());
+        handle.cancel();
+        assert!(!first.is_woken());
+        let Kind::Shared { shared, .. } = &first.0 else {
+            panic!("not shared");
+        };
+        assert!(!lock(shared).is_waiting());
+        drop(handle);
+        assert_superseded(&mut first);
+    }
+}
+
+#[test]
+fn an_attempt_that_cannot_be_retired_goes_on() {
+    let (mut first, mut handle) = Script::new([chunk("ab"), chunk("cd"), chunk("ef")]).prepare(3);
+    data(&mut first);
+    data(&mut first);
+    assert!(matches!(
+        handle.retire(),
+        Err(NotReplayable::OverLimit { sent: 4, limit: 3 })
+    ));
+    assert_eq!(text(&mut first), "ef");
+}
+
+#[test]
+fn what_an_attempt_reads_while_it_is_retired_costs_no_retry() {
+    for sent_before in [false, true] {
+        let handle: Rc<RefCell<Option<Handle>>> = Rc::default();
+        let inside = Rc::clone(&handle);
+        let meanwhile = Step::Meanwhile(Box::new(move || {
+            let mut handle = inside.borrow_mut();
+            assert!(handle.as_mut().expect("set").retire().is_ok());
+        }));
+        let before = sent_before.then(|| chunk("a"));
+        let script = before
+            .into_iter()
+            .chain([meanwhile, chunk("bc"), chunk("z")]);
+        let (mut first, kept) = Script::new(script).prepare(1);
+        if sent_before {
+            data(&mut first);
+        }
+        *handle.borrow_mut() = Some(kept);
+        // What it read passes the limit.
+        assert_superseded(&mut first);
+        let mut handle = handle.borrow_mut().take().expect("set");
+        // As long as nothing of it was sent, nothing is lost.
+        assert!(handle.retire().is_ok());
+        let mut body = handle.next(&head(), false).expect("promised");
+        assert_eq!(text(&mut body), if sent_before { "abcz" } else { "bcz" });
+        assert!(matches!(
+            handle.retire(),
+            Err(NotReplayable::OverLimit { limit: 1, .. })
+        ));
+    }
 }
 
 /// The handle and the body that took over.
@@ -854,6 +920,31 @@ fn a_successor_that_waits_outlives_the_handle() {
     assert_superseded(&mut first);
     let (_, mut body) = second(&stage);
     assert_eq!(text(&mut body), "bz");
+}
+
+#[test]
+fn a_successor_that_waits_is_told_that_it_is_cancelled() {
+    let (mut first, stage) = taken_over_during(chunk("b"), 100, false);
+    let inside = Rc::clone(&stage);
+    let cancelled = Step::Meanwhile(Box::new(move || {
+        let mut stage = inside.borrow_mut();
+        let (handle, _second) = stage.as_mut().expect("set");
+        handle.cancel();
+    }));
+    let Kind::Shared { shared, .. } = &first.0 else {
+        panic!("not shared");
+    };
+    let mut state = lock(shared);
+    state
+        .body_mut()
+        .expect("not taken yet")
+        .steps
+        .insert(1, cancelled);
+    drop(state);
+    assert_superseded(&mut first);
+    // It could not be woken by the body, which it never polled.
+    let (_, mut body) = second(&stage);
+    assert_superseded(&mut body);
 }
 
 #[test]

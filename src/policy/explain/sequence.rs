@@ -70,18 +70,18 @@ fn record(scripted: &ScriptedOutcome, attempt: Rehearsed) -> (AttemptRecord, Opt
     record.started = attempt.started;
     record.took = attempt.took;
     if let (false, Outcome::Response { headers, .. }) = (attempt.timed_out, scripted.outcome()) {
-        record.hint = HintRecord::of(headers, scripted.ended_at());
+        record.hint = HintRecord::of(headers, || scripted.ended_at());
     }
     let stop = match attempt.decision {
         Decision::Accept => Some(StopReason::Succeeded),
         Decision::Stop(stop) => {
             record.gates = stop.gates;
-            record.note = stop.note;
+            record.note = stop.note.map(Box::new);
             Some(stop.reason)
         }
         Decision::Retry(retry) => {
             record.gates = retry.gates;
-            record.note = retry.note;
+            record.note = retry.note.map(Box::new);
             record.wait = Some(WaitRecord {
                 planned: retry.wait,
                 why: retry.why,

@@ -26,7 +26,7 @@ pub enum HintHeader {
     /// A header that a policy was told of: one of its
     /// [`reset_headers`](crate::policy::RetryPolicyBuilder::reset_headers), or its
     /// [`should_retry_header`](crate::policy::RetryPolicyBuilder::should_retry_header).
-    Named(HeaderName),
+    Named(Box<HeaderName>),
 }
 
 impl HintHeader {
@@ -69,7 +69,7 @@ impl From<HeaderName> for HintHeader {
         let fixed = Self::FIXED
             .into_iter()
             .find(|h| h.as_str() == name.as_str());
-        fixed.unwrap_or(Self::Named(name))
+        fixed.unwrap_or_else(|| Self::Named(Box::new(name)))
     }
 }
 

@@ -213,12 +213,13 @@ impl Hints {
         }
     }
 
-    /// All that a response with this status says, when the client's clock shows `now`.
+    /// All that a response with this status says, when the client's clock shows
+    /// `now()`.
     pub(crate) fn read(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        now: SystemTime,
+        now: impl FnOnce() -> SystemTime,
         cap: Duration,
     ) -> Said {
         let mut said = Said::default();
@@ -226,7 +227,7 @@ impl Hints {
         if status.is_informational() || headers.is_empty() {
             return said;
         }
-        let now = clock::server_now(headers, now);
+        let now = clock::server_now(headers, now());
         if let Some(name) = &self.should_retry {
             let header = || name.clone().into();
             said.take(veto::should_retry(headers, name), header, cap);

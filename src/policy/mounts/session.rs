@@ -68,6 +68,13 @@ impl<S: Session> Session for MountSession<S> {
         }
     }
 
+    fn is_eligible(&self) -> bool {
+        match &self.0 {
+            State::Mounted(session) | State::Fallback(session, _) => session.is_eligible(),
+            State::NoMount(_) => false,
+        }
+    }
+
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         match &self.0 {
             State::Mounted(session) | State::Fallback(session, _) => {

@@ -87,7 +87,7 @@ impl RetrySession {
         let in_progress = repeated && status == StatusCode::CONFLICT;
         let transient = listed || judged_retry || in_progress;
         let said = if settings.respect_retry_after && (transient || retry_after_alone(status)) {
-            let (now, cap) = (attempt.wall_clock(), settings.retry_after_max);
+            let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
             settings.hints.read(status, headers, now, cap)
         } else {
             Said::default()

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    Attempt, CountKind, Decision, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Limit, Preset,
+    Attempt, CountKind, Decision, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Preset,
     RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
     limit::PerKind, retry_policy::Settings,
 };
@@ -52,33 +52,44 @@ struct Cost {
 }
 
 impl RetrySession {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(policy: RetryPolicy, request: &RequestHead<'_>) -> Self {
         let rng = policy.rng();
         Self::with_rng(policy, request, rng)
     }
 
+    // Built where it is kept: moving it costs more than filling it in.
+    #[inline(always)]
     pub(super) fn with_rng(
         policy: RetryPolicy,
         request: &RequestHead<'_>,
         rng: Option<Rng>,
     ) -> Self {
-        let settings = &policy.inner.settings;
+        let inner = &*policy.inner;
+        let settings = &inner.settings;
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
         let method_allowed = match settings.preset {
             Preset::Urllib3 => settings.methods.contains_upper(request.method()),
             Preset::Default => settings.methods.contains(request.method()),
         };
-        // The header is looked for only where it matters.
+        // The header is looked for only where it matters, and by comparing: hashing the name
+        // takes longer than to look at each of the few that there are.
         let keyed = settings.preset == Preset::Default
             && !method_allowed
-            && request.headers().contains_key(IDEMPOTENCY_KEY);
+            && request
+                .headers()
+                .keys()
+                .any(|name| *name == IDEMPOTENCY_KEY);
+        let idempotent = marked || keyed;
+        let eligible = inner.eligible.with(method_allowed || idempotent);
         Self {
-            slot: settings
-                .budget
-                .as_ref()
-                .map(|budget| budget.slot(request.uri())),
+            slot: match &settings.budget {
+                Some(budget) if eligible || budget.counts_every_request() => {
+                    Some(budget.slot(request.uri()))
+                }
+                _ => None,
+            },
             cost: None,
             withdrawn: None,
             unsent: false,
@@ -88,7 +99,7 @@ impl RetrySession {
             previous: Duration::ZERO,
             rng,
             method_allowed,
-            idempotent: marked || keyed,
+            idempotent,
             keyed,
             policy,
         }
@@ -244,33 +255,17 @@ fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 impl Session for RetrySession {
-    #[inline]
     fn standing(&self) -> Standing {
-        let settings = self.settings();
-        let allows = |kind| settings.limits.get(kind).allows_any();
-        let total = settings.limits.get(CountKind::Total);
-        if !total.allows_any() {
-            return Standing::Never(match total {
-                Limit::Never => StopReason::KindDisabled {
-                    kind: CountKind::Total,
-                },
-                limit => StopReason::exhausted(CountKind::Total, limit),
-            });
-        }
-        let after_send = self.may_repeat()
-            && (allows(CountKind::Read)
-                || allows(CountKind::Status)
-                || allows(CountKind::Other)
-                || allows(CountKind::Redirect));
-        let other_any = settings.preset == Preset::Urllib3 && allows(CountKind::Other);
-        if allows(CountKind::Connect) || settings.unprocessed > 0 || after_send || other_any {
+        if self.is_eligible() {
             Standing::Eligible
         } else {
-            Standing::Never(StopReason::exhausted(
-                CountKind::Connect,
-                settings.limits.get(CountKind::Connect),
-            ))
+            Standing::Never(self.settings().why_never())
         }
+    }
+
+    #[inline]
+    fn is_eligible(&self) -> bool {
+        self.policy.inner.eligible.with(self.may_repeat())
     }
 
     #[inline]

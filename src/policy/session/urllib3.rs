@@ -56,12 +56,14 @@ impl RetrySession {
         } else {
             Hint::Absent
         };
-        // `bool(self.total and …)`: neither 0 nor None, which means unlimited, counts as yes.
+        // `bool(self.total and …)`: None, which means unlimited, does not count as yes. Neither
+        // does 0; then `total` is why, although urllib3 does not come to `increment`.
         let asked = settings.respect_retry_after
             && settings.limits.get(CountKind::Total) != Limit::Never
-            && total.is_some_and(|left| left != 0)
+            && total.is_some()
             && retry_after_alone(status)
             && hint.is_present();
+        let used_up = asked && !listed && total == Some(0);
 
         let mut gates = Gates::default();
         let transient = listed || asked;
@@ -77,6 +79,9 @@ impl RetrySession {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),
             })
+        } else if used_up {
+            let limit = self.settings().limits.get(CountKind::Total);
+            Some(StopReason::exhausted(CountKind::Total, limit))
         } else {
             None
         };
@@ -86,12 +91,18 @@ impl RetrySession {
             CountKind::Status
         };
         if let Some(reason) = returned {
+            let mut waits = None;
+            if matches!(reason, StopReason::CountExhausted { .. }) {
+                // As after every failure that only a limit keeps from being repeated.
+                waits = obey(hint.clone(), self.settings().retry_after_mode).asked();
+                self.set_cost(attempt.outcome());
+            }
             self.ask_the_rest(kind, hint, &mut gates);
             return Decision::Stop(Stop {
                 reason,
                 raise: false,
                 gates,
-                asked: None,
+                asked: waits,
                 note: reclassified(attempt),
             });
         }
