@@ -145,7 +145,7 @@ pub struct HintRecord {
     /// The wall clock when the response's head arrived.
     pub at: SystemTime,
     /// Its headers about retries and rate limits, with `Date` and `Age`: as they came, but cut
-    /// where they are very long.
+    /// where they are very long, and where there are very many only those that matter most.
     pub headers: Vec<(String, String)>,
 }
 
@@ -162,9 +162,19 @@ impl HintRecord {
         if !headers.keys().any(|name| is_hint(name.as_str())) {
             return None;
         }
-        let kept = headers
-            .iter()
-            .filter(|(name, _)| is_hint(name.as_str()) || Self::CLOCKS.contains(&name.as_str()))
+        // What says when to come back first: of rate limits some servers have dozens of headers.
+        let rank = |name: &str| match name {
+            name if name.contains("retry") || Self::CLOCKS.contains(&name) => Some(0),
+            "ratelimit" | "ratelimit-policy" => Some(0),
+            name if !is_hint(name) => None,
+            name if name.ends_with("reset") || name.ends_with("remaining") => Some(1),
+            _ => Some(2),
+        };
+        let kept = (0..3)
+            .flat_map(|at| {
+                let all = headers.iter();
+                all.filter(move |(name, _)| rank(name.as_str()) == Some(at))
+            })
             .take(Self::MOST);
         let headers = kept.map(|(name, value)| {
             let value = value.as_bytes();

@@ -43,8 +43,16 @@ pub(crate) mod seconds {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let seconds = f64::deserialize(from)?;
+        duration(f64::deserialize(from)?).map_err(D::Error::custom)
+    }
+
+    /// The duration that was written as `seconds`.
+    pub(crate) fn duration(seconds: f64) -> Result<Duration, String> {
+        // What the longest durations are as a float is one more than the longest duration.
+        if seconds == Duration::MAX.as_secs_f64() {
+            return Ok(Duration::MAX);
+        }
         Duration::try_from_secs_f64(seconds)
-            .map_err(|_| D::Error::custom(format_args!("{seconds} is not a number of seconds")))
+            .map_err(|_| format!("{seconds} is not a number of seconds"))
     }
 }

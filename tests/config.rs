@@ -271,6 +271,18 @@ fn the_budget_is_a_table_or_none() {
 }
 
 #[test]
+fn mounts_that_are_no_tables_are_named() {
+    for (document, named) in [
+        (r#"{"mounts": 5}"#, "`mounts`"),
+        (r#"{"mounts": {"https://a.test": 5}}"#, "\"https://a.test\""),
+    ] {
+        let error = serde_json::from_str::<RetryConfig>(document).expect_err("no table");
+        let error = error.to_string();
+        assert!(error.contains(named) && error.contains('5'), "{error}");
+    }
+}
+
+#[test]
 fn mounts_begin_with_what_the_top_says() {
     let config = toml(
         r#"

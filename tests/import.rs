@@ -773,6 +773,59 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn nothing_is_given_twice() {
+    let twice = "is given twice, or under two names";
+    for (name, document) in [
+        (
+            "method_whitelist",
+            r#"{"allowed_methods": [], "method_whitelist": []}"#,
+        ),
+        ("total", r#"{"total": 1, "total": 2}"#),
+    ] {
+        let document = &mut serde_json::Deserializer::from_str(document);
+        let error = import::urllib3(document).expect_err("twice").to_string();
+        assert!(error.starts_with(&format!("`{name}` {twice}")), "{error}");
+    }
+    for (name, document) in [
+        ("num_retries", json!({ "numRetries": 1, "num_retries": 2 })),
+        (
+            "retry_back_off.base_interval",
+            json!({ "retry_back_off": { "baseInterval": "1s", "base_interval": "2s" } }),
+        ),
+        (
+            "retry_policy",
+            json!({ "retryPolicy": { "num_retries": 1 }, "retry_policy": {} }),
+        ),
+    ] {
+        let error = import::envoy(&document).expect_err("twice").to_string();
+        assert_eq!(error, format!("`{name}` {twice}"));
+    }
+    for (name, document) in [
+        (
+            "retry_mode",
+            json!({ "mode": "legacy", "retry_mode": "legacy" }),
+        ),
+        (
+            "max_attempts",
+            json!({ "AWS_MAX_ATTEMPTS": 2, "max_attempts": 3 }),
+        ),
+    ] {
+        let error = import::aws(&document).expect_err("twice").to_string();
+        assert_eq!(error, format!("`{name}` {twice}"));
+    }
+    let vars = [("AWS_MAX_ATTEMPTS", "2"), ("AWS_MAX_ATTEMPTS", "3")];
+    let error = import::aws_vars(vars).expect_err("twice");
+    assert_eq!(error.key(), "AWS_MAX_ATTEMPTS");
+    let document = r#"{"methodConfig": [{"timeout": "1s", "timeout": "2s"}]}"#;
+    let error = import::grpc(&mut serde_json::Deserializer::from_str(document));
+    let error = error.expect_err("twice").to_string();
+    assert!(
+        error.starts_with(&format!("`methodConfig[0].timeout` {twice}")),
+        "{error}"
+    );
+}
+
 proptest! {
     #[test]
     fn no_document_panics(document in any_json(), changes in proptest::collection::vec(any_json(), 5)) {

@@ -798,3 +798,78 @@ fn headers_can_be_anything() {
     let report = scripted(&constant(), "GET", &[strange, status(200)]);
     assert_same(&report, &constant());
 }
+
+#[test]
+fn a_listed_redirect_is_one_again() {
+    let redirect = |code| {
+        let location = HeaderValue::from_static("/elsewhere?secret");
+        ScriptedOutcome::response(StatusCode::from_u16(code).expect("a status"))
+            .header(http::header::LOCATION, location)
+    };
+    let urllib3 = RetryPolicy::urllib3_builder()
+        .status_forcelist([302])
+        .redirect(2);
+    for policy in [
+        policy(|p| p.status_forcelist([302]).redirect(2)),
+        urllib3.build().expect("a valid policy"),
+    ] {
+        let script = [redirect(302), redirect(302), redirect(302)];
+        let report = scripted(&policy, "GET", &script);
+        assert_eq!(report.attempt_count(), 3, "{report}");
+        assert_same(&report, &policy);
+        assert!(!format!("{report:?}").contains("secret"));
+        // One without a place to go to is a status.
+        let report = scripted(&policy, "GET", &[status(302), redirect(302), status(200)]);
+        let charged = |at: usize| report.attempts[at].wait.as_ref().and_then(|w| w.charged);
+        assert_eq!(charged(0), Some(CountKind::Status), "{report}");
+        assert_eq!(charged(1), Some(CountKind::Redirect), "{report}");
+        assert_same(&report, &policy);
+    }
+}
+
+#[test]
+fn a_hint_among_many_headers_is_kept() {
+    for (name, value) in [
+        ("retry-after", "3"),
+        ("x-should-retry", "false"),
+        ("ratelimit", "\"a\";r=0;t=3"),
+        ("x-ratelimit-reset", "3"),
+    ] {
+        let mut limited = ScriptedOutcome::response(StatusCode::TOO_MANY_REQUESTS);
+        for at in 0..40 {
+            let other = format!("x-ratelimit-limit-{at}").parse();
+            limited = limited.header(other.expect("a name"), HeaderValue::from_static("5"));
+        }
+        let name = http::HeaderName::from_static(name);
+        let limited = limited.header(name, HeaderValue::from_static(value));
+        let report = scripted(&constant(), "GET", &[limited, status(200)]);
+        assert_same(&report, &constant());
+        let hint = report.attempts[0].hint.as_ref().expect("a hint");
+        assert_eq!(hint.headers.len(), 16);
+    }
+}
+
+#[test]
+fn the_longest_waits_can_be_read_again() {
+    let most = "99999999999999999999";
+    let policy = constant();
+    let outcome = ScriptedOutcome::response(StatusCode::SERVICE_UNAVAILABLE)
+        .header(http::header::RETRY_AFTER, HeaderValue::from_static(most));
+    let report = scripted(&policy, "GET", std::slice::from_ref(&outcome));
+    assert_eq!(report.stop.name(), "retry_after_too_long");
+    let read = through_json(&report);
+    assert!(read.replay(&policy).is_same(), "{read}");
+    match read.stop {
+        StopReason::RetryAfterTooLong { asked, .. } => assert_eq!(asked, Duration::MAX),
+        stop => panic!("{stop}"),
+    }
+
+    let patient = self::policy(|p| p.retry_after_max(f64::INFINITY).retry_after_jitter(0.0));
+    let report = scripted(&patient, "GET", &[outcome, status(200)]);
+    assert!(through_json(&report).replay(&patient).is_same(), "{report}");
+    let json = serde_json::to_string(&report).expect("it can be written");
+    let longer = json.replace("1.8446744073709552e+19", "1.8446744073709556e+19");
+    assert_ne!(longer, json);
+    let error = serde_json::from_str::<RetryReport>(&longer).expect_err("too long");
+    assert!(error.to_string().contains("is not a number of seconds"));
+}

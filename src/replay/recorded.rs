@@ -2,12 +2,14 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::LOCATION};
 
 use super::Verdict;
 use crate::{
     classify::{Failure, Outcome},
-    policy::{Gate, IDEMPOTENCY_KEY, Idempotent, Judgement, Note, RetryDisabled, StopReason},
+    policy::{
+        CountKind, Gate, IDEMPOTENCY_KEY, Idempotent, Judgement, Note, RetryDisabled, StopReason,
+    },
     report::{AttemptOutcome, AttemptRecord, RetryReport},
 };
 
@@ -68,6 +70,18 @@ pub(super) fn request(report: &RetryReport) -> Request<()> {
     request
 }
 
+/// Whether the response was charged as a redirect. Where it leads is not in the record.
+fn was_redirect(report: &RetryReport, record: &AttemptRecord) -> bool {
+    const KIND: CountKind = CountKind::Redirect;
+    match (&record.wait, &report.stop) {
+        (Some(wait), _) => wait.charged == Some(KIND),
+        (None, StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind }) => {
+            *kind == KIND
+        }
+        (None, _) => false,
+    }
+}
+
 /// An attempt as a session sees it.
 pub(super) struct Scripted {
     headers: HeaderMap,
@@ -85,6 +99,9 @@ impl Scripted {
             ) {
                 headers.append(name, value);
             }
+        }
+        if was_redirect(report, record) {
+            headers.insert(LOCATION, HeaderValue::from_static("/"));
         }
         let judgement = match (record.note.as_deref(), &report.stop) {
             (Some(Note::Reclassified { by, because }), _) => Judgement::Retry {

@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for MountTables<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table of URL prefixes, each with the table of its policy")
+        f.write_str("`mounts` to be a table of URL prefixes, each with the table of its policy")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<(), A::Error> {

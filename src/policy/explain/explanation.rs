@@ -382,10 +382,7 @@ mod opt_seconds {
         from: D,
     ) -> Result<Option<Duration>, D::Error> {
         let seconds = Option::<f64>::deserialize(from)?;
-        let to_duration = |seconds| {
-            Duration::try_from_secs_f64(seconds)
-                .map_err(|_| D::Error::custom(format_args!("{seconds} is not a number of seconds")))
-        };
-        seconds.map(to_duration).transpose()
+        let read = seconds.map(crate::serde_http::seconds::duration);
+        read.transpose().map_err(D::Error::custom)
     }
 }

@@ -64,25 +64,29 @@ where
 
 const MODES: [&str; 3] = ["standard", "adaptive", "legacy"];
 
+/// A setting by its usual name.
+fn plain(key: &str) -> String {
+    match key {
+        "AWS_MAX_ATTEMPTS" => "max_attempts".to_owned(),
+        "AWS_RETRY_MODE" | "mode" => "retry_mode".to_owned(),
+        key => snake(key),
+    }
+}
+
 fn import(document: Value) -> Result<Imported, InvalidConfig> {
     let mut import = Import::default();
     let mut attempts = 3;
     let mut mode = ("retry_mode".to_owned(), "standard".to_owned());
     let mut base = Duration::from_millis(50);
     let mut max = Duration::from_secs(20);
-    for (key, value) in object("", document)? {
+    for (key, value) in object("", document, plain)? {
         let wait = || {
             let allowed = "a number of seconds that is not negative, or a text such as \"50ms\"";
             duration(&value).ok_or_else(|| InvalidConfig::value(&key, &value, allowed))
         };
-        let plain = match key.as_str() {
-            "AWS_MAX_ATTEMPTS" => "max_attempts".to_owned(),
-            "AWS_RETRY_MODE" => "retry_mode".to_owned(),
-            key => snake(key),
-        };
-        match plain.as_str() {
+        match plain(&key).as_str() {
             "max_attempts" => attempts = count(&key, &value, 1)?,
-            "retry_mode" | "mode" => {
+            "retry_mode" => {
                 let given = value.as_text().map(str::to_ascii_lowercase);
                 let known = given.filter(|given| MODES.contains(&given.as_str()));
                 let known = known.ok_or_else(|| {

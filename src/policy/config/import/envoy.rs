@@ -56,7 +56,7 @@ struct Named<T> {
 
 fn import(document: Value) -> Result<Imported, InvalidConfig> {
     let mut import = Import::default();
-    let entries = object("", document)?;
+    let entries = object("", document, snake)?;
     let is_route = entries.iter().any(|(key, _)| snake(key) == "retry_policy");
     let mut fields = Fields::default();
     if !is_route {
@@ -65,7 +65,7 @@ fn import(document: Value) -> Result<Imported, InvalidConfig> {
         for (key, value) in entries {
             match snake(&key).as_str() {
                 "retry_policy" => {
-                    let entries = object(&key, value)?;
+                    let entries = object(&key, value, snake)?;
                     policy(&mut import, &mut fields, &format!("{key}."), entries)?;
                 }
                 // 0 is none.
@@ -121,7 +121,7 @@ fn policy(
                 }
             }
             "retry_back_off" => {
-                for (key, value) in object(&name, value)? {
+                for (key, value) in object(&name, value, snake)? {
                     let name = format!("{name}.{key}");
                     match snake(&key).as_str() {
                         "base_interval" => fields.base = Some(time(&name, &value)?),
@@ -169,7 +169,7 @@ fn rate_limited(
     // Envoy's default.
     let mut max = Duration::from_secs(300);
     let mut headers = Named::<Vec<ResetOf>>::default();
-    for (key, value) in object(place, value)? {
+    for (key, value) in object(place, value, snake)? {
         let name = format!("{place}.{key}");
         match snake(&key).as_str() {
             "reset_headers" => {
@@ -233,7 +233,7 @@ impl ResetOf {
     fn read(key: &str, header: Value) -> Result<Self, InvalidConfig> {
         let shown = header.to_string();
         let (mut name, mut format) = (String::new(), Some(ResetFormat::Seconds));
-        for (field, value) in object(key, header)? {
+        for (field, value) in object(key, header, snake)? {
             match (field.as_str(), value) {
                 ("name", Value::Text(text)) => name = text,
                 ("format", value) => {

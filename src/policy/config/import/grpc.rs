@@ -111,7 +111,7 @@ const STATUSES: [(&str, &[u16]); 5] = [
 const MOST_ATTEMPTS: u32 = 5;
 
 fn import(document: Value) -> Result<Vec<GrpcMethods>, InvalidConfig> {
-    let entries = object("", document)?;
+    let entries = object("", document, str::to_owned)?;
     if entries.iter().any(|(key, _)| key == "maxAttempts") {
         let mut import = bare();
         retry_policy(&mut import, "", Value::Table(entries))?;
@@ -180,7 +180,7 @@ fn bare() -> Import {
 fn method_config(place: &str, config: Value) -> Result<(Vec<String>, Import), InvalidConfig> {
     let mut import = bare();
     let mut paths = Vec::new();
-    for (key, value) in object(place.trim_end_matches('.'), config)? {
+    for (key, value) in object(place.trim_end_matches('.'), config, str::to_owned)? {
         let name = format!("{place}{key}");
         match key.as_str() {
             "name" => {
@@ -205,7 +205,7 @@ fn method_config(place: &str, config: Value) -> Result<(Vec<String>, Import), In
 fn path(key: &str, name: Value) -> Result<String, InvalidConfig> {
     let shown = name.to_string();
     let (mut service, mut method) = (String::new(), String::new());
-    for (part, value) in object(key, name)? {
+    for (part, value) in object(key, name, str::to_owned)? {
         let Some(text) = value.as_text() else {
             return Err(InvalidConfig::value(
                 format!("{key}.{part}"),
@@ -242,7 +242,7 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
             false => Ok(wait),
         }
     };
-    for (key, value) in object(place.trim_end_matches('.'), value)? {
+    for (key, value) in object(place.trim_end_matches('.'), value, str::to_owned)? {
         let name = format!("{place}{key}");
         match key.as_str() {
             "maxAttempts" => {
@@ -357,7 +357,7 @@ fn status_code(import: &mut Import, key: &str, code: &Value) -> Result<(), Inval
 fn throttling(value: Value) -> Result<Written, InvalidConfig> {
     let mut written = Written::of_kind(BudgetKind::Grpc);
     let (mut tokens, mut ratio) = (None, None);
-    for (key, value) in object("retryThrottling", value)? {
+    for (key, value) in object("retryThrottling", value, str::to_owned)? {
         let name = format!("retryThrottling.{key}");
         let number = value.as_f64().filter(|number| number.is_finite());
         let number = number.ok_or_else(|| InvalidConfig::value(&name, &value, "a number"))?;

@@ -9,7 +9,8 @@
 //!
 //! Each takes a document of any format of serde's that describes itself, for instance a
 //! reference to a `serde_json::Value`. A key that means something there and nothing here is in
-//! [`Imported::untranslated`]; a value that the other system would refuse, too, is an error.
+//! [`Imported::untranslated`]; a value that the other system would refuse, too, is an error, and
+//! so is a setting that is given twice, for instance under both of its names.
 //!
 //! ```
 //! use tower_http_retry::policy::{Limit, import};
@@ -46,7 +47,7 @@ pub use self::{
     urllib3::urllib3,
 };
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, collections::HashSet, fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -134,12 +135,26 @@ fn read<'de, D: Deserializer<'de>, T>(
     import(Value::deserialize(document)?).map_err(D::Error::custom)
 }
 
-/// The entries of the object at `key`.
-fn object(key: &str, value: Value) -> Result<Vec<(String, Value)>, InvalidConfig> {
-    match value {
-        Value::Table(entries) => Ok(entries),
-        other => Err(InvalidConfig::value(name(key), other, "an object")),
+/// The entries of the object at `key`, of which no two are the same to `spelled`: one of them
+/// would be lost, and nobody would hear of it.
+fn object(
+    key: &str,
+    value: Value,
+    spelled: fn(&str) -> String,
+) -> Result<Vec<(String, Value)>, InvalidConfig> {
+    let entries = match value {
+        Value::Table(entries) => entries,
+        other => return Err(InvalidConfig::value(name(key), other, "an object")),
+    };
+    let mut seen = HashSet::new();
+    for (entry, _) in &entries {
+        if !seen.insert(spelled(entry)) {
+            let dot = if key.is_empty() { "" } else { "." };
+            let why = "is given twice, or under two names";
+            return Err(InvalidConfig::conflict(format!("{key}{dot}{entry}"), why));
+        }
     }
+    Ok(entries)
 }
 
 fn name(key: &str) -> &str {

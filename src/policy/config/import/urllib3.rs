@@ -46,11 +46,19 @@ pub fn urllib3<'de, D: Deserializer<'de>>(arguments: D) -> Result<Imported, D::E
     read(arguments, import)
 }
 
+/// An argument by its name in urllib3 2.
+fn plain(key: &str) -> String {
+    match key {
+        "method_whitelist" => "allowed_methods".to_owned(),
+        key => key.to_owned(),
+    }
+}
+
 fn import(arguments: Value) -> Result<Imported, InvalidConfig> {
     let mut import = Import::default();
     import.policy.preset = Some(Preset::Urllib3);
     let at = Place::top();
-    for (key, value) in object("", arguments)? {
+    for (key, value) in object("", arguments, plain)? {
         let policy = &mut import.policy;
         if let Some(index) = CountKind::ALL.iter().position(|kind| kind.as_str() == key) {
             let limit = match value {
