@@ -238,6 +238,25 @@ fn every_gate_is_named_under_the_rules_of_urllib3_too() {
     );
 }
 
+/// Also where it is known beforehand that no retry follows, and where a layer below has made an
+/// error of a status.
+#[test]
+fn every_stop_has_a_gate_that_says_no() {
+    let last = |policy: &RetryPolicy, failure: ScriptedOutcome| {
+        let sequence = sequence(policy, "GET", &[failure]);
+        let report = sequence.report();
+        let gates: Vec<Gate> = report.attempts[0].gates.failed().collect();
+        (report.stop.name(), gates)
+    };
+    let never = policy(|p| p.total(Limit::Never));
+    let (stop, gates) = last(&never, Cause::RefusedStream.into());
+    assert_eq!((stop, gates), ("kind_disabled", vec![Gate::Total]));
+
+    let unlisted = Cause::Status(StatusCode::BAD_GATEWAY);
+    let (stop, gates) = last(&RetryPolicy::urllib3(), unlisted.into());
+    assert_eq!((stop, gates), ("status_not_listed", vec![Gate::Transient]));
+}
+
 #[test]
 fn the_urllib3_preset_obeys_its_own_rules() {
     let policy = RetryPolicy::urllib3_builder()

@@ -105,6 +105,22 @@ async fn a_404_has_a_report_that_says_that_its_status_is_not_listed() {
     assert_eq!((&attempt.wait, &attempt.note), (&None, &None));
 }
 
+/// RFC 9110, section 15: to be treated like a 5xx, which is no success.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_no_class_has_is_a_failure_with_a_report() {
+    for policy in [every(100 * MS), RetryPolicy::urllib3()] {
+        let script = vec![Act::Answer(answer(799))];
+        let response = play(RetryLayer::new(policy), get(), script).await;
+        let response = response.expect("a response");
+        let status = response.status();
+        assert_eq!(status.as_u16(), 799);
+        assert_eq!(
+            report(&response).stop,
+            StopReason::StatusNotListed { status }
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_report_tells_every_attempt_and_every_wait_and_why() {
     let policy = RetryPolicy::builder()

@@ -200,7 +200,7 @@ impl Exchange {
         let cap = policy.retry_after_max();
         match decision {
             Decision::Accept => {
-                let is_failure = self.status.is_client_error() || self.status.is_server_error();
+                let is_failure = self.status.as_u16() >= 400;
                 assert!(!is_failure, "{} is a failure", self.status);
             }
             Decision::Retry(retry) => {

@@ -284,7 +284,7 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     let body = match kept {
         Kept::Line { .. } => {
             return Err(match session.session.standing() {
-                Standing::Never(reason) => reason,
+                Standing::Never(reason) => retry.never(reason),
                 Standing::Eligible => StopReason::BodyNotKept,
             });
         }

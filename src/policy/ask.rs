@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Attempt, Decision, Gate, Judgement, Retry, Session, Stop, StopReason};
+use super::{Attempt, CountKind, Decision, Gate, Judgement, Retry, Session, Stop, StopReason};
 use crate::classify::Outcome;
 
 /// Asks `session` what becomes of an attempt that ended with `outcome`. The rest of the attempt is
@@ -34,6 +34,21 @@ pub(crate) fn ask<'a, S: Session>(
 }
 
 impl Retry {
+    /// The request can never be sent again, for this reason: names the gate that it stands for.
+    pub(crate) fn never(&mut self, reason: StopReason) -> StopReason {
+        match reason {
+            StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind } => {
+                let gate = match kind {
+                    CountKind::Total => Gate::Total,
+                    _ => Gate::Count,
+                };
+                self.gates.set(gate, false);
+            }
+            _ => {}
+        }
+        reason
+    }
+
     /// Asks the gates behind the session's own that take nothing: whether the body can be sent
     /// again, where that is known, and whether the wait and an attempt of length `attempt` fit
     /// into the time `left` until the deadline, where there is one.

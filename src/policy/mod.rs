@@ -141,7 +141,7 @@ pub trait Session {
     /// be asked. This is the only question on the happy path.
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         let _ = headers;
-        !status.is_client_error() && !status.is_server_error()
+        status.as_u16() < 400
     }
 
     /// What to do after an attempt that was not [`final`](Session::is_final).

@@ -122,7 +122,7 @@ impl<T: Session> Session for AnySession<T> {
             Self::Layer(session) => session.is_final(status, headers),
             Self::Own(session) => session.is_final(status, headers),
             Self::Shared(session) => session.is_final(status, headers),
-            Self::Disabled => !status.is_client_error() && !status.is_server_error(),
+            Self::Disabled => status.as_u16() < 400,
         }
     }
 

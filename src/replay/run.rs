@@ -93,7 +93,7 @@ impl<'a, S: Session> Run<'a, S> {
         now: Instant,
     ) -> Result<(), StopReason> {
         if let Some(reason) = &self.never {
-            return Err(reason.clone());
+            return Err(retry.never(reason.clone()));
         }
         let stop = &self.report.stop;
         let last = record.wait.is_none();

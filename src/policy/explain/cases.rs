@@ -86,7 +86,7 @@ fn by_treatment<P: Policy + ?Sized>(
         };
         let mut plain = true;
         for (treatment, group) in groups {
-            plain &= treatment == [ACCEPTED; 2];
+            plain &= treatment == [ACCEPTED; 2] || treatment == [NOT_LISTED; 2];
             // An even split has no rule and no exception.
             if group.len() == most && most > 50 {
                 statuses.others = group.first().copied();
@@ -104,6 +104,7 @@ fn by_treatment<P: Policy + ?Sized>(
 }
 
 const ACCEPTED: (&str, Option<&str>) = ("accept", None);
+const NOT_LISTED: (&str, Option<&str>) = ("status_not_listed", None);
 
 fn first<P: Policy + ?Sized>(
     policy: &P,

@@ -188,7 +188,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             Decision::Retry(mut retry) => {
                 let (left, least) = (self.left(), self.least());
                 let answer = match &self.never {
-                    Some(reason) => Err(reason.clone()),
+                    Some(reason) => Err(retry.never(reason.clone())),
                     None if self.venue.free => Ok(()),
                     // Nothing is known of the body.
                     None => retry

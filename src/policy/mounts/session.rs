@@ -80,7 +80,7 @@ impl<S: Session> Session for MountSession<S> {
             State::Mounted(session) | State::Fallback(session, _) => {
                 session.is_final(status, headers)
             }
-            State::NoMount(_) => !status.is_client_error() && !status.is_server_error(),
+            State::NoMount(_) => status.as_u16() < 400,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Hinted, RetrySession, is_pushback, is_redirect, obey, retry_after_alone};
+use super::{Hinted, RetrySession, is_failure, is_pushback, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
@@ -93,7 +93,7 @@ impl RetrySession {
             Said::default()
         };
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
-        let failed = status.is_client_error() || status.is_server_error();
+        let failed = is_failure(status);
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         (transient || failed || forbidden).then(|| Found {
             kind: if is_redirect(status, headers) {

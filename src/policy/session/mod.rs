@@ -241,6 +241,12 @@ fn retry_after_alone(status: StatusCode) -> bool {
     matches!(status.as_u16(), 413 | 429 | 503)
 }
 
+/// Whether the response is no success of any kind. A status from 600 on is to be treated "as if it
+/// were a 5xx" (RFC 9110, section 15).
+fn is_failure(status: StatusCode) -> bool {
+    status.as_u16() >= 400
+}
+
 /// Whether the response is a redirect that could be followed.
 fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {

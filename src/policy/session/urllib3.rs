@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Hinted, RetrySession, is_redirect, obey, retry_after_alone};
+use super::{Hinted, RetrySession, is_failure, is_redirect, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
@@ -67,7 +67,7 @@ impl RetrySession {
 
         let mut gates = Gates::default();
         let transient = listed || asked;
-        let failed = status.is_client_error() || status.is_server_error();
+        let failed = is_failure(status);
         if !transient && !failed {
             return Decision::Accept;
         }
@@ -92,8 +92,8 @@ impl RetrySession {
         };
         if let Some(reason) = returned {
             let mut waits = None;
-            if matches!(reason, StopReason::CountExhausted { .. }) {
-                // As after every failure that only a limit keeps from being repeated.
+            if transient {
+                // As after every transient failure, whatever keeps it from being repeated.
                 waits = obey(hint.clone(), self.settings().retry_after_mode).asked();
                 self.set_cost(attempt.outcome());
             }
@@ -132,6 +132,7 @@ impl RetrySession {
             self.ask_method(&mut gates);
         }
 
+        gates.set(Gate::Transient, transient && listed);
         // What urllib3 re-raises as it came, without wrapping it in MaxRetryError.
         let bare = if !transient {
             Some(StopReason::NotTransient {
