@@ -14,7 +14,7 @@ use crate::{
     BoxError,
     body::Rewind,
     error::RetryError,
-    future::{Clock, CommitGuard, Held, Kept, ResponseFuture, Start, State},
+    future::{Clock, Held, Kept, ResponseFuture, Start, State},
     guards::{Admission, Guards},
     observe,
     policy::{AnySession, Policy, RequestHead, Session, select},
@@ -37,6 +37,8 @@ pub struct Retry<S, P, R = crate::body::CloneBody> {
     policy: P,
     rewind: R,
     settings: Arc<Settings>,
+    /// Whether the layer does nothing to a request before it is sent.
+    plain: bool,
 }
 
 impl<S, P, R> Retry<S, P, R> {
@@ -45,6 +47,7 @@ impl<S, P, R> Retry<S, P, R> {
             inner,
             policy,
             rewind,
+            plain: settings.is_plain(),
             settings,
         }
     }
@@ -68,22 +71,24 @@ impl<S, P, R> Retry<S, P, R> {
 /// The future of a request whose first attempt is on the way, and about which there is nothing
 /// special. A macro, since a function would move its arguments once more.
 macro_rules! called {
-    ($retry:ident, $future:expr, $session:expr, $kept:expr) => {
+    ($retry:ident, $future:expr, $session:expr, $kept:expr) => {{
+        // First, since what can panic keeps what was made before it in memory of its own.
+        let clock = Clock::start(&$retry.settings);
+        let settings = Arc::clone(&$retry.settings);
         ResponseFuture {
             state: State::Called { future: $future },
             kept: $kept,
-            session: CommitGuard {
-                session: $session,
-                committed: false,
-            },
-            clock: Clock::start(&$retry.settings),
-            settings: Arc::clone(&$retry.settings),
+            session: $session,
+            committed: false,
+            clock,
+            settings,
             outer_attempt: None,
             guards: None,
             progress: None,
         }
-    };
+    }};
 }
+
 impl<S, P, R, B, ResBody> Service<Request<B>> for Retry<S, P, R>
 where
     S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
@@ -107,9 +112,8 @@ where
     // Values are made where they stay, and the request is handed on as it came: what a request
     // that succeeds costs is, besides the snapshot, mostly what is moved.
     #[inline]
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.settings.add_key(&mut request);
-        if self.settings.is_guarded() || !request.extensions().is_empty() {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !self.plain || !request.extensions().is_empty() {
             return self.call_specially(request);
         }
         let session = AnySession::Layer(self.policy.session(&RequestHead::of(&request)));
@@ -118,7 +122,19 @@ where
             // NOTE: the call is made on the service that was polled ready, and the clone is kept.
             // A clone need not be ready, so the future polls it before each further attempt.
             let service = self.inner.clone();
-            let (future, body) = self.rewind.send_first(&mut self.inner, request);
+            let body;
+            let future = match self.rewind.keep(request.body()) {
+                Some(kept) => {
+                    body = kept;
+                    self.rewind.send(&mut self.inner, request)
+                }
+                None => {
+                    let (parts, whole) = request.into_parts();
+                    let (first, kept) = self.rewind.prepare(whole);
+                    body = kept;
+                    self.inner.call(Request::from_parts(parts, first))
+                }
+            };
             called!(
                 self,
                 future,
@@ -131,19 +147,19 @@ where
             )
         } else {
             let (method, uri) = (request.method().clone(), request.uri().clone());
-            let future = self.rewind.send_once(&mut self.inner, request);
+            let future = self.rewind.send(&mut self.inner, request);
             called!(self, future, session, Kept::Line { method, uri })
         }
     }
 }
 
 impl<S, P, R> Retry<S, P, R> {
-    /// Calls the service with a request that the guards may hold back or refuse, or that brought
-    /// something along for this layer.
+    /// Calls the service with a request that is to be given a key, that the guards may hold back or
+    /// refuse, or that may have brought something along for this layer.
     #[inline(never)]
     fn call_specially<B, ResBody>(
         &mut self,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> <Self as Service<Request<B>>>::Future
     where
         S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
@@ -152,6 +168,7 @@ impl<S, P, R> Retry<S, P, R> {
         R: Rewind<B>,
         ResBody: Body,
     {
+        self.settings.add_key(&mut request);
         let guards = Guards::of(&self.settings, request.uri());
         let admission = guards.as_ref().map_or(Admission::Now, |guards| {
             guards.admit(Instant::now().into_std())

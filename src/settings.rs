@@ -208,9 +208,13 @@ impl Settings {
     }
 
     /// Whether requests have [`Guards`](crate::guards::Guards).
-    #[inline]
     pub(crate) fn is_guarded(&self) -> bool {
         self.throttle.is_some() || self.hints.is_some() || self.in_flight.is_some()
+    }
+
+    /// Whether nothing is to be done to a request before it is sent.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.new_key.is_none() && !self.is_guarded()
     }
 
     /// Whether there are limits to a request's time.

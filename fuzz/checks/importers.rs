@@ -83,14 +83,18 @@ fn directly(system: &str, text: &str) {
 /// A refusal names a field of the document, or one that it lacks, and says what is wrong with it.
 fn check_refusal(error: &str, document: &Value) {
     let rest = error.strip_prefix('`').expect(error);
-    let (field, problem) = rest.split_once("` ").expect(error);
-    assert!(
+    let is_problem = |text: &str| {
         ["is missing", "is given twice", "is unknown: ", "needs "]
             .iter()
-            .any(|said| problem.starts_with(said))
-            || problem.starts_with("is ") && problem.contains(": allowed is "),
-        "{error}"
-    );
+            .any(|said| text.starts_with(said))
+            || text.starts_with("is ") && text.contains(": allowed is ")
+    };
+    // A key may have anything in it.
+    let (field, problem) = rest
+        .match_indices("` ")
+        .map(|(at, end)| (&rest[..at], &rest[at + end.len()..]))
+        .find(|(_, problem)| is_problem(problem))
+        .expect(error);
     let is_missing = problem == "is missing";
     let known = document.to_string();
     // A field that is missing stands behind the one that it is missing in.

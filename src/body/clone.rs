@@ -58,18 +58,14 @@ impl<B: Clone> Rewind<B> for CloneBody {
         body
     }
 
-    // Not inlined: the request is then handed on where it lies.
-    #[inline(never)]
-    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, ClonedBody<B>)
-    where
-        S: Service<Request<B>>,
-    {
-        let saved = ClonedBody(Some(request.body().clone()));
-        (service.call(request), saved)
+    #[inline]
+    fn keep(&self, body: &B) -> Option<ClonedBody<B>> {
+        Some(ClonedBody(Some(body.clone())))
     }
 
+    // Not inlined: the request is then handed on where it lies.
     #[inline(never)]
-    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    fn send<S>(&self, service: &mut S, request: Request<B>) -> S::Future
     where
         S: Service<Request<B>>,
     {

@@ -87,24 +87,21 @@ pub trait Rewind<B> {
     /// The body of a request that will be sent at most once: nothing is kept.
     fn pass(&self, body: B) -> Self::Body;
 
-    /// Sends the first attempt of a request that can be sent again, and keeps what
-    /// [`prepare`](Self::prepare) does.
+    /// What later attempts need of a body that the first one sends as it is: then
+    /// [`pass`](Self::pass) makes the body of the first attempt. `None` where
+    /// [`prepare`](Self::prepare) has to change it.
     ///
-    /// Worth implementing where the body stays what it is: a request is large, and its parts are
-    /// moved by copying them.
+    /// Worth implementing where it can be: a request is large, and its parts are moved by copying
+    /// them.
     #[inline]
-    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, Self::Saved)
-    where
-        S: Service<Request<Self::Body>>,
-    {
-        let (head, body) = request.into_parts();
-        let (body, saved) = self.prepare(body);
-        (service.call(Request::from_parts(head, body)), saved)
+    fn keep(&self, body: &B) -> Option<Self::Saved> {
+        let _ = body;
+        None
     }
 
-    /// Sends the only attempt of a request; see [`send_first`](Self::send_first).
+    /// Sends a request whose body is [passed](Self::pass). Implemented where that changes nothing.
     #[inline]
-    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    fn send<S>(&self, service: &mut S, request: Request<B>) -> S::Future
     where
         S: Service<Request<Self::Body>>,
     {

@@ -122,18 +122,15 @@ where
         body
     }
 
-    // Not inlined: the request is then handed on where it lies.
-    #[inline(never)]
-    fn send_first<S>(&self, service: &mut S, request: Request<B>) -> (S::Future, ReopenHandle<F>)
-    where
-        S: Service<Request<B>>,
-    {
+    #[inline]
+    fn keep(&self, _: &B) -> Option<ReopenHandle<F>> {
         let factory = Arc::clone(&self.factory);
-        (service.call(request), ReopenHandle { factory })
+        Some(ReopenHandle { factory })
     }
 
+    // Not inlined: the request is then handed on where it lies.
     #[inline(never)]
-    fn send_once<S>(&self, service: &mut S, request: Request<B>) -> S::Future
+    fn send<S>(&self, service: &mut S, request: Request<B>) -> S::Future
     where
         S: Service<Request<B>>,
     {

@@ -333,7 +333,7 @@ impl RetryBudget {
     /// or a `total` of 0, for instance, earns nothing for others.
     ///
     /// If the bucket is full this reads one word and writes nothing.
-    #[inline]
+    #[inline(always)]
     pub fn deposit(&self, slot: Slot) {
         match &self.inner.store {
             Store::One(bucket) => bucket.0.deposit(self.inner.rules.deposit),
@@ -351,6 +351,7 @@ impl RetryBudget {
 
     /// The same for a success of a retry, where `last` is what that retry took. Differs from
     /// [`deposit`](Self::deposit) only with [`RetryBudget::aws`].
+    #[inline(never)]
     pub fn deposit_retried(&self, slot: Slot, last: Withdrawal) {
         match (self.inner.rules.mode, self.inner.bucket(last.index)) {
             (Mode::GivesBack, Some(bucket)) => bucket.deposit(last.units),

@@ -54,7 +54,7 @@ impl Scope {
     ///
     /// Equal scopes give equal slots, so one slot serves a budget and an
     /// [`AdaptiveThrottle`](super::AdaptiveThrottle) of the same scope.
-    #[inline]
+    #[inline(always)]
     pub fn slot(&self, uri: &Uri) -> Slot {
         match self {
             Self::Shared => Slot::default(),
@@ -131,6 +131,7 @@ const fn in_each_byte(byte: u8) -> u64 {
 const LOWER_CASE: u64 = in_each_byte(b' ');
 
 impl KeyHasher {
+    #[inline]
     pub(crate) fn new() -> Self {
         static SEED: OnceLock<(u64, u64)> = OnceLock::new();
         let (state, factor) = *SEED.get_or_init(|| {
@@ -151,7 +152,8 @@ impl KeyHasher {
         self.state = fold(self.state ^ word, self.factor);
     }
 
-    /// Mixes in `bytes | mask`, and their number; answers whether `@` was among them.
+    /// Mixes in `bytes | mask`, but not their number; answers whether `@` was among them.
+    #[inline]
     fn mix_bytes(&mut self, bytes: &[u8], mask: u64) -> bool {
         let mut at = 0;
         let mut take = |word: u64| {
@@ -173,16 +175,17 @@ impl KeyHasher {
                     .fold(0, |word, byte| word << 8 | u64::from(*byte)),
             });
         }
-        self.mix(bytes.len() as u64);
         at != 0
     }
 
     /// Takes in a host without regard to case.
     pub(crate) fn write_host(&mut self, host: &[u8]) {
         self.mix_bytes(host, LOWER_CASE);
+        self.mix(host.len() as u64);
     }
 
     /// Takes in the authority as [`Scope::PerAuthority`] does: host and port, normalized.
+    #[inline]
     pub fn write_authority(&mut self, uri: &Uri) {
         let Some(authority) = uri.authority() else {
             return self.mix(0);
@@ -200,13 +203,15 @@ impl KeyHasher {
             Some("https") => 443,
             _ => 0,
         };
-        self.mix(u64::from(port.unwrap_or_else(default)));
+        let port = u64::from(port.unwrap_or_else(default));
+        self.mix((host.len() as u64) << 16 | port);
     }
 }
 
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.mix_bytes(bytes, 0);
+        self.mix(bytes.len() as u64);
     }
 
     fn finish(&self) -> u64 {
@@ -228,7 +233,16 @@ fn after_user_info(host: &[u8]) -> &[u8] {
 
 /// The port behind the last `:`, if there is one, and what stands before it. An empty port is as
 /// good as none (RFC 3986, section 3.2.3); what is no port number stays with the host.
+#[inline]
 fn split_port(authority: &[u8]) -> (&[u8], Option<u16>) {
+    // Most have none, and every request asks.
+    match authority.last() {
+        Some(b'0'..=b':') => split_digits(authority),
+        _ => (authority, None),
+    }
+}
+
+fn split_digits(authority: &[u8]) -> (&[u8], Option<u16>) {
     let digits = authority
         .iter()
         .rev()

@@ -67,7 +67,7 @@ impl<V> Table<V> {
     }
 
     /// The value of `key`, if it has an entry. Writes nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: NonZeroU64) -> Option<&V> {
         for entry in &self.set(key).1.0 {
             match entry.key.load(Relaxed) {

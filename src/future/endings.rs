@@ -25,7 +25,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         let this = self.project();
         let now = Instant::now();
         let time = this.clock.end_attempt(now);
-        this.session.session.failed(now.into_std());
+        this.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(Progress::new);
         if in_attempt {
             let outcome = AttemptOutcome::Failed {
@@ -65,7 +65,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         };
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
-        this.session.session.failed(now.into_std());
+        this.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(Progress::new);
         let last = progress.last_error.take();
         RetryError::new(
@@ -79,7 +79,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         let this = self.project();
         let now = Instant::now();
         let elapsed = this.clock.elapsed(now);
-        this.session.session.failed(now.into_std());
+        this.session.failed(now.into_std());
         let progress = this.progress.get_or_insert_with(Progress::new);
         let last = progress.last_error.take();
         let report = progress.finish(

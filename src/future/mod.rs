@@ -11,6 +11,7 @@ mod verdict;
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -57,7 +58,9 @@ pin_project! {
         #[pin]
         pub(crate) state: State<F, D, Held<S, B>>,
         pub(crate) kept: Kept<S, V>,
-        pub(crate) session: CommitGuard<E>,
+        pub(crate) session: AnySession<E>,
+        // Whether the session has given a retry that is not sent yet.
+        pub(crate) committed: bool,
         pub(crate) settings: Arc<Settings>,
         pub(crate) clock: Clock,
         pub(crate) outer_attempt: Option<u32>,
@@ -72,7 +75,9 @@ pin_project! {
         V: Saved<B>,
     {
         fn drop(this: Pin<&mut Self>) {
-            this.give_up();
+            let mut this = this;
+            this.as_mut().give_up();
+            this.cancel();
         }
     }
 }
@@ -131,15 +136,21 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         Self {
             state,
             kept,
-            session: CommitGuard {
-                session,
-                committed: false,
-            },
+            session,
+            committed: false,
             settings: Arc::clone(settings),
             clock,
             outer_attempt: brought.outer_attempt,
             guards,
             progress: None,
+        }
+    }
+
+    /// Gives back what was taken for a retry that is not sent.
+    fn cancel(self: Pin<&mut Self>) {
+        let this = self.project();
+        if mem::take(this.committed) {
+            this.session.cancel();
         }
     }
 
@@ -177,7 +188,7 @@ where
         };
         let polled = match future.poll(cx) {
             Poll::Ready(Ok(response)) => {
-                let session = &mut this.session.session;
+                let session = &mut *this.session;
                 if this.progress.is_none()
                     && this.settings.classifiers.is_empty()
                     && session.is_final(response.status(), response.headers())
@@ -369,11 +380,11 @@ where
     }
 
     /// Gives back what the request holds, now that it has its answer.
-    fn finish(self: Pin<&mut Self>) {
-        let mut this = self.project();
+    fn finish(mut self: Pin<&mut Self>) {
+        let mut this = self.as_mut().project();
         this.state.set(State::Done);
-        this.session.cancel();
         *this.guards = None;
+        self.cancel();
     }
 
     /// Lets go of the failed response and everything else, and waits. Answers whether there is
@@ -455,7 +466,7 @@ where
         let request = match request {
             Ok(request) => request,
             Err((reason, source)) => {
-                this.session.session.failed(now.into_std());
+                this.session.failed(now.into_std());
                 let last = progress.last_error.take();
                 let report = progress.finish(
                     this.kept,
@@ -468,30 +479,10 @@ where
             }
         };
         // From here on the retry counts as sent.
-        this.session.committed = false;
+        *this.committed = false;
         let future = service.call(request);
         this.state.set(State::Called { future });
         Ok(())
-    }
-}
-
-/// The session, and whether it has given a retry that is not sent yet.
-pub(crate) struct CommitGuard<E: Session> {
-    pub(crate) session: AnySession<E>,
-    pub(crate) committed: bool,
-}
-
-impl<E: Session> CommitGuard<E> {
-    fn cancel(&mut self) {
-        if std::mem::take(&mut self.committed) {
-            self.session.cancel();
-        }
-    }
-}
-
-impl<E: Session> Drop for CommitGuard<E> {
-    fn drop(&mut self) {
-        self.cancel();
     }
 }
 

@@ -6,7 +6,7 @@ use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::{CommitGuard, Kept, ResponseFuture, clock::AttemptTime, progress::Progress, refused};
+use super::{Kept, ResponseFuture, clock::AttemptTime, progress::Progress, refused};
 use crate::{
     BoxError,
     body::Saved,
@@ -14,8 +14,8 @@ use crate::{
     error::{RetryError, RetryErrorKind},
     guards::Guards,
     policy::{
-        Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason, WaitReason, WallClock,
-        ask,
+        AnySession, Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason,
+        WaitReason, WallClock, ask,
     },
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
@@ -169,7 +169,7 @@ where
 
         let number = this.progress.as_ref().map_or(1, |progress| progress.number);
         let failure = ended.failure();
-        let session = &mut this.session.session;
+        let session = &mut *this.session;
         let outcome = ended.outcome(failure);
         let judgement = settings.judge(&outcome);
         let method = this.kept.method();
@@ -207,6 +207,7 @@ where
                 };
                 match last_gates(&mut retry, this.kept, this.session, this.guards, time) {
                     Ok(()) => {
+                        *this.committed = true;
                         record.gates = retry.gates;
                         record.note = retry.note.take().map(Box::new);
                         record.wait = Some(WaitRecord {
@@ -233,7 +234,7 @@ where
         record.note = stop.note.map(Box::new);
         progress.attempts.push(record);
         if !stop.reason.is_success() {
-            this.session.session.failed(now.into_std());
+            this.session.failed(now.into_std());
         }
         let report = progress.finish(
             this.kept,
@@ -277,13 +278,13 @@ struct Time {
 fn last_gates<S, E: Session, B, V: Saved<B>>(
     retry: &mut Retry,
     kept: &mut Kept<S, V>,
-    session: &mut CommitGuard<E>,
+    session: &mut AnySession<E>,
     guards: &mut Option<Box<Guards>>,
     time: Time,
 ) -> Result<(), StopReason> {
     let body = match kept {
         Kept::Line { .. } => {
-            return Err(match session.session.standing() {
+            return Err(match session.standing() {
                 Standing::Never(reason) => retry.never(reason),
                 Standing::Eligible => StopReason::BodyNotKept,
             });
@@ -312,13 +313,13 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
         retry.gates.set(Gate::Throttle, admitted.is_ok());
         admitted?;
     }
-    retry.commit(&mut session.session, now)?;
-    session.committed = true;
+    retry.commit(session, now)?;
     // The upload may still be under way on another thread, and have passed the replay limit since
     // it was asked. From here on it cannot. Where it has, what was taken is given back.
-    body.retire().map_err(|error| {
+    if let Err(error) = body.retire() {
         session.cancel();
         retry.gates.set(Gate::Body, false);
-        refused(error).0
-    })
+        return Err(refused(error).0);
+    }
+    Ok(())
 }

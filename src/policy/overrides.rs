@@ -135,7 +135,7 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn succeeded(&mut self) {
         match self {
             Self::Layer(session) => session.succeeded(),

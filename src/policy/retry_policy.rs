@@ -16,7 +16,7 @@ use super::{
     limit::{PerKind, StatusSet},
     lint::{self, Finding, LintContext},
 };
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use crate::budget::RetryBudget;
 
@@ -116,8 +116,54 @@ pub struct RetryPolicy {
 pub(super) struct Inner {
     pub(super) settings: Settings,
     pub(super) eligible: Eligible,
+    /// The common methods that are allowed, one bit each.
+    allowed: u16,
     /// Sessions started so far, for policies with a seed.
     sessions: AtomicU64,
+}
+
+impl Inner {
+    /// Whether `method` is among the allowed ones, by the rules of the preset.
+    #[inline]
+    pub(super) fn allows(&self, method: &Method) -> bool {
+        match common(method) {
+            Some(bit) => self.allowed & bit != 0,
+            None => self.settings.allows(method),
+        }
+    }
+}
+
+/// The bit of a common method. Every request asks, and comparing with each method of a list takes
+/// longer.
+#[inline]
+fn common(method: &Method) -> Option<u16> {
+    Some(match *method {
+        Method::GET => 1,
+        Method::HEAD => 1 << 1,
+        Method::POST => 1 << 2,
+        Method::PUT => 1 << 3,
+        Method::DELETE => 1 << 4,
+        Method::PATCH => 1 << 5,
+        Method::OPTIONS => 1 << 6,
+        _ => return None,
+    })
+}
+
+fn allowed(settings: &Settings) -> u16 {
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+    ];
+    methods
+        .iter()
+        .filter(|method| settings.allows(method))
+        .filter_map(common)
+        .sum()
 }
 
 /// Which requests can be sent again at all. Known beforehand, since every request asks.
@@ -222,6 +268,13 @@ impl Settings {
         }
     }
 
+    fn allows(&self, method: &Method) -> bool {
+        match self.preset {
+            Preset::Urllib3 => self.methods.contains_upper(method),
+            Preset::Default => self.methods.contains(method),
+        }
+    }
+
     /// Why a request that is not [`Eligible`] is not.
     #[cold]
     pub(super) fn why_never(&self) -> StopReason {
@@ -267,6 +320,7 @@ impl RetryPolicy {
         Self {
             inner: Arc::new(Inner {
                 eligible: Eligible::under(&settings),
+                allowed: allowed(&settings),
                 settings,
                 sessions: AtomicU64::new(0),
             }),

@@ -58,11 +58,17 @@ enum PackedScheme {
 }
 
 /// All that has no fixed size.
+///
+/// Two enums of two variants are a word smaller than one of three, and every request moves them.
 enum Rest {
-    /// Packed, in memory of one's own.
-    Own(Buffer),
     /// Packed, in memory that restored requests share.
     Shared(Bytes),
+    Own(Own),
+}
+
+enum Own {
+    /// Packed, in memory of one's own.
+    Packed(Buffer),
     /// Not packed.
     Cloned(Box<(Uri, HeaderMap)>),
 }
@@ -94,9 +100,9 @@ impl Snapshot {
 
     pub(crate) fn target(&self) -> Target<'_> {
         let (authority, path_and_query) = match &self.rest {
-            Rest::Own(buffer) => self.layout.texts(buffer.as_ref()),
+            Rest::Own(Own::Packed(buffer)) => self.layout.texts(buffer.as_ref()),
             Rest::Shared(packed) => self.layout.texts(packed),
-            Rest::Cloned(cloned) => return Target::of(&cloned.0),
+            Rest::Own(Own::Cloned(cloned)) => return Target::of(&cloned.0),
         };
         Target {
             scheme: match self.layout.scheme {
@@ -111,7 +117,7 @@ impl Snapshot {
 
     /// Gives memory back that is not needed for what is kept; for a request that has to wait.
     pub(crate) fn settle(&mut self) {
-        if let Rest::Own(buffer) = &mut self.rest {
+        if let Rest::Own(Own::Packed(buffer)) = &mut self.rest {
             buffer.settle();
         }
     }
@@ -137,7 +143,7 @@ impl Snapshot {
     }
 
     fn restore_rest(&mut self) -> Option<(Uri, HeaderMap)> {
-        if let Rest::Own(buffer) = &mut self.rest {
+        if let Rest::Own(Own::Packed(buffer)) = &mut self.rest {
             self.rest = Rest::Shared(Bytes::from_owner(mem::take(buffer)));
         }
         match &self.rest {
@@ -146,8 +152,8 @@ impl Snapshot {
                 let headers = unpack_headers(packed, self.layout)?;
                 Some((uri, headers))
             }
-            Rest::Cloned(cloned) => Some((cloned.0.clone(), cloned.1.clone())),
-            Rest::Own(_) => None,
+            Rest::Own(Own::Cloned(cloned)) => Some((cloned.0.clone(), cloned.1.clone())),
+            Rest::Own(Own::Packed(_)) => None,
         }
     }
 }
@@ -250,7 +256,7 @@ fn put_head(room: &mut [u8], head: Head) -> Option<&mut [u8]> {
 fn pack(uri: &Uri, headers: &HeaderMap) -> (Layout, Rest) {
     let mut buffer = Buffer::recycled();
     match fill(uri, headers, &mut buffer) {
-        Some(layout) => (layout, Rest::Own(buffer)),
+        Some(layout) => (layout, Rest::Own(Own::Packed(buffer))),
         None => pack_anew(uri, headers, buffer),
     }
 }
@@ -264,7 +270,7 @@ fn pack_anew(uri: &Uri, headers: &HeaderMap, mut small: Buffer) -> (Layout, Rest
         // Takes its place among those that are kept, or the thread would keep small ones for ever.
         small.grow(size);
         if let Some(layout) = fill(uri, headers, &mut small) {
-            return (layout, Rest::Own(small));
+            return (layout, Rest::Own(Own::Packed(small)));
         }
     }
     let layout = Layout {
@@ -272,7 +278,7 @@ fn pack_anew(uri: &Uri, headers: &HeaderMap, mut small: Buffer) -> (Layout, Rest
         ..Layout::default()
     };
     let cloned = Box::new((uri.clone(), headers.clone()));
-    (layout, Rest::Cloned(cloned))
+    (layout, Rest::Own(Own::Cloned(cloned)))
 }
 
 /// The bytes that a request takes; `None` if it is one to be cloned.

@@ -225,8 +225,8 @@ fn snapshot(request: Request<()>) -> Snapshot {
 
 fn buffer(snapshot: &Snapshot) -> &Buffer {
     match &snapshot.rest {
-        Rest::Own(buffer) => buffer,
-        Rest::Shared(_) | Rest::Cloned(_) => panic!("not in memory of its own"),
+        Rest::Own(Own::Packed(buffer)) => buffer,
+        Rest::Shared(_) | Rest::Own(Own::Cloned(_)) => panic!("not in memory of its own"),
     }
 }
 
@@ -276,7 +276,7 @@ fn restores_many_headers() {
                 HeaderValue::from(value),
             );
         }
-        let cloned = matches!(snapshot(request.clone()).rest, Rest::Cloned(_));
+        let cloned = matches!(snapshot(request.clone()).rest, Rest::Own(Own::Cloned(_)));
         assert_eq!(cloned, count > MAX_HEADERS);
         assert_restores(request);
     }
@@ -335,7 +335,7 @@ fn a_value_too_long_to_copy_is_shared() {
 fn what_http_refuses_is_not_sent_again_otherwise() {
     let mut snapshot = snapshot(with_headers([("accept", "*/*".into())]));
     // As an unchecked constructor lets it in.
-    if let Rest::Own(buffer) = &mut snapshot.rest {
+    if let Rest::Own(Own::Packed(buffer)) = &mut snapshot.rest {
         buffer.bytes[buffer.used - 1] = b'\n';
     }
     assert!(snapshot.restore(false).is_none());

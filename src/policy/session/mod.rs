@@ -69,10 +69,7 @@ impl RetrySession {
         let settings = &inner.settings;
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
-        let method_allowed = match settings.preset {
-            Preset::Urllib3 => settings.methods.contains_upper(request.method()),
-            Preset::Default => settings.methods.contains(request.method()),
-        };
+        let method_allowed = inner.allows(request.method());
         // The header is looked for only where it matters, and by comparing: hashing the name
         // takes longer than to look at each of the few that there are.
         let keyed = settings.preset == Preset::Default
@@ -288,7 +285,7 @@ impl Session for RetrySession {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn succeeded(&mut self) {
         if let (Some(budget), Some(slot)) = (&self.policy.inner.settings.budget, self.slot) {
             match self.withdrawn.take() {
