@@ -135,6 +135,55 @@ fn an_attempt_that_is_retired_breaks_no_promise() {
     });
 }
 
+/// Whatever is read when the request is given up, nothing is read after that.
+#[test]
+fn an_attempt_that_is_cancelled_sends_a_beginning_and_no_more() {
+    model(|| {
+        let (first, mut handle) = Replay::new(2).prepare(Chunks::new(&["a", "b"]));
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let was_cancelled = Arc::clone(&cancelled);
+        let old = thread::spawn(move || {
+            let mut body = first;
+            let mut text = String::new();
+            loop {
+                // Asked before the body is: what is read after that must not be content.
+                let before = was_cancelled.load(Ordering::SeqCst);
+                let frame = block_on(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+                match frame {
+                    Some(Ok(frame)) => {
+                        assert!(!before, "read on");
+                        text.extend(frame.into_data().ok().map(|data| data[0] as char));
+                    }
+                    Some(Err(error)) => {
+                        assert!(matches!(error, ReplayError::Superseded), "{error}");
+                        return Err(text);
+                    }
+                    None => return Ok(text),
+                }
+            }
+        });
+        handle.cancel();
+        cancelled.store(true, Ordering::SeqCst);
+        drop(handle);
+        assert_old(old.join().expect("no panic"));
+    });
+}
+
+/// A retry that waits for the body, which the attempt before it still polls, is cancelled as well.
+#[test]
+fn a_retry_that_is_cancelled_while_it_waits_for_the_body_ends() {
+    model(|| {
+        let (first, mut handle) = Replay::new(2).prepare(Chunks::new(&["a", "b"]));
+        let old = thread::spawn(move || read(first));
+        let second = handle.next(&head(), false).expect("within the limit");
+        let retry = thread::spawn(move || read(second));
+        handle.cancel();
+        drop(handle);
+        assert_old(old.join().expect("no panic"));
+        assert_old(retry.join().expect("no panic"));
+    });
+}
+
 #[test]
 fn a_superseded_attempt_never_waits_for_ever() {
     for retire in [false, true] {
