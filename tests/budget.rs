@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tower_http_retry::{
     budget::{RetryBudget, RetryBudgetBuilder, Scope, Slot},
     classify::FailureKind::{self, Connect, Other, Read, Status},
+    policy::{Policy, RequestHead, RetryPolicy, Session},
 };
 
 /// What the default budget can save up.
@@ -247,6 +248,28 @@ fn a_failure_that_asks_for_nothing_costs_nothing_elsewhere() {
         budget.failed(slot, now());
         assert_eq!(budget.balance(slot, now()), budget.capacity());
     }
+}
+
+/// gRPC counts every request, "regardless of service or method invoked" (gRFC A6).
+#[test]
+fn a_request_that_can_never_be_retried_earns_for_nobody_but_grpc() {
+    let earned = |budget: &RetryBudget, total| {
+        let slot = budget.slot(&uri("a"));
+        let policy = RetryPolicy::builder().total(total).budget(budget.clone());
+        let policy = policy.build().expect("a policy");
+        let request = http::Request::get(uri("a")).body(()).expect("a request");
+        let before = budget.balance(slot, now()).expect("ours");
+        policy.session(&RequestHead::of(&request)).succeeded();
+        budget.balance(slot, now()).expect("ours") - before
+    };
+    let budget = only_ratio(0.5, 10.0);
+    assert_eq!(grants(&budget, budget.slot(&uri("a")), now(), 10), 10);
+    assert_eq!(earned(&budget, 0), 0.0);
+    assert_eq!(earned(&budget, 3), 0.5);
+
+    let budget = RetryBudget::grpc(10, 0.5).expect("a budget");
+    budget.failed(budget.slot(&uri("a")), now());
+    assert_eq!(earned(&budget, 0), 0.5);
 }
 
 #[test]

@@ -496,3 +496,34 @@ impl Policy for RetryPolicy {
         lint::policy(self, context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Methods;
+
+    #[test]
+    fn the_bits_say_what_the_list_of_methods_does() {
+        let names = [
+            "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
+            "QUERY", "PURGE", "get", "Post",
+        ];
+        let each = names.map(|name| Methods::from([name]));
+        let lists = [Methods::any(), Methods::none(), Methods::idempotent()];
+        for methods in each.into_iter().chain(lists) {
+            for mut settings in [Settings::default_preset(), Settings::urllib3_preset()] {
+                settings.methods = methods.clone();
+                let policy = RetryPolicy::from_settings(settings);
+                for name in names {
+                    let method: Method = name.parse().expect("a token");
+                    let listed = policy.inner.settings.allows(&method);
+                    assert_eq!(
+                        policy.inner.allows(&method),
+                        listed,
+                        "{method} of {methods}"
+                    );
+                }
+            }
+        }
+    }
+}
