@@ -32,12 +32,12 @@ pub(crate) enum Admission {
 }
 
 impl Guards {
-    pub(crate) fn of(settings: &Settings, uri: &Uri) -> Option<Box<Self>> {
+    pub(crate) fn of(settings: &Settings, uri: &Uri) -> Option<Self> {
         if !settings.is_guarded() {
             return None;
         }
         let (throttle, hints) = (&settings.throttle, &settings.hints);
-        Some(Box::new(Self {
+        Some(Self {
             throttle: throttle.clone().map(|throttle| {
                 let slot = throttle.slot(uri);
                 (throttle, slot)
@@ -49,7 +49,7 @@ impl Guards {
             max_hold: settings.max_hold.unwrap_or(MAX_HOLD),
             in_flight: settings.in_flight.clone(),
             has_place: false,
-        }))
+        })
     }
 
     /// Asks for the first attempt.

@@ -79,11 +79,9 @@ macro_rules! called {
             state: State::Called { future: $future },
             kept: $kept,
             session: $session,
-            committed: false,
             clock,
             settings,
-            outer_attempt: None,
-            guards: None,
+            special: None,
             progress: None,
         }
     }};

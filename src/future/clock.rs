@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,10 +18,7 @@ use crate::settings::{RequestDeadline, Settings};
 pub(crate) struct Clock {
     started: Option<Instant>,
     attempt: Option<Instant>,
-    /// The deadline, counted from the start.
-    pub(super) limit: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
-    armed: bool,
 }
 
 /// The times of an attempt that has ended.
@@ -48,36 +45,30 @@ impl Clock {
         Self {
             started: now,
             attempt: now,
-            limit: settings.deadline,
             timer: None,
-            armed: false,
         }
     }
 
-    /// A deadline of the request's own.
-    pub(super) fn limit(&mut self, deadline: RequestDeadline) {
+    /// The time that a request with a deadline of its own has, from its start.
+    pub(super) fn limit(&mut self, deadline: RequestDeadline) -> Duration {
         let now = *self.started.get_or_insert_with(Instant::now);
         self.attempt = Some(now);
-        self.limit = Some(deadline.remaining(now));
+        deadline.remaining(now)
     }
 
     /// The request starts with a wait.
     pub(super) fn start_waiting(&mut self) {
-        let now = Instant::now();
-        self.started.get_or_insert(now);
-        self.armed = false;
+        self.started.get_or_insert_with(Instant::now);
     }
 
     pub(super) fn start_attempt(&mut self, now: Instant) {
         self.started.get_or_insert(now);
         self.attempt = Some(now);
-        self.armed = false;
     }
 
     pub(super) fn end_attempt(&mut self, now: Instant) -> AttemptTime {
         let started = *self.started.get_or_insert(now);
         let attempt = self.attempt.take().unwrap_or(now);
-        self.armed = false;
         let offset = attempt.duration_since(started);
         let took = now.duration_since(attempt);
         AttemptTime {
@@ -92,53 +83,35 @@ impl Clock {
             .map_or(Duration::ZERO, |started| now.duration_since(started))
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.started?.checked_add(self.limit?)
+    /// When the request has to be at its end, if all of it may take as long as `limit`.
+    pub(super) fn deadline(&self, limit: Option<Duration>) -> Option<Instant> {
+        self.started?.checked_add(limit?)
     }
 
-    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
-        Some(self.deadline()?.duration_since(now))
-    }
-
-    /// Sets the timer; `None` is a time that has come.
-    pub(super) fn set_timer(&mut self, at: Option<Instant>) {
-        self.armed = at.is_some();
-        if let Some(at) = at {
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(at),
-                None => self.timer = Some(Box::pin(sleep_until(at))),
-            }
-        }
-    }
-
-    pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.timer {
-            Some(timer) if self.armed => {
-                ready!(timer.as_mut().poll(cx));
-                self.armed = false;
-                Poll::Ready(())
-            }
-            _ => Poll::Ready(()),
-        }
+    /// The time left until then.
+    pub(super) fn left(&self, limit: Option<Duration>, now: Instant) -> Option<Duration> {
+        Some(self.deadline(limit)?.duration_since(now))
     }
 
     /// Waits until `at`, or for ever. The timer is touched only here, when there is something to
     /// wait for: what is ready at once needs no runtime.
     pub(super) fn poll_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        if at.is_none() {
+        let Some(at) = at else {
             return Poll::Pending;
-        }
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         // It may be set for something else that was waited for before.
-        let is_set = self.armed && self.timer.as_ref().map(|timer| timer.deadline()) == at;
-        if !is_set {
-            self.set_timer(at);
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
         }
-        self.poll_timer(cx)
+        timer.as_mut().poll(cx)
     }
 
-    /// The attempt in flight is pending: waits for the first of its time limits.
+    /// The attempt in flight is pending: waits for the first of its time limits, of which `limit`
+    /// is the whole request's.
     pub(super) fn poll_attempt(
         &mut self,
+        limit: Option<Duration>,
         settings: &Settings,
         cx: &mut Context<'_>,
     ) -> Poll<Limit> {
@@ -153,7 +126,7 @@ impl Clock {
         let own = settings
             .attempt_timeout
             .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
-        let all = self.deadline().zip(self.limit);
+        let all = self.deadline(limit).zip(limit);
         let (at, limit) = match (own, all) {
             (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
             (Some(own), _) => own,

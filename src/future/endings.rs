@@ -36,7 +36,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
             let mut record = AttemptRecord {
                 started: time.offset,
                 took: time.took,
-                ..AttemptRecord::new(progress.number, outcome)
+                ..AttemptRecord::new(progress.number(), outcome)
             };
             record.gates.set(Gate::Deadline, false);
             progress.attempts.push(record);
@@ -48,7 +48,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         let reason = StopReason::DeadlineExceeded { deadline };
         let report = progress.finish(
             this.kept,
-            *this.outer_attempt,
+            this.special.as_deref(),
             reason,
             time.elapsed,
             this.settings,
@@ -70,7 +70,13 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         let last = progress.last_error.take();
         RetryError::new(
             kind,
-            progress.finish(this.kept, *this.outer_attempt, stop, elapsed, this.settings),
+            progress.finish(
+                this.kept,
+                this.special.as_deref(),
+                stop,
+                elapsed,
+                this.settings,
+            ),
             last,
         )
     }
@@ -84,7 +90,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         let last = progress.last_error.take();
         let report = progress.finish(
             this.kept,
-            *this.outer_attempt,
+            this.special.as_deref(),
             StopReason::NotReady,
             elapsed,
             this.settings,

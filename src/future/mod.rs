@@ -7,6 +7,7 @@ mod endings;
 mod held;
 mod kept;
 mod progress;
+mod special;
 mod verdict;
 
 use std::{
@@ -23,10 +24,10 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
-pub(crate) use self::{clock::Clock, held::Held, kept::Kept};
+pub(crate) use self::{clock::Clock, held::Held, kept::Kept, special::Special};
 use self::{
     clock::Limit,
-    drain::drained,
+    drain::Drain,
     progress::Progress,
     verdict::{Ended, Next},
 };
@@ -59,13 +60,10 @@ pin_project! {
         pub(crate) state: State<F, D, Held<S, B>>,
         pub(crate) kept: Kept<S, V>,
         pub(crate) session: AnySession<E>,
-        // Whether the session has given a retry that is not sent yet.
-        pub(crate) committed: bool,
         pub(crate) settings: Arc<Settings>,
         pub(crate) clock: Clock,
-        pub(crate) outer_attempt: Option<u32>,
-        pub(crate) guards: Option<Box<Guards>>,
-        // Boxed, since most requests never need it.
+        // Boxed, since most requests need neither.
+        pub(crate) special: Option<Box<Special>>,
         pub(crate) progress: Option<Box<Progress>>,
     }
 
@@ -92,9 +90,9 @@ pin_project! {
         /// Polling the response of the attempt in flight.
         Called { #[pin] future: F },
         /// Reading a failed response to its end, so that its connection can be used again.
-        Draining { body: Pin<Box<D>>, left: u64, until: Option<Instant> },
-        /// Waiting for the next attempt's time. Nothing is held.
-        Waiting,
+        Draining { drain: Pin<Box<Drain<D>>> },
+        /// Waiting until the next attempt is due, if it is not due at once. Nothing is held.
+        Waiting { until: Option<Instant> },
         /// Polling the inner service until it is ready for the next attempt.
         Readying,
         /// Finished.
@@ -119,12 +117,10 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         kept: Kept<S, V>,
         settings: &Arc<Settings>,
         brought: Brought,
-        guards: Option<Box<Guards>>,
+        guards: Option<Guards>,
     ) -> Self {
         let mut clock = Clock::start(settings);
-        if let Some(deadline) = brought.deadline {
-            clock.limit(deadline);
-        }
+        let special = Special::of(brought, guards, &mut clock);
         let state = match start {
             Start::Called(future) => State::Called { future },
             Start::Held(held) => {
@@ -137,11 +133,9 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
             state,
             kept,
             session,
-            committed: false,
             settings: Arc::clone(settings),
             clock,
-            outer_attempt: brought.outer_attempt,
-            guards,
+            special,
             progress: None,
         }
     }
@@ -149,8 +143,10 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
     /// Gives back what was taken for a retry that is not sent.
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
-        if mem::take(this.committed) {
-            this.session.cancel();
+        if let Some(progress) = this.progress {
+            if mem::take(&mut progress.committed) {
+                this.session.cancel();
+            }
         }
     }
 
@@ -194,7 +190,7 @@ where
                     && session.is_final(response.status(), response.headers())
                 {
                     session.succeeded();
-                    if this.guards.is_some() {
+                    if this.special.is_some() {
                         self.as_mut().leave_guards(response.status());
                     }
                     self.project().state.set(State::Done);
@@ -225,6 +221,7 @@ where
         mut polled: Option<Poll<Ended<D>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<D>, RetryError>> {
+        let limit = special::limit(self.special.as_deref(), &self.settings);
         // The time, as long as nothing was waited for.
         let mut at = None;
         let result = loop {
@@ -238,12 +235,14 @@ where
                         unreachable!("a request that was held back is sent once")
                     };
                     let now = Instant::now();
-                    if let Some(wait) = this.guards.as_ref().and_then(|g| g.held(now.into_std())) {
-                        let too_long = this.guards.as_ref().and_then(|g| g.too_long(wait));
-                        if let Some(stop) = too_long {
+                    let guards = special::guards(this.special.as_deref());
+                    let held_for = guards.and_then(|g| Some((g, g.held(now.into_std())?)));
+                    if let Some((guards, wait)) = held_for {
+                        if let Some(stop) = guards.too_long(wait) {
                             break Err(self.as_mut().unsent(stop));
                         }
-                        if let Some(left) = this.clock.left(now).filter(|left| *left <= wait) {
+                        let left = this.clock.left(limit, now);
+                        if let Some(left) = left.filter(|left| *left <= wait) {
                             let needed = wait;
                             let stop = StopReason::DeadlineTooClose { left, needed };
                             break Err(self.as_mut().unsent(stop));
@@ -258,8 +257,8 @@ where
                             break Err(self.as_mut().not_ready(error.into()));
                         }
                         Poll::Pending => {
-                            ready!(this.clock.poll_until(this.clock.deadline(), cx));
-                            let deadline = this.clock.limit.unwrap_or_default();
+                            ready!(this.clock.poll_until(this.clock.deadline(limit), cx));
+                            let deadline = limit.unwrap_or_default();
                             break Err(self.as_mut().deadline_exceeded(deadline, false));
                         }
                     }
@@ -282,33 +281,37 @@ where
                     };
                     let ended = match polled {
                         Poll::Ready(ended) => ended,
-                        Poll::Pending => match ready!(this.clock.poll_attempt(this.settings, cx)) {
-                            Limit::Attempt(after) => Ended::TimedOut(after),
-                            Limit::Deadline(deadline) => {
-                                break Err(self.as_mut().deadline_exceeded(deadline, true));
+                        Poll::Pending => {
+                            match ready!(this.clock.poll_attempt(limit, this.settings, cx)) {
+                                Limit::Attempt(after) => Ended::TimedOut(after),
+                                Limit::Deadline(deadline) => {
+                                    break Err(self.as_mut().deadline_exceeded(deadline, true));
+                                }
                             }
-                        },
+                        }
                     };
                     match self.as_mut().ended(ended) {
                         Next::Return(result) => break result,
-                        Next::Wait(body, now) => {
-                            let waits = self.as_mut().wait(body, now);
+                        Next::Wait { body, now, until } => {
+                            let waits = self.as_mut().wait(body, now, until);
                             at = (!waits).then_some(now);
                         }
                     }
                 }
-                StateProj::Draining { body, left, until } => {
-                    if !drained(body, left, cx) {
+                StateProj::Draining { drain } => {
+                    if !drain.as_mut().is_done(cx) {
+                        ready!(this.clock.poll_until(drain.until, cx));
+                    }
+                    let until = drain.then;
+                    this.state.set(State::Waiting { until });
+                }
+                StateProj::Waiting { until } => {
+                    if until.is_some() {
                         ready!(this.clock.poll_until(*until, cx));
                     }
-                    this.state.set(State::Waiting);
-                    let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
-                    this.clock.set_timer(wake_at);
-                }
-                StateProj::Waiting => {
-                    ready!(this.clock.poll_timer(cx));
                     // The server may have asked another request to wait in the meantime.
-                    let held = this.guards.as_ref().and_then(|guards| {
+                    let guards = special::guards(this.special.as_deref());
+                    let held = guards.and_then(|guards| {
                         let now = Instant::now();
                         Some((guards, guards.held(now.into_std())?, now))
                     });
@@ -316,11 +319,11 @@ where
                         if let Some(stop) = guards.too_long(held) {
                             break Err(self.as_mut().unsent(stop));
                         }
-                        let is_late = this.clock.left(now).is_some_and(|left| left.is_zero());
-                        if let (false, Some(until)) = (is_late, now.checked_add(held)) {
-                            let deadline = this.clock.deadline();
-                            let until = deadline.into_iter().chain([until]).min();
-                            this.clock.set_timer(until);
+                        let left = this.clock.left(limit, now);
+                        let is_late = left.is_some_and(|left| left.is_zero());
+                        if let (false, Some(free)) = (is_late, now.checked_add(held)) {
+                            let deadline = this.clock.deadline(limit);
+                            *until = deadline.into_iter().chain([free]).min();
                             at = None;
                             continue;
                         }
@@ -331,7 +334,7 @@ where
                     let Kept::All { service, .. } = this.kept else {
                         unreachable!("a request of which nothing was kept is never retried")
                     };
-                    let deadline = this.clock.deadline();
+                    let deadline = this.clock.deadline(limit);
                     // An attempt that cannot be waited for is not sent.
                     let now = at.take().unwrap_or_else(Instant::now);
                     let ready = if deadline.is_some_and(|deadline| deadline <= now) {
@@ -346,7 +349,7 @@ where
                         }
                         Poll::Pending => {
                             ready!(this.clock.poll_until(deadline, cx));
-                            let deadline = this.clock.limit.unwrap_or_default();
+                            let deadline = limit.unwrap_or_default();
                             break Err(self.as_mut().deadline_exceeded(deadline, false));
                         }
                     }
@@ -374,7 +377,8 @@ where
     /// A request succeeded at once.
     #[inline(never)]
     fn leave_guards(self: Pin<&mut Self>, status: StatusCode) {
-        if let Some(guards) = self.project().guards.take() {
+        let special = self.project().special.take();
+        if let Some(guards) = special::guards(special.as_deref()) {
             guards.answered(status, Instant::now().into_std());
         }
     }
@@ -383,13 +387,13 @@ where
     fn finish(mut self: Pin<&mut Self>) {
         let mut this = self.as_mut().project();
         this.state.set(State::Done);
-        *this.guards = None;
+        *this.special = None;
         self.cancel();
     }
 
     /// Lets go of the failed response and everything else, and waits. Answers whether there is
     /// anything to wait for.
-    fn wait(self: Pin<&mut Self>, body: Option<D>, now: Instant) -> bool {
+    fn wait(self: Pin<&mut Self>, body: Option<D>, now: Instant, then: Option<Instant>) -> bool {
         let mut this = self.project();
         if let Kept::All { head, .. } = this.kept {
             head.settle();
@@ -402,19 +406,21 @@ where
                 && drain.bytes > 0
         };
         if let Some(body) = body.filter(worth_it) {
-            let body = Box::pin(body);
-            let left = drain.bytes;
-            let deadline = this.clock.deadline();
+            let limit = special::limit(this.special.as_deref(), this.settings);
+            let deadline = this.clock.deadline(limit);
             let until = now.checked_add(drain.time);
-            let until = until.into_iter().chain(deadline).min();
-            this.state.set(State::Draining { body, left, until });
+            let drain = Box::pin(Drain {
+                body,
+                left: drain.bytes,
+                until: until.into_iter().chain(deadline).min(),
+                then,
+            });
+            this.state.set(State::Draining { drain });
             true
         } else {
             // Drops the inner future as well, and what it holds.
-            this.state.set(State::Waiting);
-            let wake_at = this.progress.as_ref().and_then(|progress| progress.wake_at);
-            this.clock.set_timer(wake_at);
-            wake_at.is_some()
+            this.state.set(State::Waiting { until: then });
+            then.is_some()
         }
     }
 
@@ -436,12 +442,12 @@ where
             unreachable!("a retry follows a failure of a request that was kept")
         };
         this.clock.start_attempt(now);
-        progress.number = progress.number.saturating_add(1);
+        let limit = special::limit(this.special.as_deref(), this.settings);
         let info = AttemptInfo {
-            number: progress.number,
-            previous: progress.previous,
+            number: progress.number(),
+            previous: progress.previous(),
             elapsed: this.clock.elapsed(now),
-            left: this.clock.left(now),
+            left: this.clock.left(limit, now),
         };
         let request = match head.restore(progress.last) {
             Some(mut parts) => {
@@ -470,7 +476,7 @@ where
                 let last = progress.last_error.take();
                 let report = progress.finish(
                     this.kept,
-                    *this.outer_attempt,
+                    this.special.as_deref(),
                     reason,
                     info.elapsed,
                     this.settings,
@@ -479,7 +485,7 @@ where
             }
         };
         // From here on the retry counts as sent.
-        *this.committed = false;
+        progress.committed = false;
         let future = service.call(request);
         this.state.set(State::Called { future });
         Ok(())
@@ -505,7 +511,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> std::fmt::Debug for ResponseFuture<S, 
             State::Refused => "refused",
             State::Called { .. } => "called",
             State::Draining { .. } => "draining",
-            State::Waiting => "waiting",
+            State::Waiting { .. } => "waiting",
             State::Readying => "readying",
             State::Done => "done",
         };

@@ -4,7 +4,7 @@ use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-use super::kept::Kept;
+use super::{kept::Kept, special::Special};
 use crate::{
     BoxError,
     classify::{Cause, Failure},
@@ -17,18 +17,12 @@ use crate::{
 /// The attempts so far.
 pub(crate) struct Progress {
     pub(super) attempts: Vec<AttemptRecord>,
-    /// The number of the attempt in flight.
-    pub(super) number: u32,
-    /// When the next attempt is due; `None` if it is due at once.
-    pub(super) wake_at: Option<Instant>,
-    /// Whether the next attempt is certainly the last one.
-    pub(super) last: bool,
-    /// How the last attempt ended.
-    pub(super) previous: PreviousOutcome,
     /// The error of the last attempt, if it failed without a response.
     pub(super) last_error: Option<BoxError>,
-    /// The shortest time that an attempt took.
-    pub(super) quickest: Duration,
+    /// Whether the next attempt is certainly the last one.
+    pub(super) last: bool,
+    /// Whether the session has given a retry that is not sent yet.
+    pub(super) committed: bool,
 }
 
 impl Progress {
@@ -36,15 +30,36 @@ impl Progress {
         Box::new(Self {
             // Many requests may wait at once, and most need no third attempt.
             attempts: Vec::with_capacity(1),
-            number: 1,
-            wake_at: None,
-            last: false,
-            previous: PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
             last_error: None,
-            quickest: Duration::MAX,
+            last: false,
+            committed: false,
         })
     }
 
+    /// The number of the attempt that follows those that have ended.
+    pub(super) fn number(&self) -> u32 {
+        u32::try_from(self.attempts.len()).map_or(u32::MAX, |ended| ended.saturating_add(1))
+    }
+
+    /// The shortest time that an attempt took.
+    pub(super) fn quickest(&self) -> Duration {
+        let took = self.attempts.iter().map(|attempt| attempt.took);
+        took.min().unwrap_or(Duration::MAX)
+    }
+
+    /// How the last attempt ended.
+    pub(super) fn previous(&self) -> PreviousOutcome {
+        match self.attempts.last().map(|attempt| &attempt.outcome) {
+            Some(AttemptOutcome::Response(status)) => PreviousOutcome::Response(*status),
+            Some(AttemptOutcome::Failed { kind, cause, .. }) => {
+                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
+            }
+            None => PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
+        }
+    }
+
+    /// The session has given a retry, which is on its way from now on. Answers when it is due;
+    /// `None` if it is due at once.
     pub(super) fn retrying<S, V>(
         &mut self,
         record: AttemptRecord,
@@ -52,24 +67,20 @@ impl Progress {
         settings: &Settings,
         retry: &Retry,
         now: Instant,
-    ) {
+    ) -> Option<Instant> {
+        // First, since who is told may panic.
+        self.committed = true;
         observe::retry(settings, kept.method(), || kept.url(), &record);
-        self.previous = match &record.outcome {
-            AttemptOutcome::Response(status) => PreviousOutcome::Response(*status),
-            AttemptOutcome::Failed { kind, cause, .. } => {
-                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
-            }
-        };
         self.attempts.push(record);
         self.last = retry.last;
-        self.wake_at = (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR));
+        (!retry.wait.is_zero()).then(|| now + retry.wait.min(FAR))
     }
 
     /// The whole story of the request, which is told to whoever listens.
     pub(super) fn finish<S, V>(
         &mut self,
         kept: &Kept<S, V>,
-        outer_attempt: Option<u32>,
+        special: Option<&Special>,
         stop: StopReason,
         elapsed: Duration,
         settings: &Settings,
@@ -79,7 +90,7 @@ impl Progress {
             method: kept.method().clone(),
             url: kept.url(),
             stop,
-            outer_attempt,
+            outer_attempt: special.and_then(|special| special.outer_attempt),
             // A first attempt starts at once unless it was held back.
             held: attempts
                 .first()

@@ -6,7 +6,13 @@ use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::{Kept, ResponseFuture, clock::AttemptTime, progress::Progress, refused};
+use super::{
+    Kept, ResponseFuture,
+    clock::AttemptTime,
+    progress::Progress,
+    refused,
+    special::{guards, limit},
+};
 use crate::{
     BoxError,
     body::Saved,
@@ -31,8 +37,13 @@ pub(super) enum Ended<D> {
 /// What to do after an attempt.
 pub(super) enum Next<D> {
     Return(Result<Response<D>, RetryError>),
-    /// Wait, from this moment on; the response that failed is still to be drained.
-    Wait(Option<D>, Instant),
+    /// Wait from `now` on until then, if there is a wait; the response that failed is still to be
+    /// drained.
+    Wait {
+        body: Option<D>,
+        now: Instant,
+        until: Option<Instant>,
+    },
 }
 
 impl<D> Ended<D> {
@@ -163,11 +174,16 @@ where
         let settings: &Settings = this.settings;
         let now = Instant::now();
         let time = this.clock.end_attempt(now);
-        if let (Some(guards), Ended::Response(response)) = (&this.guards, &ended) {
+        let limit = limit(this.special.as_deref(), settings);
+        let guards = guards(this.special.as_deref());
+        if let (Some(guards), Ended::Response(response)) = (guards, &ended) {
             guards.answered(response.status(), now.into_std());
         }
 
-        let number = this.progress.as_ref().map_or(1, |progress| progress.number);
+        let number = this
+            .progress
+            .as_ref()
+            .map_or(1, |progress| progress.number());
         let failure = ended.failure();
         let session = &mut *this.session;
         let outcome = ended.outcome(failure);
@@ -179,7 +195,7 @@ where
             let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
             attempt.with_wall_clock_of(&wall)
         });
-        if let (Some(guards), Some(asked)) = (&this.guards, asked(&decision)) {
+        if let (Some(guards), Some(asked)) = (guards, asked(&decision)) {
             guards.hinted(now.into_std(), asked);
         }
         if matches!(decision, Decision::Accept) {
@@ -195,19 +211,20 @@ where
         let mut record = ended.record(number, time, failure);
         record.hint = ended.hint(&wall);
         let progress = this.progress.get_or_insert_with(Progress::new);
-        progress.quickest = progress.quickest.min(time.took);
         let stop = match decision {
             Decision::Accept => Stop::because(StopReason::Succeeded),
             Decision::Stop(stop) => stop,
             Decision::Retry(mut retry) => {
+                let quickest = progress.quickest().min(time.took);
                 let time = Time {
                     now,
-                    left: this.clock.left(now),
-                    attempt: settings.min_attempt.max(progress.quickest),
+                    left: this.clock.left(limit, now),
+                    attempt: settings.min_attempt.max(quickest),
                 };
-                match last_gates(&mut retry, this.kept, this.session, this.guards, time) {
+                let special = this.special.as_deref_mut();
+                let guards = special.and_then(|special| special.guards.as_mut());
+                match last_gates(&mut retry, this.kept, this.session, guards, time) {
                     Ok(()) => {
-                        *this.committed = true;
                         record.gates = retry.gates;
                         record.note = retry.note.take().map(Box::new);
                         record.wait = Some(WaitRecord {
@@ -215,10 +232,10 @@ where
                             why: retry.why.clone(),
                             charged: retry.charged,
                         });
-                        progress.retrying(record, this.kept, settings, &retry, now);
+                        let until = progress.retrying(record, this.kept, settings, &retry, now);
                         let (body, error) = ended.let_go();
                         progress.last_error = error;
-                        return Next::Wait(body, now);
+                        return Next::Wait { body, now, until };
                     }
                     Err(reason) => Stop {
                         raise: retry.raise,
@@ -238,7 +255,7 @@ where
         }
         let report = progress.finish(
             this.kept,
-            *this.outer_attempt,
+            this.special.as_deref(),
             stop.reason,
             time.elapsed,
             settings,
@@ -279,7 +296,7 @@ fn last_gates<S, E: Session, B, V: Saved<B>>(
     retry: &mut Retry,
     kept: &mut Kept<S, V>,
     session: &mut AnySession<E>,
-    guards: &mut Option<Box<Guards>>,
+    guards: Option<&mut Guards>,
     time: Time,
 ) -> Result<(), StopReason> {
     let body = match kept {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
-    Attempt, Decision, Policy, RequestHead, RetryPolicy, RetrySession, Rng, Session, SharedPolicy,
-    Standing, Stop, StopReason,
+    Attempt, Decision, Policy, RequestHead, RetryPolicy, Rng, Session, SharedPolicy, Standing,
+    Stop, StopReason,
 };
 
 /// Marks a request that must not be sent a second time, whatever the policy says.
@@ -42,8 +42,8 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// The session of a request: the layer's, or one that the request brought along.
 pub(crate) enum AnySession<T> {
     Layer(T),
-    Own(RetrySession),
-    Shared(Box<dyn Session + Send>),
+    // Boxed, since every request would have to make room for it.
+    Brought(Box<dyn Session + Send>),
     Disabled,
 }
 
@@ -55,8 +55,8 @@ pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySes
     }
     match brought(request) {
         Some(Brought::Disabled) => AnySession::Disabled,
-        Some(Brought::Own(own)) => AnySession::Own(own.session(request)),
-        Some(Brought::Shared(shared)) => AnySession::Shared(shared.session(request)),
+        Some(Brought::Own(own)) => AnySession::Brought(Box::new(own.session(request))),
+        Some(Brought::Shared(shared)) => AnySession::Brought(shared.session(request)),
         None => AnySession::Layer(policy.session(request)),
     }
 }
@@ -87,9 +87,9 @@ pub(crate) fn rehearse<P: Policy + ?Sized>(
     if extensions.get::<RetryDisabled>().is_some() {
         AnySession::Disabled
     } else if let Some(own) = extensions.get::<RetryPolicy>() {
-        AnySession::Own(own.rehearse(request, rng))
+        AnySession::Brought(Box::new(own.rehearse(request, rng)))
     } else if let Some(shared) = extensions.get::<SharedPolicy>() {
-        AnySession::Shared(shared.rehearse(request, rng))
+        AnySession::Brought(shared.rehearse(request, rng))
     } else {
         AnySession::Layer(policy.rehearse(request, rng))
     }
@@ -100,8 +100,7 @@ impl<T: Session> Session for AnySession<T> {
     fn standing(&self) -> Standing {
         match self {
             Self::Layer(session) => session.standing(),
-            Self::Own(session) => session.standing(),
-            Self::Shared(session) => session.standing(),
+            Self::Brought(session) => session.standing(),
             Self::Disabled => Standing::Never(StopReason::Disabled),
         }
     }
@@ -110,8 +109,7 @@ impl<T: Session> Session for AnySession<T> {
     fn is_eligible(&self) -> bool {
         match self {
             Self::Layer(session) => session.is_eligible(),
-            Self::Own(session) => session.is_eligible(),
-            Self::Shared(session) => session.is_eligible(),
+            Self::Brought(session) => session.is_eligible(),
             Self::Disabled => false,
         }
     }
@@ -120,8 +118,7 @@ impl<T: Session> Session for AnySession<T> {
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         match self {
             Self::Layer(session) => session.is_final(status, headers),
-            Self::Own(session) => session.is_final(status, headers),
-            Self::Shared(session) => session.is_final(status, headers),
+            Self::Brought(session) => session.is_final(status, headers),
             Self::Disabled => status.as_u16() < 400,
         }
     }
@@ -129,8 +126,7 @@ impl<T: Session> Session for AnySession<T> {
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
         match self {
             Self::Layer(session) => session.decide(attempt),
-            Self::Own(session) => session.decide(attempt),
-            Self::Shared(session) => session.decide(attempt),
+            Self::Brought(session) => session.decide(attempt),
             Self::Disabled => Decision::Stop(Stop::because(StopReason::Disabled)),
         }
     }
@@ -139,8 +135,7 @@ impl<T: Session> Session for AnySession<T> {
     fn succeeded(&mut self) {
         match self {
             Self::Layer(session) => session.succeeded(),
-            Self::Own(session) => session.succeeded(),
-            Self::Shared(session) => session.succeeded(),
+            Self::Brought(session) => session.succeeded(),
             Self::Disabled => {}
         }
     }
@@ -148,8 +143,7 @@ impl<T: Session> Session for AnySession<T> {
     fn failed(&mut self, now: Instant) {
         match self {
             Self::Layer(session) => session.failed(now),
-            Self::Own(session) => session.failed(now),
-            Self::Shared(session) => session.failed(now),
+            Self::Brought(session) => session.failed(now),
             Self::Disabled => {}
         }
     }
@@ -157,8 +151,7 @@ impl<T: Session> Session for AnySession<T> {
     fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
         match self {
             Self::Layer(session) => session.commit(now),
-            Self::Own(session) => session.commit(now),
-            Self::Shared(session) => session.commit(now),
+            Self::Brought(session) => session.commit(now),
             Self::Disabled => Err(StopReason::Disabled),
         }
     }
@@ -166,8 +159,7 @@ impl<T: Session> Session for AnySession<T> {
     fn cancel(&mut self) {
         match self {
             Self::Layer(session) => session.cancel(),
-            Self::Own(session) => session.cancel(),
-            Self::Shared(session) => session.cancel(),
+            Self::Brought(session) => session.cancel(),
             Self::Disabled => {}
         }
     }

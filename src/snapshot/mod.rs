@@ -34,14 +34,15 @@ const MAX_HEADERS: usize = 512;
 pub(crate) struct Snapshot {
     method: Method,
     extensions: Extensions,
-    version: Version,
     layout: Layout,
     rest: Rest,
 }
 
-/// What is where in the packed bytes: the authority, the path and query, the headers.
+/// What is where in the packed bytes: the authority, the path and query, the headers. With what
+/// fits beside it, since every request moves it.
 #[derive(Clone, Copy, Default)]
 struct Layout {
+    version: Version,
     scheme: PackedScheme,
     authority: u16,
     path: u16,
@@ -84,14 +85,87 @@ impl Snapshot {
     /// Keeps all that another attempt needs of `request`, except for the body.
     #[inline(always)]
     pub(crate) fn take<B>(request: &Request<B>) -> Self {
-        let (layout, rest) = pack(request.uri(), request.headers());
-        Self {
+        // Filled in where it stands: moving it costs more.
+        let mut snapshot = Self {
             method: request.method().clone(),
             extensions: request.extensions().clone(),
-            version: request.version(),
-            layout,
-            rest,
+            layout: Layout::default(),
+            rest: Rest::Own(Own::Packed(Buffer::recycled())),
+        };
+        if snapshot.fill(request.uri(), request.headers()).is_none() {
+            snapshot.pack_anew(request.uri(), request.headers());
         }
+        snapshot.layout.version = request.version();
+        snapshot
+    }
+
+    /// Packs a request; `None` if the buffer is too small, or packing is not for this request.
+    #[inline(always)]
+    fn fill(&mut self, uri: &Uri, headers: &HeaderMap) -> Option<()> {
+        let Rest::Own(Own::Packed(buffer)) = &mut self.rest else {
+            return None;
+        };
+        let scheme = match uri.scheme_str() {
+            None => PackedScheme::Absent,
+            Some("http") => PackedScheme::Http,
+            Some("https") => PackedScheme::Https,
+            Some(_) => return None,
+        };
+        if headers.len() > MAX_HEADERS {
+            return None;
+        }
+        let authority = uri.authority().map_or("", Authority::as_str);
+        let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let size = buffer.bytes.len();
+        let mut room = &mut *buffer.bytes;
+        room = put(room, authority.as_bytes())?;
+        room = put(room, path.as_bytes())?;
+        for (name, value) in headers {
+            let text = value.as_bytes();
+            let mut head = Head {
+                number: CUSTOM,
+                sensitive: value.is_sensitive(),
+                // A longer one fits into no buffer.
+                value: text.len() as u16,
+            };
+            room = match names::number(name) {
+                Some(number) => {
+                    head.number = number;
+                    put_chunk(room, head.to_bytes())?
+                }
+                None => put_name(room, name, head)?,
+            };
+            room = put(room, text)?;
+        }
+        buffer.used = size - room.len();
+        self.layout.scheme = scheme;
+        // `http` allows no longer ones.
+        self.layout.authority = u16::try_from(authority.len()).ok()?;
+        self.layout.path = u16::try_from(path.len()).ok()?;
+        self.layout.headers = headers.len() as u16;
+        Some(())
+    }
+
+    /// Does not fit into the buffer: packs into a new one of exactly the size that the request
+    /// needs, or clones it.
+    #[cold]
+    #[inline(never)]
+    fn pack_anew(&mut self, uri: &Uri, headers: &HeaderMap) {
+        if let (Some(size), Rest::Own(Own::Packed(small))) =
+            (packed_size(uri, headers), &mut self.rest)
+        {
+            // Takes its place among those that are kept, or the thread would keep small ones for
+            // ever.
+            small.grow(size);
+            if self.fill(uri, headers).is_some() {
+                return;
+            }
+        }
+        self.layout = Layout {
+            headers: u16::try_from(headers.len()).unwrap_or(u16::MAX),
+            ..Layout::default()
+        };
+        self.rest = Rest::Own(Own::Cloned(Box::new((uri.clone(), headers.clone()))));
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -131,7 +205,7 @@ impl Snapshot {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.uri = uri;
         parts.headers = headers;
-        parts.version = self.version;
+        parts.version = self.layout.version;
         // The report still asks for the method after the last one.
         parts.method = self.method.clone();
         if last {
@@ -173,7 +247,7 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
             .field("method", &self.method)
-            .field("version", &self.version)
+            .field("version", &self.layout.version)
             .field("headers", &self.layout.headers)
             .finish_non_exhaustive()
     }
@@ -198,41 +272,40 @@ impl Layout {
     }
 }
 
-/// What stands in front of each header's text: a custom name, if there is one, and the value.
+/// What stands in front of each header's text. Behind it come the length of a custom name in two
+/// bytes and that name, if it is none of the standard ones, and the value.
 #[derive(Clone, Copy)]
 struct Head {
     /// The number of a standard name, or [`CUSTOM`].
     number: u8,
     sensitive: bool,
-    /// Bytes of a custom name.
-    name: u16,
     /// Bytes of the value.
-    value: u32,
+    value: u16,
 }
 
 /// In place of a number: the name is kept as text.
 const CUSTOM: u8 = u8::MAX;
 
+/// Bytes of a custom name's length.
+const NAME_LENGTH: usize = size_of::<u16>();
+
 impl Head {
-    const BYTES: usize = 8;
+    const BYTES: usize = size_of::<u32>();
 
     #[inline]
     fn to_bytes(self) -> [u8; Self::BYTES] {
-        let word = u64::from(self.number)
-            | u64::from(self.sensitive) << 8
-            | u64::from(self.name) << 16
-            | u64::from(self.value) << 32;
+        let word =
+            u32::from(self.number) | u32::from(self.sensitive) << 8 | u32::from(self.value) << 16;
         word.to_ne_bytes()
     }
 
     #[inline]
     fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        let word = u64::from_ne_bytes(bytes);
+        let word = u32::from_ne_bytes(bytes);
         Self {
             number: word as u8,
             sensitive: word >> 8 & 1 == 1,
-            name: (word >> 16) as u16,
-            value: (word >> 32) as u32,
+            value: (word >> 16) as u16,
         }
     }
 }
@@ -246,39 +319,10 @@ fn put<'a>(room: &'a mut [u8], bytes: &[u8]) -> Option<&'a mut [u8]> {
 }
 
 #[inline(always)]
-fn put_head(room: &mut [u8], head: Head) -> Option<&mut [u8]> {
+fn put_chunk<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> Option<&mut [u8]> {
     let (to, rest) = room.split_first_chunk_mut()?;
-    *to = head.to_bytes();
+    *to = bytes;
     Some(rest)
-}
-
-#[inline]
-fn pack(uri: &Uri, headers: &HeaderMap) -> (Layout, Rest) {
-    let mut buffer = Buffer::recycled();
-    match fill(uri, headers, &mut buffer) {
-        Some(layout) => (layout, Rest::Own(Own::Packed(buffer))),
-        None => pack_anew(uri, headers, buffer),
-    }
-}
-
-/// Does not fit into `small`: packs into a new buffer of exactly the size that the request needs,
-/// or clones it.
-#[cold]
-#[inline(never)]
-fn pack_anew(uri: &Uri, headers: &HeaderMap, mut small: Buffer) -> (Layout, Rest) {
-    if let Some(size) = packed_size(uri, headers) {
-        // Takes its place among those that are kept, or the thread would keep small ones for ever.
-        small.grow(size);
-        if let Some(layout) = fill(uri, headers, &mut small) {
-            return (layout, Rest::Own(Own::Packed(small)));
-        }
-    }
-    let layout = Layout {
-        headers: u16::try_from(headers.len()).unwrap_or(u16::MAX),
-        ..Layout::default()
-    };
-    let cloned = Box::new((uri.clone(), headers.clone()));
-    (layout, Rest::Own(Own::Cloned(cloned)))
 }
 
 /// The bytes that a request takes; `None` if it is one to be cloned.
@@ -291,9 +335,9 @@ fn packed_size(uri: &Uri, headers: &HeaderMap) -> Option<usize> {
     for (name, value) in headers {
         let name = match names::number(name) {
             Some(_) => 0,
-            None => name.as_str().len(),
+            None => NAME_LENGTH + u16::try_from(name.as_str().len()).ok()? as usize,
         };
-        if value.len() > MAX_VALUE || name > usize::from(u16::MAX) {
+        if value.len() > MAX_VALUE {
             return None;
         }
         size += Head::BYTES + name + value.len();
@@ -301,57 +345,13 @@ fn packed_size(uri: &Uri, headers: &HeaderMap) -> Option<usize> {
     Some(size)
 }
 
-/// Packs a request; `None` if the buffer is too small, or packing is not for this request.
-#[inline]
-fn fill(uri: &Uri, headers: &HeaderMap, buffer: &mut Buffer) -> Option<Layout> {
-    let scheme = match uri.scheme_str() {
-        None => PackedScheme::Absent,
-        Some("http") => PackedScheme::Http,
-        Some("https") => PackedScheme::Https,
-        Some(_) => return None,
-    };
-    if headers.len() > MAX_HEADERS {
-        return None;
-    }
-    let authority = uri.authority().map_or("", Authority::as_str);
-    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let size = buffer.bytes.len();
-    let mut room = &mut *buffer.bytes;
-    room = put(room, authority.as_bytes())?;
-    room = put(room, path.as_bytes())?;
-    for (name, value) in headers {
-        let text = value.as_bytes();
-        let mut head = Head {
-            number: CUSTOM,
-            sensitive: value.is_sensitive(),
-            name: 0,
-            value: text.len() as u32,
-        };
-        room = match names::number(name) {
-            Some(number) => {
-                head.number = number;
-                put_head(room, head)?
-            }
-            None => put_name(room, name, head)?,
-        };
-        room = put(room, text)?;
-    }
-    buffer.used = size - room.len();
-    Some(Layout {
-        scheme,
-        // `http` allows no longer ones.
-        authority: u16::try_from(authority.len()).ok()?,
-        path: u16::try_from(path.len()).ok()?,
-        headers: headers.len() as u16,
-    })
-}
-
 /// Out of the loop, because its registers are worth more than the call.
 #[inline(never)]
-fn put_name<'a>(room: &'a mut [u8], name: &HeaderName, mut head: Head) -> Option<&'a mut [u8]> {
+fn put_name<'a>(room: &'a mut [u8], name: &HeaderName, head: Head) -> Option<&'a mut [u8]> {
     let text = name.as_str().as_bytes();
-    head.name = u16::try_from(text.len()).ok()?;
-    put(put_head(room, head)?, text)
+    let room = put_chunk(room, head.to_bytes())?;
+    let room = put_chunk(room, u16::try_from(text.len()).ok()?.to_ne_bytes())?;
+    put(room, text)
 }
 
 fn unpack_uri(packed: &Bytes, layout: Layout) -> Option<Uri> {
@@ -377,21 +377,26 @@ fn unpack_headers(packed: &Bytes, layout: Layout) -> Option<HeaderMap> {
     let mut at = layout.path_and_query().end;
     for _ in 0..layout.headers {
         let head = Head::from_bytes(*packed.get(at..)?.first_chunk()?);
-        let name = at + Head::BYTES..at + Head::BYTES + usize::from(head.name);
-        at = name.end + head.value as usize;
-        let Ok(mut value) = HeaderValue::from_maybe_shared(packed.slice(name.end..at)) else {
-            return None;
+        at += Head::BYTES;
+        let custom = if head.number == CUSTOM {
+            let length = u16::from_ne_bytes(*packed.get(at..)?.first_chunk()?);
+            let start = at + NAME_LENGTH;
+            at = start + usize::from(length);
+            Some(HeaderName::from_bytes(packed.get(start..at)?).ok()?)
+        } else {
+            None
         };
+        let text = at..at + usize::from(head.value);
+        at = text.end;
+        let mut value = HeaderValue::from_maybe_shared(packed.slice(text)).ok()?;
         if head.sensitive {
             value.set_sensitive(true);
         }
-        let added = match names::name(head.number) {
+        let added = match custom {
             Some(name) => headers.try_append(name, value),
-            None => headers.try_append(HeaderName::from_bytes(&packed[name]).ok()?, value),
+            None => headers.try_append(names::name(head.number)?, value),
         };
-        if added.is_err() {
-            return None;
-        }
+        added.ok()?;
     }
     Some(headers)
 }

@@ -27,8 +27,8 @@ pub struct RetrySession {
     unprocessed: u32,
     /// Failures in a row; urllib3 starts anew after a redirect.
     run: u32,
-    /// The previous wait, for decorrelated jitter.
-    previous: Duration,
+    /// The previous wait in nanoseconds, for decorrelated jitter.
+    previous: u64,
     rng: Option<Rng>,
     method_allowed: bool,
     idempotent: bool,
@@ -93,7 +93,7 @@ impl RetrySession {
             used: PerKind::default(),
             unprocessed: 0,
             run: 0,
-            previous: Duration::ZERO,
+            previous: 0,
             rng,
             method_allowed,
             idempotent,
@@ -157,13 +157,12 @@ impl RetrySession {
     /// The backoff before the next attempt.
     fn backoff(&mut self) -> (Duration, WaitReason) {
         let rng = self.rng.get_or_insert_with(Rng::new);
-        let wait = self
-            .policy
-            .inner
-            .settings
-            .backoff
-            .wait(self.run, self.previous, rng);
-        self.previous = wait;
+        let wait = self.policy.inner.settings.backoff.wait(
+            self.run,
+            Duration::from_nanos(self.previous),
+            rng,
+        );
+        self.previous = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         let why = if wait.is_zero() {
             WaitReason::Immediate
         } else {
