@@ -1,6 +1,7 @@
 //! [`ResponseFuture`]: the attempt loop, and the only place that sleeps, reads a clock or drops
 //! a response.
 
+mod attempts;
 mod clock;
 mod drain;
 mod endings;
@@ -38,6 +39,7 @@ use crate::{
     guards::Guards,
     policy::{AnySession, Session, StopReason},
     settings::{AttemptInfo, Brought, Settings},
+    snapshot,
 };
 
 pin_project! {
@@ -336,6 +338,7 @@ where
                     };
                     let deadline = this.clock.deadline(limit);
                     // An attempt that cannot be waited for is not sent.
+                    let at_once = at.is_some();
                     let now = at.take().unwrap_or_else(Instant::now);
                     let ready = if deadline.is_some_and(|deadline| deadline <= now) {
                         Poll::Pending
@@ -353,7 +356,7 @@ where
                             break Err(self.as_mut().deadline_exceeded(deadline, false));
                         }
                     }
-                    if let Err(error) = self.as_mut().call(now) {
+                    if let Err(error) = self.as_mut().call(now, at_once) {
                         break Err(error);
                     }
                 }
@@ -395,9 +398,6 @@ where
     /// anything to wait for.
     fn wait(self: Pin<&mut Self>, body: Option<D>, now: Instant, then: Option<Instant>) -> bool {
         let mut this = self.project();
-        if let Kept::All { head, .. } = this.kept {
-            head.settle();
-        }
         let drain = this.settings.drain;
         let worth_it = |body: &D| {
             !body.is_end_stream()
@@ -405,7 +405,7 @@ where
                 && body.size_hint().lower() <= drain.bytes
                 && drain.bytes > 0
         };
-        if let Some(body) = body.filter(worth_it) {
+        let waits = if let Some(body) = body.filter(worth_it) {
             let limit = special::limit(this.special.as_deref(), this.settings);
             let deadline = this.clock.deadline(limit);
             let until = now.checked_add(drain.time);
@@ -421,11 +421,15 @@ where
             // Drops the inner future as well, and what it holds.
             this.state.set(State::Waiting { until: then });
             then.is_some()
+        };
+        if let (true, Kept::All { head, .. }) = (waits, this.kept) {
+            head.settle();
         }
+        waits
     }
 
-    /// Sends the next attempt; the inner service is ready.
-    fn call<SE>(self: Pin<&mut Self>, now: Instant) -> Result<(), RetryError>
+    /// Sends the next attempt, `at_once` if it was not waited for. The inner service is ready.
+    fn call<SE>(self: Pin<&mut Self>, now: Instant, at_once: bool) -> Result<(), RetryError>
     where
         S: Service<Request<B>, Response = Response<D>, Error = SE, Future = F>,
     {
@@ -449,7 +453,12 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(limit, now),
         };
-        let request = match head.restore(progress.last) {
+        let next = match (progress.last, at_once) {
+            (true, _) => snapshot::Next::Never,
+            (false, true) => snapshot::Next::Soon,
+            (false, false) => snapshot::Next::Later,
+        };
+        let request = match head.restore(next) {
             Some(mut parts) => {
                 parts.extensions.insert(info);
                 if let Some(name) = &this.settings.attempt_header {

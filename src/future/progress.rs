@@ -1,10 +1,10 @@
 //! What is remembered of a request's attempts, for the report and the error.
 
-use std::{mem, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{kept::Kept, special::Special};
+use super::{attempts::Attempts, kept::Kept, special::Special};
 use crate::{
     BoxError,
     classify::{Cause, Failure},
@@ -16,7 +16,7 @@ use crate::{
 
 /// The attempts so far.
 pub(crate) struct Progress {
-    pub(super) attempts: Vec<AttemptRecord>,
+    pub(super) attempts: Attempts,
     /// The error of the last attempt, if it failed without a response.
     pub(super) last_error: Option<BoxError>,
     /// Whether the next attempt is certainly the last one.
@@ -28,8 +28,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
-            // Many requests may wait at once, and most need no third attempt.
-            attempts: Vec::with_capacity(1),
+            attempts: Attempts::NONE,
             last_error: None,
             last: false,
             committed: false,
@@ -49,7 +48,12 @@ impl Progress {
 
     /// How the last attempt ended.
     pub(super) fn previous(&self) -> PreviousOutcome {
-        match self.attempts.last().map(|attempt| &attempt.outcome) {
+        match self
+            .attempts
+            .iter()
+            .next_back()
+            .map(|attempt| &attempt.outcome)
+        {
             Some(AttemptOutcome::Response(status)) => PreviousOutcome::Response(*status),
             Some(AttemptOutcome::Failed { kind, cause, .. }) => {
                 PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
@@ -85,7 +89,7 @@ impl Progress {
         elapsed: Duration,
         settings: &Settings,
     ) -> RetryReport {
-        let attempts = mem::take(&mut self.attempts);
+        let attempts = self.attempts.take();
         let report = RetryReport {
             method: kept.method().clone(),
             url: kept.url(),

@@ -70,8 +70,27 @@ enum Rest {
 enum Own {
     /// Packed, in memory of one's own.
     Packed(Buffer),
-    /// Not packed.
-    Cloned(Box<(Uri, HeaderMap)>),
+    /// Not packed, or no longer.
+    Cloned(Box<Cloned>),
+}
+
+struct Cloned {
+    uri: Uri,
+    headers: HeaderMap,
+    /// The packed bytes, if this is a spare that the next restored request takes.
+    packed: Option<Bytes>,
+}
+
+/// Whether a head is restored once more after this time.
+#[derive(Clone, Copy)]
+pub(crate) enum Next {
+    /// Certainly not.
+    Never,
+    /// If so, then after a wait, where time does not matter but memory does.
+    Later,
+    /// If so, then perhaps at once: a spare is kept, since making one is cheaper than to restore
+    /// the head again.
+    Soon,
 }
 
 /// Where a request goes.
@@ -165,7 +184,11 @@ impl Snapshot {
             headers: u16::try_from(headers.len()).unwrap_or(u16::MAX),
             ..Layout::default()
         };
-        self.rest = Rest::Own(Own::Cloned(Box::new((uri.clone(), headers.clone()))));
+        self.rest = Rest::Own(Own::Cloned(Box::new(Cloned {
+            uri: uri.clone(),
+            headers: headers.clone(),
+            packed: None,
+        })));
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -176,7 +199,7 @@ impl Snapshot {
         let (authority, path_and_query) = match &self.rest {
             Rest::Own(Own::Packed(buffer)) => self.layout.texts(buffer.as_ref()),
             Rest::Shared(packed) => self.layout.texts(packed),
-            Rest::Own(Own::Cloned(cloned)) => return Target::of(&cloned.0),
+            Rest::Own(Own::Cloned(cloned)) => return Target::of(&cloned.uri),
         };
         Target {
             scheme: match self.layout.scheme {
@@ -191,42 +214,63 @@ impl Snapshot {
 
     /// Gives memory back that is not needed for what is kept; for a request that has to wait.
     pub(crate) fn settle(&mut self) {
-        if let Rest::Own(Own::Packed(buffer)) = &mut self.rest {
-            buffer.settle();
+        match &mut self.rest {
+            Rest::Own(Own::Packed(buffer)) => buffer.settle(),
+            Rest::Own(Own::Cloned(cloned)) => {
+                if let Some(packed) = cloned.packed.take() {
+                    self.rest = Rest::Shared(packed);
+                }
+            }
+            Rest::Shared(_) => {}
         }
     }
 
-    /// A head equal to the one that was taken; the `last` one moves what it can.
+    /// A head equal to the one that was taken.
     ///
     /// `None` if `http` refuses what it once accepted. That takes a header value which was made
     /// by `HeaderValue::from_maybe_shared_unchecked` from bytes that no value may hold.
-    pub(crate) fn restore(&mut self, last: bool) -> Option<Parts> {
-        let (uri, headers) = self.restore_rest()?;
+    pub(crate) fn restore(&mut self, next: Next) -> Option<Parts> {
+        let (uri, headers) = self.restore_rest(next)?;
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.uri = uri;
         parts.headers = headers;
         parts.version = self.layout.version;
         // The report still asks for the method after the last one.
         parts.method = self.method.clone();
-        if last {
-            parts.extensions = mem::take(&mut self.extensions);
-        } else {
-            parts.extensions = self.extensions.clone();
-        }
+        parts.extensions = match next {
+            Next::Never => mem::take(&mut self.extensions),
+            Next::Later | Next::Soon => self.extensions.clone(),
+        };
         Some(parts)
     }
 
-    fn restore_rest(&mut self) -> Option<(Uri, HeaderMap)> {
+    fn restore_rest(&mut self, next: Next) -> Option<(Uri, HeaderMap)> {
         if let Rest::Own(Own::Packed(buffer)) = &mut self.rest {
             self.rest = Rest::Shared(Bytes::from_owner(mem::take(buffer)));
         }
-        match &self.rest {
+        match &mut self.rest {
             Rest::Shared(packed) => {
                 let uri = unpack_uri(packed, self.layout)?;
                 let headers = unpack_headers(packed, self.layout)?;
+                if let Next::Soon = next {
+                    let spare = Box::new(Cloned {
+                        uri: uri.clone(),
+                        headers: headers.clone(),
+                        packed: Some(mem::take(packed)),
+                    });
+                    self.rest = Rest::Own(Own::Cloned(spare));
+                }
                 Some((uri, headers))
             }
-            Rest::Own(Own::Cloned(cloned)) => Some((cloned.0.clone(), cloned.1.clone())),
+            Rest::Own(Own::Cloned(cloned)) => match cloned.packed.take() {
+                Some(packed) => {
+                    let uri = mem::take(&mut cloned.uri);
+                    let headers = mem::take(&mut cloned.headers);
+                    self.rest = Rest::Shared(packed);
+                    Some((uri, headers))
+                }
+                None => Some((cloned.uri.clone(), cloned.headers.clone())),
+            },
             Rest::Own(Own::Packed(_)) => None,
         }
     }

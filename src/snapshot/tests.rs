@@ -173,8 +173,8 @@ fn assert_same(restored: &Parts, expected: &Parts) {
 }
 
 #[track_caller]
-fn restored(snapshot: &mut Snapshot, last: bool) -> Parts {
-    snapshot.restore(last).expect("can be restored")
+fn restored(snapshot: &mut Snapshot, next: Next) -> Parts {
+    snapshot.restore(next).expect("can be restored")
 }
 
 #[track_caller]
@@ -186,14 +186,24 @@ fn assert_restores(request: Request<()>) {
     drop(request);
     assert_eq!(snapshot.method(), &expected.method);
     assert_target(&snapshot, &expected.uri);
-    assert_same(&restored(&mut snapshot, false), &expected);
-    assert_target(&snapshot, &expected.uri);
-    snapshot.settle();
-    assert_same(&restored(&mut snapshot, false), &expected);
-    assert_same(&restored(&mut snapshot, true), &expected);
+    // A spare is made, taken, made again and given up; then there are only the packed bytes.
+    for (next, settles) in [
+        (Next::Later, true),
+        (Next::Soon, false),
+        (Next::Soon, false),
+        (Next::Soon, true),
+        (Next::Later, false),
+        (Next::Never, false),
+    ] {
+        assert_same(&restored(&mut snapshot, next), &expected);
+        if settles {
+            snapshot.settle();
+        }
+        assert_target(&snapshot, &expected.uri);
+    }
 
     only_once.settle();
-    assert_same(&restored(&mut only_once, true), &expected);
+    assert_same(&restored(&mut only_once, Next::Never), &expected);
 }
 
 #[track_caller]
@@ -324,7 +334,7 @@ fn a_value_too_long_to_copy_is_shared() {
         .headers_mut()
         .insert("x-after", HeaderValue::from_static("2"));
     assert_restores(request.clone());
-    let restored = restored(&mut snapshot(request), false);
+    let restored = restored(&mut snapshot(request), Next::Later);
     assert_eq!(
         restored.headers["x-long"].as_bytes().as_ptr(),
         long.as_ptr()
@@ -338,7 +348,7 @@ fn what_http_refuses_is_not_sent_again_otherwise() {
     if let Rest::Own(Own::Packed(buffer)) = &mut snapshot.rest {
         buffer.bytes[buffer.used - 1] = b'\n';
     }
-    assert!(snapshot.restore(false).is_none());
+    assert!(snapshot.restore(Next::Later).is_none());
 }
 
 #[test]
@@ -359,8 +369,8 @@ fn restored_values_share_memory_that_is_recycled_with_the_last_of_them() {
     on_new_thread(|| {
         let mut snapshot = snapshot(with_headers([("a", "1".into()), ("b", "2".into())]));
         let memory = packed(&snapshot).as_ptr_range();
-        let first = restored(&mut snapshot, false);
-        let last = restored(&mut snapshot, true);
+        let first = restored(&mut snapshot, Next::Later);
+        let last = restored(&mut snapshot, Next::Never);
         for parts in [&first, &last] {
             let values = parts.headers.values();
             assert!(
@@ -410,8 +420,30 @@ fn a_waiting_request_holds_no_more_than_it_needs() {
         waiting.settle();
         assert_eq!(buffer(&waiting).bytes.len(), URI + Head::BYTES + 3);
         assert_eq!(pool::kept(), 1);
-        assert_eq!(restored(&mut waiting, false).headers["accept"], "*/*");
+        assert_eq!(restored(&mut waiting, Next::Later).headers["accept"], "*/*");
     });
+}
+
+#[test]
+fn a_spare_is_made_where_time_matters_and_given_up_where_memory_does() {
+    let mut snapshot = snapshot(with_headers([("accept", "*/*".into())]));
+    let has_spare = |snapshot: &Snapshot| match &snapshot.rest {
+        Rest::Shared(_) => false,
+        Rest::Own(Own::Cloned(cloned)) => cloned.packed.is_some(),
+        Rest::Own(Own::Packed(_)) => panic!("nothing was restored"),
+    };
+    for (next, has) in [
+        (Next::Later, false),
+        (Next::Soon, true),
+        // Takes it.
+        (Next::Soon, false),
+        (Next::Soon, true),
+    ] {
+        restored(&mut snapshot, next);
+        assert_eq!(has_spare(&snapshot), has);
+    }
+    snapshot.settle();
+    assert!(!has_spare(&snapshot));
 }
 
 #[test]
