@@ -1,7 +1,9 @@
 //! From end to end on 127.0.0.1 with hyper-util's client.
 //!
 //! The bare client is measured twice: what its two runs differ by is noise, and no other
-//! difference means more than that.
+//! difference means more than that. Where memory, connections and threads happen to be lasts as
+//! long as they do, so everything is set up several times; each set-up gives one ratio for each
+//! candidate, and the printed ones are the middle one and the range of all.
 
 mod common;
 
@@ -9,7 +11,8 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
     thread,
 };
 
@@ -24,43 +27,38 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
 };
-use tokio::{net::TcpListener, runtime, time::Instant};
-use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneSyncService};
+use tokio::{net::TcpListener, runtime, sync::oneshot, time::Instant};
+use tower::{
+    BoxError, Layer, Service, ServiceExt, service_fn as service_fn_of_tower,
+    util::BoxCloneSyncService,
+};
 use tower_http_retry::{RetryLayer, policy::RetryPolicy};
 
-const ROUNDS: usize = 31;
+const SETUPS: usize = 9;
+const ROUNDS: usize = 7;
 const REQUESTS: usize = 1024;
 const UPLOADS: usize = 64;
 const UPLOADS_IN_FLIGHT: usize = 16;
 const UPLOAD: usize = 1024 * 1024;
 
 fn main() {
-    let rounds = if std::env::args().any(|argument| argument == "--bench") {
-        ROUNDS
+    let (setups, rounds) = if std::env::args().any(|argument| argument == "--bench") {
+        (SETUPS, ROUNDS)
     } else {
-        1
+        (1, 1)
     };
-    let address = serve();
-    let runtime = current_thread();
     for concurrency in [1, 32, 256] {
-        let candidates = gets();
-        let times = runtime.block_on(take_turns(
-            &candidates,
+        let title = format!("GET, {concurrency} at a time");
+        let load = Load {
             rounds,
-            REQUESTS,
+            requests: REQUESTS,
             concurrency,
-            || {
-                let mut request = common::get();
-                *request.uri_mut() = uri(address);
-                request
-            },
-        ));
-        print(
-            &format!("GET, {concurrency} at a time"),
-            "µs per request",
-            &candidates,
-            &times,
-        );
+        };
+        measure(&title, setups, load, gets, |address| {
+            let mut request = common::get();
+            *request.uri_mut() = uri(address);
+            request
+        });
     }
     for (chunk, title) in [
         (
@@ -72,26 +70,65 @@ fn main() {
             "POST of 1 MiB, 16 at a time, each chunk in memory of its own",
         ),
     ] {
-        let candidates = uploads();
-        let times = runtime.block_on(take_turns(
-            &candidates,
+        let load = Load {
             rounds,
-            UPLOADS,
-            UPLOADS_IN_FLIGHT,
-            || {
-                let (mut parts, _) = common::post().into_parts();
-                parts.uri = uri(address);
-                Request::from_parts(
-                    parts,
-                    Upload {
-                        left: UPLOAD,
-                        chunk,
-                    },
-                )
-            },
-        ));
-        print(title, "µs per request", &candidates, &times);
+            requests: UPLOADS,
+            concurrency: UPLOADS_IN_FLIGHT,
+        };
+        measure(title, setups, load, uploads, |address| {
+            let (mut parts, _) = common::post().into_parts();
+            parts.uri = uri(address);
+            let left = UPLOAD;
+            Request::from_parts(parts, Upload { left, chunk })
+        });
     }
+}
+
+/// What is sent in each round.
+#[derive(Clone, Copy)]
+struct Load {
+    rounds: usize,
+    requests: usize,
+    concurrency: usize,
+}
+
+/// Sets everything up again and again, and prints what each candidate took.
+fn measure<B: 'static>(
+    title: &str,
+    setups: usize,
+    load: Load,
+    candidates: impl Fn() -> Vec<Candidate<B>>,
+    request: impl Fn(SocketAddr) -> Request<B>,
+) {
+    let names: Vec<_> = candidates().iter().map(|it| it.name).collect();
+    let mut times = vec![Vec::new(); names.len()];
+    let mut ratios = times.clone();
+    for _ in 0..setups {
+        let (address, stop) = serve();
+        let medians = current_thread().block_on(async {
+            let candidates = candidates();
+            take_turns(&candidates, load, || request(address)).await
+        });
+        drop(stop);
+        for (index, time) in medians.iter().enumerate() {
+            times[index].push(*time);
+            ratios[index].push(time / medians[0]);
+        }
+    }
+    println!("\n{title}");
+    println!("| | µs per request | against the bare client | in {setups} set-ups |");
+    println!("| --- | ---: | ---: | --- |");
+    for (index, name) in names.iter().enumerate() {
+        let (time, ratio) = (median(&mut times[index]), median(&mut ratios[index]));
+        // Sorted by now.
+        let (least, most) = (ratios[index][0], ratios[index][setups - 1]);
+        println!("| {name} | {time:.1} | {ratio:.2} | {least:.2} to {most:.2} |");
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn current_thread() -> runtime::Runtime {
@@ -105,31 +142,38 @@ fn uri(address: SocketAddr) -> Uri {
     format!("http://{address}/").parse().expect("a URI")
 }
 
-/// A server on a thread of its own, which reads all and answers 200.
-fn serve() -> SocketAddr {
+/// A server on a thread of its own, which reads all and answers 200 until the sender is dropped.
+fn serve() -> (SocketAddr, oneshot::Sender<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("can be set");
     let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel();
     thread::spawn(move || {
         current_thread().block_on(async {
-            let listener = TcpListener::from_std(listener).expect("a listener");
-            loop {
-                let (stream, _) = listener.accept().await.expect("a connection");
-                stream.set_nodelay(true).expect("can be set");
-                let answer = service_fn(async |request: Request<Incoming>| {
-                    let mut body = request.into_body();
-                    while let Some(frame) = body.frame().await {
-                        drop(frame?);
-                    }
-                    Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
-                });
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-                tokio::spawn(connection);
+            tokio::select! {
+                () = accept(listener) => {}
+                _ = stopped => {}
             }
         });
     });
-    address
+    (address, stop)
+}
+
+async fn accept(listener: std::net::TcpListener) {
+    let listener = TcpListener::from_std(listener).expect("a listener");
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        stream.set_nodelay(true).expect("can be set");
+        let answer = service_fn(async |request: Request<Incoming>| {
+            let mut body = request.into_body();
+            while let Some(frame) = body.frame().await {
+                drop(frame?);
+            }
+            Ok::<_, hyper::Error>(Response::new(Empty::<Bytes>::new()))
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        tokio::spawn(connection);
+    }
 }
 
 struct Candidate<B> {
@@ -152,7 +196,9 @@ where
     }
 }
 
-fn client<B>() -> Client<hyper_util::client::legacy::connect::HttpConnector, B>
+type HyperClient<B> = Client<hyper_util::client::legacy::connect::HttpConnector, B>;
+
+fn client<B>() -> HyperClient<B>
 where
     B: http_body::Body + Send,
     B::Data: Send,
@@ -179,8 +225,59 @@ fn uploads() -> Vec<Candidate<Upload>> {
     vec![
         candidate("bare client", client()),
         candidate("bare client, again", client()),
+        candidate("bare client, chunks kept", keeping(client())),
         candidate("ours, replaying bodies", replaying.layer(client())),
     ]
+}
+
+/// Keeps every chunk until the answer is there, and does nothing else: what it costs to have a body
+/// at hand, whoever keeps it.
+fn keeping(
+    client: HyperClient<Keeping>,
+) -> impl Service<
+    Request<Upload>,
+    Response = Response<Incoming>,
+    Error = hyper_util::client::legacy::Error,
+    Future: Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    service_fn_of_tower(move |request: Request<Upload>| {
+        let client = client.clone();
+        async move {
+            let kept = Kept::default();
+            let chunks = Arc::clone(&kept);
+            let answer = client.request(request.map(|upload| Keeping { upload, kept }));
+            let answer = answer.await;
+            drop(chunks);
+            answer
+        }
+    })
+}
+
+type Kept = Arc<Mutex<Vec<Bytes>>>;
+
+struct Keeping {
+    upload: Upload,
+    kept: Kept,
+}
+
+impl http_body::Body for Keeping {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = ready!(Pin::new(&mut self.upload).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let chunk = frame.data_ref().cloned().unwrap_or_default();
+            self.kept.lock().expect("not poisoned").push(chunk);
+        }
+        Poll::Ready(frame)
+    }
 }
 
 /// A stream of unknown length.
@@ -223,14 +320,17 @@ impl http_body::Body for Upload {
     }
 }
 
-/// Microseconds for one request, of each round of each candidate.
+/// Microseconds for one request of each candidate: the median of all rounds.
 async fn take_turns<B: 'static>(
     candidates: &[Candidate<B>],
-    rounds: usize,
-    requests: usize,
-    concurrency: usize,
+    load: Load,
     request: impl Fn() -> Request<B>,
-) -> Vec<Vec<f64>> {
+) -> Vec<f64> {
+    let Load {
+        rounds,
+        requests,
+        concurrency,
+    } = load;
     let mut times = vec![Vec::new(); candidates.len()];
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     // The first round opens the connections and is not counted.
@@ -252,21 +352,5 @@ async fn take_turns<B: 'static>(
             }
         }
     }
-    times
-}
-
-fn print<B>(title: &str, unit: &str, candidates: &[Candidate<B>], times: &[Vec<f64>]) {
-    println!("\n{title}");
-    println!("| | {unit} | against the bare client |");
-    println!("| --- | ---: | ---: |");
-    let median = |times: &[f64]| {
-        let mut times = times.to_vec();
-        times.sort_unstable_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let bare = median(&times[0]);
-    for (candidate, times) in candidates.iter().zip(times) {
-        let time = median(times);
-        println!("| {} | {time:.1} | {:.2} |", candidate.name, time / bare);
-    }
+    times.iter_mut().map(|times| median(times)).collect()
 }
