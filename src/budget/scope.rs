@@ -185,7 +185,7 @@ impl KeyHasher {
     }
 
     /// Takes in the authority as [`Scope::PerAuthority`] does: host and port, normalized.
-    #[inline]
+    #[inline(always)]
     pub fn write_authority(&mut self, uri: &Uri) {
         let Some(authority) = uri.authority() else {
             return self.mix(0);
