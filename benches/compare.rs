@@ -8,7 +8,7 @@ mod common;
 
 use std::{hint::black_box, sync::Barrier, thread, time::Duration};
 
-use common::{Group, Run};
+use common::{Group, Run, median};
 use criterion::Criterion;
 use tokio::time::Instant;
 use tower::retry::budget::Budget as _;
@@ -97,11 +97,6 @@ fn jobs_in(time: Duration, run: &mut Run) -> u32 {
         }
         jobs *= 2;
     }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn deposits_on_two_threads() {

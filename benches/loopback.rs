@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::Body;
+use common::{Body, median};
 use futures_util::future::join_all;
 use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
@@ -124,11 +124,6 @@ fn measure<B: 'static>(
         let (least, most) = (ratios[index][0], ratios[index][setups - 1]);
         println!("| {name} | {time:.1} | {ratio:.2} | {least:.2} to {most:.2} |");
     }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn current_thread() -> runtime::Runtime {

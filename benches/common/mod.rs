@@ -336,6 +336,12 @@ pub(crate) fn ours_never<S>(inner: S) -> Retry<S, RetryPolicy> {
 
 // ===== what is compared =====
 
+/// Sorts the values and answers with the middle one.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Candidates that do the same job.
 pub(crate) struct Group {
     pub(crate) name: &'static str,

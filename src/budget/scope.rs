@@ -185,6 +185,7 @@ impl KeyHasher {
     }
 
     /// Takes in the authority as [`Scope::PerAuthority`] does: host and port, normalized.
+    // Every request asks, and its caller can keep the state in registers.
     #[inline(always)]
     pub fn write_authority(&mut self, uri: &Uri) {
         let Some(authority) = uri.authority() else {

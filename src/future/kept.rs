@@ -31,6 +31,13 @@ impl<S, V> Kept<S, V> {
         }
     }
 
+    /// Gives memory back, since the request has to wait.
+    pub(super) fn settle(&mut self) {
+        if let Self::All { head, .. } = self {
+            head.settle();
+        }
+    }
+
     /// The URL as a report shows it.
     pub(super) fn url(&self) -> String {
         let target = match self {

@@ -327,6 +327,7 @@ where
                             let deadline = this.clock.deadline(limit);
                             *until = deadline.into_iter().chain([free]).min();
                             at = None;
+                            this.kept.settle();
                             continue;
                         }
                     }
@@ -351,6 +352,7 @@ where
                             break Err(self.as_mut().not_ready(error.into()));
                         }
                         Poll::Pending => {
+                            this.kept.settle();
                             ready!(this.clock.poll_until(deadline, cx));
                             let deadline = limit.unwrap_or_default();
                             break Err(self.as_mut().deadline_exceeded(deadline, false));
@@ -422,8 +424,8 @@ where
             this.state.set(State::Waiting { until: then });
             then.is_some()
         };
-        if let (true, Kept::All { head, .. }) = (waits, this.kept) {
-            head.settle();
+        if waits {
+            this.kept.settle();
         }
         waits
     }
