@@ -101,6 +101,7 @@ pub mod classify;
 #[cfg(doc)]
 pub mod guide;
 pub mod policy;
+pub mod reason;
 
 mod error;
 mod future;

@@ -4,7 +4,6 @@
 //! error down for people. What they take for a failure is extended or vetoed with [`Classify`].
 
 mod chain;
-mod failure;
 #[cfg(feature = "h2")]
 mod h2;
 #[cfg(feature = "hyper")]
@@ -25,9 +24,10 @@ mod tests;
 
 pub use self::{
     chain::chain,
-    failure::{Cause, Failure, FailureKind, Sent},
     own::{AttemptTimedOut, DeadlinePassed},
 };
+
+pub use crate::reason::{Cause, Failure, FailureKind, Sent};
 
 use std::{borrow::Cow, error::Error, fmt};
 

@@ -25,12 +25,10 @@ mod backoff;
 mod builder;
 #[cfg(feature = "serde")]
 mod config;
-mod decision;
+mod decide;
 mod dynamic;
 pub mod explain;
-mod gates;
 pub mod hints;
-mod invalid;
 mod limit;
 pub mod lint;
 mod mounts;
@@ -56,21 +54,23 @@ pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
     builder::RetryPolicyBuilder,
-    decision::{Decision, Note, Retry, Stop, StopReason, WaitReason},
+    decide::{Decision, Retry, Stop},
     dynamic::{DynPolicy, SharedPolicy},
-    gates::{Gate, Gates},
     hints::{
-        Hint, HintHeader, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader,
-        parse_retry_after, retry_after, standard_retry_after,
+        Hint, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader, parse_retry_after,
+        retry_after, standard_retry_after,
     },
-    invalid::InvalidPolicy,
-    limit::{CountKind, Limit, Methods, Seconds},
+    limit::{Limit, Methods, Seconds},
     mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
     session::RetrySession,
+};
+
+pub use crate::reason::{
+    CountKind, Gate, Gates, HintHeader, InvalidPolicy, Note, StopReason, WaitReason,
 };
 
 use std::time::Instant;

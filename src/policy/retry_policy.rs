@@ -283,8 +283,11 @@ impl Settings {
             Limit::Never => StopReason::KindDisabled {
                 kind: CountKind::Total,
             },
-            limit if !limit.allows_any() => StopReason::exhausted(CountKind::Total, limit),
-            _ => StopReason::exhausted(CountKind::Connect, self.limits.get(CountKind::Connect)),
+            limit if !limit.allows_any() => limit.exhausted(CountKind::Total),
+            _ => self
+                .limits
+                .get(CountKind::Connect)
+                .exhausted(CountKind::Connect),
         }
     }
 }

@@ -96,7 +96,6 @@
 //! [`respect_retry_after_header(false)`]: super::RetryPolicyBuilder::respect_retry_after_header
 
 mod clock;
-mod header;
 #[cfg(feature = "ratelimit")]
 mod rate_limit;
 mod reset;
@@ -115,13 +114,13 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::GetAll};
 
 pub use self::{
-    header::HintHeader,
     reset::{ResetFormat, ResetHeader},
     retry_after::{
         InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after,
         standard_retry_after,
     },
 };
+pub use super::HintHeader;
 
 /// What a response says about when to come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

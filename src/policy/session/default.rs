@@ -194,7 +194,7 @@ impl RetrySession {
             } else {
                 None
             };
-            reason = used_up.map(|kind| StopReason::exhausted(kind, limits.get(kind)));
+            reason = used_up.map(|kind| limits.get(kind).exhausted(kind));
         }
 
         let Said {

@@ -129,7 +129,7 @@ impl RetrySession {
             .into_iter()
             .find(|kind| self.left(*kind).is_some_and(|left| left < 0))?;
         let limit = self.settings().limits.get(exceeded);
-        Some(StopReason::exhausted(exceeded, limit))
+        Some(limit.exhausted(exceeded))
     }
 
     /// Whether no failure of the next attempt can be followed by another one.

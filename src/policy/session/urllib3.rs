@@ -81,7 +81,7 @@ impl RetrySession {
             })
         } else if used_up {
             let limit = self.settings().limits.get(CountKind::Total);
-            Some(StopReason::exhausted(CountKind::Total, limit))
+            Some(limit.exhausted(CountKind::Total))
         } else {
             None
         };

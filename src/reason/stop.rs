@@ -1,96 +1,11 @@
-//! What a session answers: go on, stop, or accept, and why.
+//! Why a request was not sent again, and where a wait comes from.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::{CountKind, Gates, HintHeader, Limit};
-use crate::{classify::Cause, human::Human};
-
-/// What becomes of a request after an attempt.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// The outcome is no failure: it is given to the caller as it is.
-    Accept,
-    /// The request is sent again.
-    Retry(Retry),
-    /// The outcome is a failure, and the request is not sent again.
-    Stop(Stop),
-}
-
-/// The request is sent again after a wait.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Retry {
-    /// How long to wait first. Zero never touches the timer.
-    pub wait: Duration,
-    /// Where the wait comes from.
-    pub why: WaitReason,
-    /// The limit that this retry was charged to; `None` for a request that was never processed.
-    pub charged: Option<CountKind>,
-    /// Whether a failure status becomes an error if a later gate (body, deadline, budget) refuses.
-    pub raise: bool,
-    /// Whether the coming attempt is certainly the last one, so that nothing needs to be kept.
-    pub last: bool,
-    /// What each gate said.
-    pub gates: Gates,
-    /// How long the server asked for nothing to be sent, as far as the policy obeys: what other
-    /// requests wait for under [`share_hints`](crate::RetryLayer::share_hints). The `wait` is this
-    /// plus jitter.
-    pub asked: Option<Duration>,
-    /// Something the caller should know, for instance a header that was ignored.
-    pub note: Option<Note>,
-}
-
-impl Retry {
-    /// A retry after `wait`, counted under `total`.
-    pub fn after(wait: Duration) -> Self {
-        Self {
-            wait,
-            why: if wait.is_zero() {
-                WaitReason::Immediate
-            } else {
-                WaitReason::Backoff
-            },
-            charged: Some(CountKind::Total),
-            raise: false,
-            last: false,
-            gates: Gates::default(),
-            asked: None,
-            note: None,
-        }
-    }
-}
-
-/// The request is not sent again.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Stop {
-    /// Which knob decided.
-    pub reason: StopReason,
-    /// Whether a response becomes an error (`raise_on_status`).
-    pub raise: bool,
-    /// What each gate said.
-    pub gates: Gates,
-    /// How long the server asked for nothing to be sent; see [`Retry::asked`].
-    pub asked: Option<Duration>,
-    /// Something the caller should know, for instance a header that was ignored.
-    pub note: Option<Note>,
-}
-
-impl Stop {
-    /// A stop for `reason` that leaves a response a response.
-    pub fn because(reason: StopReason) -> Self {
-        Self {
-            reason,
-            raise: false,
-            gates: Gates::default(),
-            asked: None,
-            note: None,
-        }
-    }
-}
+use super::{Cause, CountKind, HintHeader};
+use crate::human::Human;
 
 /// Where a wait comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +20,7 @@ pub enum WaitReason {
     /// The policy's backoff.
     Backoff,
     /// The server named the time in this header. The wait is what it asked for plus
-    /// [`retry_after_jitter`](super::RetryPolicyBuilder::retry_after_jitter).
+    /// [`retry_after_jitter`](crate::policy::RetryPolicyBuilder::retry_after_jitter).
     ServerHint(HintHeader),
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
@@ -303,18 +218,6 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// A limit of `kind` is used up.
-    pub(crate) fn exhausted(kind: CountKind, limit: Limit) -> Self {
-        Self::CountExhausted {
-            kind,
-            limit: match limit {
-                Limit::AtMost(n) => n,
-                Limit::Never => 0,
-                Limit::Unlimited => i64::MAX,
-            },
-        }
-    }
-
     /// Whether the request ended well.
     pub const fn is_success(&self) -> bool {
         matches!(self, Self::Succeeded)

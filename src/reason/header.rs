@@ -31,7 +31,7 @@ pub enum HintHeader {
 
 impl HintHeader {
     /// Those whose names are fixed.
-    pub(super) const FIXED: [Self; 6] = [
+    pub(crate) const FIXED: [Self; 6] = [
         Self::RetryAfter,
         Self::RetryAfterMs,
         Self::XMsRetryAfterMs,
@@ -46,7 +46,7 @@ impl HintHeader {
     }
 
     /// For look-ups: a name that is a text is parsed by each of them.
-    pub(super) fn name(&self) -> &HeaderName {
+    pub(crate) fn name(&self) -> &HeaderName {
         static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
         static X_MS_RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
         static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");

@@ -1,0 +1,22 @@
+//! The words of a report, each with its stable name: why a request was not sent again, where a
+//! wait comes from, what failed, and which setting is wrong.
+//!
+//! Everything else is built upon these words, and they know nothing of it. The rooms that hand
+//! them out name them, too: [`policy`](crate::policy) has what it decides with, and
+//! [`classify`](mod@crate::classify) what it finds in errors.
+
+mod failure;
+mod gates;
+mod header;
+mod invalid;
+mod limit_kind;
+mod stop;
+
+pub use self::{
+    failure::{Cause, Failure, FailureKind, Sent},
+    gates::{Gate, Gates},
+    header::HintHeader,
+    invalid::InvalidPolicy,
+    limit_kind::CountKind,
+    stop::{Note, StopReason, WaitReason},
+};
