@@ -54,6 +54,21 @@ fn long(mut seconds: u64) -> String {
     text
 }
 
+/// "500 ms", or "0–100 ms".
+pub(crate) fn range(min: Duration, max: Duration) -> String {
+    let (low, high) = (Human(min).to_string(), Human(max).to_string());
+    if low == high {
+        return high;
+    }
+    let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+    match low.split_once(' ') {
+        Some((number, _)) if min.is_zero() || unit(&low) == unit(&high) => {
+            format!("{number}–{high}")
+        }
+        _ => format!("{low}–{high}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

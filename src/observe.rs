@@ -125,6 +125,15 @@ pub(crate) fn finding(finding: &Finding) {
     }
 }
 
+/// That there are more findings than are worth a line each.
+pub(crate) fn more_findings(count: usize) {
+    tracing::warn!(
+        target: TARGET,
+        count,
+        "lint: more findings, all of which `RetryLayer::lint` returns"
+    );
+}
+
 /// Whether the request was answered by a 4xx that nobody asked to retry: the client's own affair,
 /// and no reason for a warning.
 fn is_plain_answer(report: &RetryReport) -> bool {

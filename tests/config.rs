@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use allocation_counter::measure;
 use http::{HeaderName, Uri};
 use proptest::{prelude::*, sample::select};
 use serde_json::json;
@@ -934,5 +935,42 @@ proptest! {
                 let _ = config.build();
             }
         }
+    }
+}
+
+// What it costs.
+
+/// Reads a document with so many mounts, merges it with another and builds the policies; returns
+/// the allocations of each step.
+fn allocations_of_mounts(count: u32) -> [u64; 3] {
+    let document = |total: u32| {
+        let mounts: serde_json::Map<_, _> = (0..count)
+            .map(|n| (format!("https://t{n}.test/v1"), json!({ "total": total })))
+            .collect();
+        json!({ "mounts": mounts }).to_string()
+    };
+    let (file, over) = (document(1), document(2));
+    let read = |text: &str| serde_json::from_str::<RetryConfig>(text).expect("a document");
+    let (mut config, over) = (RetryConfig::default(), read(&over));
+    let reading = measure(|| config = read(&file));
+    let merging = measure(|| config = std::mem::take(&mut config).overridden_by(over));
+    let building = measure(|| {
+        let mounts = config.to_mounts().expect("valid prefixes");
+        assert_eq!(mounts.len(), count as usize);
+        let uri = Uri::from_static("https://t1.test/v1/x");
+        assert_eq!(
+            mounts.get(&uri).expect("a mount").policy().total(),
+            Limit::AtMost(2)
+        );
+    });
+    [reading, merging, building].map(|info| info.count_total)
+}
+
+/// A hundred thousand of them: quadratic work would not end.
+#[test]
+fn documents_with_many_mounts_are_read_merged_and_built_in_linear_time() {
+    let (few, many) = (allocations_of_mounts(1000), allocations_of_mounts(100_000));
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many <= 110 * few, "{few} and {many}");
     }
 }

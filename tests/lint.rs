@@ -17,6 +17,8 @@ use tower_http_retry::{
 #[cfg(feature = "reload")]
 use tower_http_retry::policy::Reloadable;
 
+use allocation_counter::measure;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn policy(change: impl FnOnce(RetryPolicyBuilder) -> RetryPolicyBuilder) -> RetryPolicy {
@@ -691,4 +693,32 @@ fn findings_can_be_serialised() {
             "mend": "raise `total`, or leave the other limits out",
         })
     );
+}
+
+// What it costs.
+
+/// The allocations of a look at a layer with so many mounts, each with its own mistakes.
+fn allocations_of_lint(count: u64) -> u64 {
+    let mut mounts = Mounts::new();
+    for n in 0..count {
+        let policy = policy(|b| {
+            b.total(n as u32 % 7 + 1)
+                .backoff(Backoff::constant(SECOND * 9))
+        });
+        let prefix = format!("https://t{}.test/v{n}", n % 1000);
+        mounts = mounts.mount(&prefix, policy).expect("a prefix");
+    }
+    let layer = RetryLayer::new(mounts).deadline(40 * SECOND);
+    let mut findings = Vec::new();
+    let info = measure(|| findings = layer.lint());
+    assert!(findings.len() as u64 >= 2 * count);
+    info.count_total
+}
+
+#[test]
+fn the_work_grows_with_the_number_of_mounts_and_not_faster() {
+    let (few, many) = (allocations_of_lint(210), allocations_of_lint(21_000));
+    assert!(many <= 101 * few, "{few} and {many}");
+    // The schedule of a policy is drawn without a request that is made for each draw.
+    assert!(many / 21_000 < 80, "{} for each mount", many / 21_000);
 }

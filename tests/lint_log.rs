@@ -10,7 +10,7 @@ use std::{
 use tower::{Layer, service_fn};
 use tower_http_retry::{
     RetryLayer, TARGET,
-    policy::{RetryPolicy, lint::LintCode},
+    policy::{Mounts, RetryPolicy, lint::LintCode},
 };
 use tracing::Level;
 
@@ -102,6 +102,23 @@ fn each_finding_is_logged_once_for_each_layer() {
     assert!(
         lines.len() == 1 && lines[0].contains("no-time-limit"),
         "{lines:#?}"
+    );
+
+    // The same mistake in thousands of policies does not fill the log.
+    let mut mounts = Mounts::new();
+    for n in 0..5_000 {
+        let prefix = format!("https://t{n}.test");
+        mounts = mounts
+            .mount(&prefix, RetryPolicy::urllib3())
+            .expect("a prefix");
+    }
+    make_service(&RetryLayer::new(mounts));
+    let lines = log.lines();
+    assert_eq!(lines.len(), 101);
+    assert!(
+        lines[100].contains("more findings") && lines[100].contains("count="),
+        "{}",
+        lines[100]
     );
 
     // A note is no warning.

@@ -620,6 +620,43 @@ fn the_happy_path_costs_no_allocation_more() {
     assert_eq!(costs, 0);
 }
 
+#[test]
+fn a_failure_without_a_mount_costs_the_same_with_one_and_with_many() {
+    let one = Mounts::new()
+        .mount("https://a.test/v1/", ())
+        .expect("a prefix");
+    let mut many = one.clone();
+    for n in 0..100_000 {
+        let prefix = match n % 4 {
+            0 => format!("https://a.test/v1/{n}"),
+            1 => format!("https://t{n}.a.test"),
+            2 => format!("https://a.test:{}/{n}", n % 60_000 + 1000),
+            _ => format!("https://t{n}.test/v1/"),
+        };
+        many = many.mount(&prefix, ()).expect("a prefix");
+    }
+    for url in [
+        "http://a.test/v1/x",
+        "https://a.test/v2",
+        "https://x.a.test/",
+        "https://t3.test.evil/v1/",
+        "https://unknown.example/",
+    ] {
+        let uri: Uri = url.parse().expect(url);
+        let cost = |mounts: &Mounts<()>| {
+            let mut named = Vec::new();
+            let info = measure(|| named = mounts.nearest(&uri));
+            assert!(named.len() <= 3);
+            (info.count_total, info.bytes_total)
+        };
+        let (few, (count, bytes)) = (cost(&one), cost(&many));
+        // Three names in place of one, and lists that hold their candidates.
+        assert!(count <= few.0 + 40, "{url}: {few:?} and {count}");
+        assert!(bytes <= few.1 + 20_000, "{url}: {few:?} and {bytes}");
+        assert_eq!(measure(|| _ = many.get(&uri)).count_total, 0);
+    }
+}
+
 // Against another implementation, which looks at every mount.
 
 /// Scheme, host, port, segments, and whether it ends with a slash.

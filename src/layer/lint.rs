@@ -13,6 +13,10 @@ use crate::{
     },
 };
 
+/// So many findings are logged, the gravest: thousands of mounts with the same mistake need not
+/// fill the log with it.
+const LOGGED: usize = 100;
+
 impl<P, R> RetryLayer<P, R> {
     /// Says that a finding of lint is meant to be so: it is neither logged nor listed.
     ///
@@ -101,7 +105,11 @@ impl<P: Policy, R> RetryLayer<P, R> {
     pub(super) fn log_findings(&self) {
         let heard = tracing::enabled!(target: crate::TARGET, tracing::Level::WARN);
         if heard && !self.linted.swap(true, Relaxed) {
-            self.lint().iter().for_each(observe::finding);
+            let findings = self.lint();
+            findings.iter().take(LOGGED).for_each(observe::finding);
+            if let Some(more @ 1..) = findings.len().checked_sub(LOGGED) {
+                observe::more_findings(more);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeSeed, Error, MapAccess, Visitor},
@@ -171,7 +172,7 @@ impl Serialize for RetryConfig {
     }
 }
 
-struct Mounted<'a>(&'a [(String, PolicyKeys)]);
+struct Mounted<'a>(&'a IndexMap<String, PolicyKeys>);
 
 impl Serialize for Mounted<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

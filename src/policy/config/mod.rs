@@ -17,6 +17,8 @@ mod value;
 pub use self::error::InvalidConfig;
 pub(crate) use self::layer::LayerKeys;
 
+use indexmap::{IndexMap, map::Entry};
+
 use self::{keys::PolicyKeys, read::Place, value::Value};
 use super::{Mounts, RetryPolicy};
 
@@ -123,7 +125,8 @@ pub struct RetryConfig {
     policy: PolicyKeys,
     layer: LayerKeys,
     fallback: Option<bool>,
-    mounts: Vec<(String, PolicyKeys)>,
+    /// In the order of the document.
+    mounts: IndexMap<String, PolicyKeys>,
 }
 
 impl RetryConfig {
@@ -186,10 +189,8 @@ impl RetryConfig {
     #[must_use]
     pub fn overridden_by(mut self, over: Self) -> Self {
         for (prefix, keys) in over.mounts {
-            match self.mounts.iter_mut().find(|(known, _)| *known == prefix) {
-                Some((_, known)) => *known = std::mem::take(known).overridden_by(keys),
-                None => self.mounts.push((prefix, keys)),
-            }
+            let known = self.mounts.entry(prefix).or_default();
+            *known = std::mem::take(known).overridden_by(keys);
         }
         Self {
             policy: self.policy.overridden_by(over.policy),
@@ -224,16 +225,17 @@ impl RetryConfig {
     }
 
     fn add_mount(&mut self, prefix: String, keys: PolicyKeys) -> Result<(), InvalidConfig> {
-        if self.mounts.iter().any(|(known, _)| *known == prefix) {
-            let at = Place::mount(&prefix);
-            let why = "is given twice";
-            return Err(InvalidConfig::conflict(
-                at.prefix().trim_end_matches('.'),
-                why,
-            ));
+        match self.mounts.entry(prefix) {
+            Entry::Vacant(place) => {
+                place.insert(keys);
+                Ok(())
+            }
+            Entry::Occupied(known) => {
+                let at = Place::mount(known.key());
+                let table = at.prefix().trim_end_matches('.');
+                Err(InvalidConfig::conflict(table, "is given twice"))
+            }
         }
-        self.mounts.push((prefix, keys));
-        Ok(())
     }
 }
 

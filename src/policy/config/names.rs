@@ -132,60 +132,22 @@ pub(super) fn unknown<'a>(
 
 /// The one of `known` that takes the fewest changes, if they are few.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // No key is so long that it could come near, and the comparison is quadratic.
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    // Letters added, left out, replaced, or swapped with the next one.
     let (changes, near) = known
         .iter()
-        .map(|known| (changes(name, known), *known))
+        .map(|known| (strsim::osa_distance(name, known), *known))
         .min_by_key(|(changes, _)| *changes)?;
     (changes <= 2.max(near.len() / 3)).then_some(near)
-}
-
-/// How many letters must be added, left out, replaced, or swapped with the next one.
-fn changes(from: &str, to: &str) -> usize {
-    // No key is so long that it could come near.
-    const LONGEST: usize = 64;
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    if from.len() > LONGEST {
-        return usize::MAX;
-    }
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut least = (last[j + 1] + 1)
-                .min(row[j] + 1)
-                .min(last[j] + usize::from(a != b));
-            let swapped = i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b;
-            if swapped {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[to.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn changes_are_counted() {
-        for (from, to, count) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("total", "total", 0),
-            ("totla", "total", 1),
-            ("toal", "total", 1),
-            ("totall", "total", 1),
-            ("tetal", "total", 1),
-            ("olatt", "total", 4),
-        ] {
-            assert_eq!(changes(from, to), count, "{from} {to}");
-            assert_eq!(changes(to, from), count, "{to} {from}");
-        }
-    }
 
     #[test]
     fn only_what_is_near_is_suggested() {

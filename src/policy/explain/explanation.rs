@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 use super::{
     Venue, cases,
     rehearsal::Rehearsal,
-    schedule::range,
     table::{Column, Table},
 };
 use crate::{
+    human::range,
     policy::{CountKind, Gate, Gates, Policy, RequestHead, Rng, StopReason, WaitReason},
     report::sanitized_uri,
 };

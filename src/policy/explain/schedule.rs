@@ -10,7 +10,7 @@ use super::{
     table::{Column, Table},
 };
 use crate::{
-    human::Human,
+    human::{Human, range},
     policy::{Policy, RequestHead, Rng, StopReason, WaitReason},
     report::sanitized_uri,
 };
@@ -109,21 +109,6 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&range(self.min, self.max))
-    }
-}
-
-/// "500 ms", or "0–100 ms".
-pub(super) fn range(min: Duration, max: Duration) -> String {
-    let (low, high) = (Human(min).to_string(), Human(max).to_string());
-    if low == high {
-        return high;
-    }
-    let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
-    match low.split_once(' ') {
-        Some((number, _)) if min.is_zero() || unit(&low) == unit(&high) => {
-            format!("{number}–{high}")
-        }
-        _ => format!("{low}–{high}"),
     }
 }
 

@@ -8,11 +8,8 @@ use super::{Finding, LintCode, LintContext, Severity};
 use crate::{
     budget::RetryBudget,
     classify::FailureKind,
-    human::Human,
-    policy::{
-        CountKind, Limit, Preset, RequestHead, RetryAfterMode, RetryPolicy,
-        explain::{ScriptedOutcome, Spread, Venue, schedule},
-    },
+    human::{Human, range},
+    policy::{Backoff, CountKind, Limit, Preset, RetryAfterMode, RetryPolicy, Rng},
 };
 
 /// So many retries are looked at where there is no end to them.
@@ -287,13 +284,7 @@ impl Look<'_> {
 
     fn waits(&self) -> Option<Finding> {
         let retries = self.most_retries().unwrap_or(HORIZON).min(HORIZON);
-        let backoff = self.policy.backoff();
-        let mut waits = Vec::new();
-        let mut last = (Duration::ZERO, Duration::ZERO);
-        for retry in 1..=retries {
-            last = backoff.bounds(retry, last);
-            waits.push(last);
-        }
+        let waits: Vec<_> = bounds(self.policy.backoff(), retries).collect();
         let retried = self.retries_anything() && !waits.is_empty();
         if retried && waits.iter().all(|(_, most)| most.is_zero()) {
             let immediate_once = retries == 1 && self.policy.preset() == Preset::Urllib3;
@@ -404,25 +395,12 @@ impl Look<'_> {
     fn schedule(&self) -> Option<Finding> {
         let deadline = self.context.deadline?;
         // Retries without end are ended by the deadline, as they were meant to be.
-        let retries = self.most_retries()?;
-        let request = http::Request::new(());
-        let venue = Venue {
-            retries: retries.min(HORIZON),
-            // Enough to tell where the middle is.
-            samples: 401,
-            ..Venue::default()
-        };
-        let outcome = ScriptedOutcome::failure(crate::classify::Cause::ConnectionRefused);
-        let head = RequestHead::of(&request);
-        let start = schedule(self.policy, &head, &outcome, &venue)
-            .retries()
-            .last()?
-            .start;
-        let needed = |waits: Duration| waits.saturating_add(self.context.min_attempt);
-        let Spread { min, p50, .. } = start;
-        let (severity, how) = if needed(min) >= deadline {
+        let retries = self.most_retries().filter(|retries| *retries > 0)?;
+        let waits = Waits::of(self.policy.backoff(), retries.min(HORIZON));
+        let over = |waits: Duration| waits.saturating_add(self.context.min_attempt) >= deadline;
+        let (severity, how) = if over(waits.least) {
             (Severity::Error, "always")
-        } else if needed(p50) >= deadline {
+        } else if over(waits.most) && over(waits.median()) {
             (Severity::Warn, "for at least every other request")
         } else {
             return None;
@@ -431,8 +409,9 @@ impl Look<'_> {
             Finding::new(
                 LintCode::ScheduleOverDeadline,
                 format!(
-                    "the waits before the last of {retries} retries take {start}, the deadline is \
-                     {}: it passes before that retry, {how}",
+                    "the waits before the last of {retries} retries take {}, the deadline is {}: it \
+                     passes before that retry, {how}",
+                    range(waits.least, waits.most),
                     Human(deadline)
                 ),
                 "raise the deadline, lower `backoff_factor` or `backoff_max`, or allow fewer \
@@ -465,6 +444,57 @@ impl Look<'_> {
             )
             .fields(["replay_bodies", "allowed_methods"])
         })
+    }
+}
+
+/// The shortest and the longest wait before each retry.
+fn bounds(backoff: &Backoff, retries: u32) -> impl Iterator<Item = (Duration, Duration)> {
+    let mut last = (Duration::ZERO, Duration::ZERO);
+    (1..=retries).map(move |retry| {
+        last = backoff.bounds(retry, last);
+        last
+    })
+}
+
+/// All waits before the last retry together.
+struct Waits<'a> {
+    backoff: &'a Backoff,
+    retries: u32,
+    least: Duration,
+    most: Duration,
+}
+
+impl<'a> Waits<'a> {
+    fn of(backoff: &'a Backoff, retries: u32) -> Self {
+        let (mut least, mut most) = (Duration::ZERO, Duration::ZERO);
+        for (short, long) in bounds(backoff, retries) {
+            least = least.saturating_add(short);
+            most = most.saturating_add(long);
+        }
+        Self {
+            backoff,
+            retries,
+            least,
+            most,
+        }
+    }
+
+    /// At most so long for every other request.
+    fn median(&self) -> Duration {
+        // Enough to tell where the middle is.
+        let mut sums: Vec<Duration> = (0..401).map(|seed| self.drawn(seed)).collect();
+        let middle = sums.len() / 2;
+        *sums.select_nth_unstable(middle).1
+    }
+
+    fn drawn(&self, seed: u64) -> Duration {
+        let mut rng = Rng::with_seed(seed);
+        let (mut sum, mut previous) = (Duration::ZERO, Duration::ZERO);
+        for retry in 1..=self.retries {
+            previous = self.backoff.wait(retry, previous, &mut rng);
+            sum = sum.saturating_add(previous);
+        }
+        sum
     }
 }
 

@@ -1,6 +1,7 @@
 //! Policies by URL prefix, as requests mounts its adapters.
 
 mod lint;
+mod near;
 mod normal;
 mod prefix;
 mod session;
@@ -77,6 +78,9 @@ use super::{
 /// The look-up neither allocates nor locks, and takes one step for the host and one for each
 /// segment of the path that a mount has, however many mounts there are. (A URL's segment that has
 /// percent-encoding and is longer than 128 octets is the exception: it is copied.)
+///
+/// Where a URL has no mount and its request fails, naming the [nearest](Self::nearest) ones takes
+/// a bounded number of steps, too: who can choose URLs cannot make a failure expensive.
 ///
 /// # Clone
 ///
@@ -191,7 +195,8 @@ impl<P> Mounts<P> {
     /// The mounts that come nearest to a URL that has none, each with what is different:
     /// `http://api.example.com (other scheme)`.
     ///
-    /// Looks at every mount.
+    /// At most three, and it looks at no more than some hundred: at mounts of the same host, of
+    /// hosts in the same domain, and at those for all hosts of another scheme.
     pub fn nearest(&self, uri: &Uri) -> Vec<String> {
         self.inner.table.nearest(uri)
     }

@@ -106,6 +106,14 @@ impl<'a> HostRef<'a> {
         literal().map_or(Self::Name(host), Self::V6)
     }
 
+    /// As [`Host`] displays it; `None` for a name that is no text.
+    pub(super) fn to_text(self) -> Option<String> {
+        match self {
+            Self::Name(name) => Some(std::str::from_utf8(name).ok()?.to_ascii_lowercase()),
+            Self::V6(address) => Some(format!("[{address}]")),
+        }
+    }
+
     pub(super) fn is(self, host: &Host) -> bool {
         match (self, host) {
             // Nearly always in lower case, too.
@@ -114,6 +122,15 @@ impl<'a> HostRef<'a> {
             }
             (Self::V6(a), Host::V6(b)) => a == *b,
             _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::V6(address) => write!(f, "[{address}]"),
         }
     }
 }

@@ -228,10 +228,7 @@ impl Place {
     }
 
     fn display(&self, scheme: &str) -> impl fmt::Display {
-        let host = match &self.host {
-            Host::Name(name) => name.to_string(),
-            Host::V6(address) => format!("[{address}]"),
-        };
+        let host = self.host.to_string();
         match self.port {
             Some(port) if default_port(scheme) != Some(port) => format!("{host}:{port}"),
             _ => host,

@@ -12,7 +12,8 @@ use std::{
 use http::Uri;
 
 use super::{
-    normal::{Host, HostRef, Scratch, default_port},
+    near::Near,
+    normal::{HostRef, Scratch, default_port},
     prefix::{Place, Prefix},
 };
 use crate::budget::{KeyHasher, host_and_port};
@@ -24,6 +25,8 @@ pub(super) struct Table {
     index: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
     /// In the order in which they were mounted.
     mounts: Vec<Prefix>,
+    /// Which of them to name where none matches.
+    near: Near,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +107,7 @@ impl Default for Table {
             nodes: vec![Node::new(TOP, Key::Scheme("".into()))],
             index: HashMap::default(),
             mounts: Vec::new(),
+            near: Near::default(),
         };
         // These two are found without a hash.
         for scheme in ["http", "https"] {
@@ -127,7 +131,7 @@ impl Node {
 }
 
 impl Table {
-    /// Adds a mount, unless there is one with the same prefix; answers its number.
+    /// Adds a mount, unless there is one with the same prefix; returns its number.
     pub(super) fn insert(&mut self, prefix: Prefix) -> usize {
         let mut node = self.enter(TOP, Key::Scheme(prefix.scheme.clone()));
         if let Some(place) = &prefix.authority {
@@ -147,6 +151,7 @@ impl Table {
             return number;
         }
         *slot = Some(number);
+        self.near.insert(&self.mounts, number, &prefix);
         self.mounts.push(prefix);
         number
     }
@@ -265,131 +270,27 @@ impl Table {
         None
     }
 
+    #[cfg(test)]
+    pub(super) fn near(&self) -> &Near {
+        &self.near
+    }
+
     pub(super) fn prefixes(&self) -> &[Prefix] {
         &self.mounts
     }
 
     /// The prefixes that come nearest to a URL that has no mount, the nearest first, each with
     /// what is different.
-    ///
-    /// Looks at every mount: this is for reports of failures.
     pub(super) fn nearest(&self, uri: &Uri) -> Vec<String> {
-        let mut found: Vec<_> = self
-            .mounts
-            .iter()
-            .filter_map(|prefix| Some((Distance::between(prefix, uri)?, prefix)))
-            .collect();
-        // Stable: what is equally near stays in order.
-        found.sort_by_key(|(distance, _)| distance.rank());
-        found
-            .into_iter()
-            .take(NEAREST)
-            .map(|(distance, prefix)| format!("{} ({})", prefix.text, distance.differs()))
-            .collect()
+        self.near.nearest(&self.mounts, uri)
     }
 }
 
-/// So many of the nearest mounts are named.
-const NEAREST: usize = 3;
-
 /// The host and the port of a URL.
-fn seek_place(uri: &Uri) -> Option<(HostRef<'_>, Option<u16>)> {
+pub(super) fn seek_place(uri: &Uri) -> Option<(HostRef<'_>, Option<u16>)> {
     let (host, port) = host_and_port(uri.authority()?.as_str().as_bytes());
     let port = port.or_else(|| default_port(uri.scheme_str()?));
     Some((HostRef::new(host), port))
-}
-
-/// What is different between a mount and a URL that it does not match.
-struct Distance {
-    scheme: bool,
-    port: bool,
-    path: bool,
-    /// `Some` if the hosts differ: the labels that they have in common at their ends.
-    host: Option<usize>,
-}
-
-impl Distance {
-    /// `None` if they have nothing to do with each other.
-    fn between(prefix: &Prefix, uri: &Uri) -> Option<Self> {
-        let uri_scheme = uri.scheme_str()?;
-        let scheme = !prefix.scheme.eq_ignore_ascii_case(uri_scheme);
-        let Some(place) = &prefix.authority else {
-            return Some(Self {
-                scheme,
-                port: false,
-                path: false,
-                host: None,
-            });
-        };
-        let (host, port) = seek_place(uri)?;
-        // Two schemes with their own ports each differ in the scheme alone.
-        let both_default = place.port == default_port(&prefix.scheme)
-            && port == default_port(&uri_scheme.to_ascii_lowercase());
-        let host = match host.is(&place.host) {
-            true => None,
-            false => Some(kinship(&place.host, host)?),
-        };
-        let port = place.port != port && !both_default;
-        Some(Self {
-            scheme,
-            port,
-            path: host.is_none() && !scheme && !port,
-            host,
-        })
-    }
-
-    /// Smaller is nearer.
-    fn rank(&self) -> (bool, usize, u8) {
-        let labels = self.host.map_or(0, |labels| usize::MAX - labels);
-        (
-            self.host.is_some(),
-            labels,
-            u8::from(self.scheme) + u8::from(self.port),
-        )
-    }
-
-    fn differs(&self) -> String {
-        let parts = [
-            (self.scheme, "scheme"),
-            (self.host.is_some(), "host"),
-            (self.port, "port"),
-            (self.path, "path"),
-        ];
-        let mut text = "other ".to_owned();
-        for (at, (_, part)) in parts.iter().filter(|(differs, _)| *differs).enumerate() {
-            if at > 0 {
-                text.push_str(", other ");
-            }
-            text.push_str(part);
-        }
-        text
-    }
-}
-
-/// The labels that two different names have in common at their ends; `None` if the names are
-/// not akin: neither is below the other, and no more than a top-level domain is the same.
-fn kinship(mounted: &Host, asked: HostRef<'_>) -> Option<usize> {
-    let (Host::Name(mounted), HostRef::Name(asked)) = (mounted, asked) else {
-        return None;
-    };
-    let asked = std::str::from_utf8(asked).ok()?;
-    let labels = |name: &str| name.trim_end_matches('.').split('.').count();
-    let is_address = |name: &str| name.parse::<std::net::Ipv4Addr>().is_ok();
-    let common = mounted
-        .trim_end_matches('.')
-        .rsplit('.')
-        .zip(asked.trim_end_matches('.').rsplit('.'))
-        .take_while(|(a, b)| a.eq_ignore_ascii_case(b))
-        .count();
-    let begins = |a: &str, b: &str| a.get(..b.len()).is_some_and(|a| a.eq_ignore_ascii_case(b));
-    if is_address(mounted) || is_address(asked) {
-        None
-    } else if common >= 2 || common > 0 && common == labels(mounted).min(labels(asked)) {
-        Some(common)
-    } else {
-        // What a prefix of a string would match: `https://api.test` and `https://api.test.evil`.
-        begins(asked, mounted).then_some(0)
-    }
 }
 
 /// Passes on a hash that is one already.
