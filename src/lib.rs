@@ -64,7 +64,7 @@
 //! | how are all requests together kept from a storm? | [`budget`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
 //! | would this request be retried, and why not? | [`policy::explain`] |
-//! | what is wrong with this policy? | [`policy::lint`] |
+//! | what is wrong with this policy? | [`lint`] |
 //! | what would another policy have done? | [`RetryReport::replay`] |
 //! | which layer goes above, which below? | [`guide::ordering`] |
 //! | how are retries tested? | [`guide::testing`] |
@@ -89,7 +89,7 @@
 //!
 //! All `tracing` events have the target [`TARGET`]. A retry and a recovery are DEBUG, giving up is
 //! WARN; each event has the fields `method`, `url` (without userinfo and query) and the outcome.
-//! What [lint](policy::lint) finds in a layer is WARN, too, once when its first service is made.
+//! What [`lint`] finds in a layer is WARN, too, once when its first service is made.
 //!
 //! [`tower::Service`]: tower_service::Service
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -100,6 +100,8 @@ pub mod classify;
 // Text only: nothing to compile but its examples.
 #[cfg(doc)]
 pub mod guide;
+pub mod lint;
+pub mod mounts;
 pub mod policy;
 pub mod reason;
 

@@ -64,7 +64,7 @@ impl<P, R> RetryLayer<P, R> {
 
 impl<P: Policy, R> RetryLayer<P, R> {
     /// The mistakes that can be seen in this layer and its policy, the gravest first, without
-    /// those that are [allowed](Self::allow); see [`policy::lint`](crate::policy::lint).
+    /// those that are [allowed](Self::allow); see [`lint`](crate::lint).
     ///
     /// ```
     /// use std::time::Duration;

@@ -30,8 +30,6 @@ mod dynamic;
 pub mod explain;
 pub mod hints;
 mod limit;
-pub mod lint;
-mod mounts;
 mod overrides;
 mod policy_fn;
 #[cfg(feature = "reload")]
@@ -61,12 +59,15 @@ pub use self::{
         retry_after, standard_retry_after,
     },
     limit::{Limit, Methods, Seconds},
-    mounts::{InvalidMount, Mount, MountSession, Mounts},
     overrides::{Idempotent, RetryDisabled},
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
     session::RetrySession,
+};
+pub use crate::{
+    lint,
+    mounts::{InvalidMount, Mount, MountSession, Mounts},
 };
 
 pub use crate::reason::{
@@ -77,7 +78,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 
-use self::lint::{Finding, LintContext};
+use crate::lint::{Finding, LintContext};
 
 /// Decides which requests are sent again, and when.
 ///

@@ -400,6 +400,11 @@ impl RetryPolicy {
         self.inner.settings.raise_on_status
     }
 
+    /// The seed of all jitter, where it is repeatable.
+    pub fn seed(&self) -> Option<u64> {
+        self.inner.settings.seed
+    }
+
     /// The budget that all requests under this policy, and under its clones, share.
     pub fn budget(&self) -> Option<&RetryBudget> {
         self.inner.settings.budget.as_ref()

@@ -313,7 +313,7 @@ impl Look<'_> {
     }
 
     fn seed(&self) -> Option<Finding> {
-        self.policy.inner.settings.seed.map(|_| {
+        self.policy.seed().map(|_| {
             Finding::new(
                 LintCode::FixedSeed,
                 "every process draws the same jitter, so that their clients move in step",

@@ -74,7 +74,7 @@ impl Finding {
     /// A finding of the code's usual severity, without fields and place.
     ///
     /// ```
-    /// use tower_http_retry::policy::lint::{Finding, LintCode, Severity};
+    /// use tower_http_retry::lint::{Finding, LintCode, Severity};
     ///
     /// let finding = Finding::new(
     ///     LintCode::Custom("no-night-shift"),

@@ -2,17 +2,14 @@
 
 use http::Uri;
 
-use super::Mounts;
-use crate::policy::{
-    Policy,
-    lint::{Finding, LintCode, LintContext, Severity},
-};
+use super::{Finding, LintCode, LintContext, Severity};
+use crate::{mounts::Mounts, policy::Policy};
 
 /// A segment that no mount has.
 const ELSEWHERE: &str = "-elsewhere-";
 
 /// The findings about the policies, each with its prefix, and about the mounts themselves.
-pub(super) fn lint<P: Policy>(mounts: &Mounts<P>, context: &LintContext) -> Vec<Finding> {
+pub(crate) fn mounts<P: Policy>(mounts: &Mounts<P>, context: &LintContext) -> Vec<Finding> {
     let mut findings = Vec::new();
     for mount in mounts.iter() {
         let place = mount.prefix();
@@ -25,7 +22,7 @@ pub(super) fn lint<P: Policy>(mounts: &Mounts<P>, context: &LintContext) -> Vec<
         let policy = policy.lint_with(context);
         findings.extend(policy.into_iter().map(|finding| finding.within("fallback")));
     }
-    crate::policy::lint::by_severity(findings)
+    super::by_severity(findings)
 }
 
 /// Whether requests with the other scheme have no policy at all.

@@ -1,6 +1,5 @@
 //! Policies by URL prefix, as requests mounts its adapters.
 
-mod lint;
 mod near;
 mod normal;
 mod prefix;
@@ -14,9 +13,9 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::{prefix::Prefix, table::Table};
-use super::{
-    Policy, RequestHead, Rng,
-    lint::{Finding, LintContext},
+use crate::{
+    lint::{self, Finding, LintContext},
+    policy::{Policy, RequestHead, Rng},
 };
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of
@@ -69,8 +68,8 @@ use super::{
 /// # Without a mount
 ///
 /// A request whose URL has no mount is judged by the [`fallback`](Self::fallback), and the report
-/// of a failure [notes](super::Note::NoMount) that. Without a fallback it is never retried, and a
-/// failure stops with [`StopReason::NoMount`](super::StopReason::NoMount). Both name the mounts
+/// of a failure [notes](crate::policy::Note::NoMount) that. Without a fallback it is never retried, and a
+/// failure stops with [`StopReason::NoMount`](crate::policy::StopReason::NoMount). Both name the mounts
 /// that came nearest: one with another scheme, for instance.
 ///
 /// # What it costs
@@ -238,7 +237,7 @@ impl<P: Policy> Policy for Mounts<P> {
     }
 
     fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        lint::lint(self, context)
+        lint::mounts(self, context)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finds the classic mistakes in a policy before its first request.
 //!
 //! A policy that is accepted can still do what nobody wanted: retry a status that never goes
-//! away, or, without a word, retry nothing at all. [`Policy::lint`](super::Policy::lint) and
+//! away, or, without a word, retry nothing at all. [`Policy::lint`](crate::policy::Policy::lint) and
 //! [`RetryLayer::lint`](crate::RetryLayer::lint) name such mistakes as [`Finding`]s. A layer logs
 //! its own once, when its first service is made, with `tracing` at WARN and in the
 //! target [`TARGET`](crate::TARGET) (a [`Note`](Severity::Note) at INFO); a finding that is meant
@@ -34,11 +34,11 @@
 //! # The lints
 //!
 //! Those of the second group need to know the layer, those of the third are about
-//! [mounts](super::Mounts), whose policies' findings name their prefix.
+//! [mounts](crate::mounts::Mounts), whose policies' findings name their prefix.
 //!
 //! | code | usual severity | what happens |
 //! | --- | --- | --- |
-//! | `method-not-allowed` | warning | A method that is wanted ([`lint_for`](super::RetryPolicy::lint_for), [`wanted_methods`](crate::RetryLayer::wanted_methods)) is not in `allowed_methods`: such a request is repeated only when nothing of it was sent. |
+//! | `method-not-allowed` | warning | A method that is wanted ([`lint_for`](crate::policy::RetryPolicy::lint_for), [`wanted_methods`](crate::RetryLayer::wanted_methods)) is not in `allowed_methods`: such a request is repeated only when nothing of it was sent. |
 //! | `no-method-allowed` | warning | `allowed_methods` is empty, which means no method, not any as in urllib3: only connect failures are retried. |
 //! | `no-status-listed` | warning | `status_forcelist` is empty: an answer of 502 or 503 is returned at once. This is urllib3's default. |
 //! | `status-never-transient` | warning | A status is listed that the same request gets again and again: 400, 401, 404, 501, and others of which RFC 9110, section 15, says so. |
@@ -65,6 +65,7 @@ mod code;
 mod context;
 mod finding;
 mod limits;
+mod mounts;
 mod rules;
 
 pub use self::{
@@ -72,7 +73,7 @@ pub use self::{
     context::LintContext,
     finding::{Finding, Severity},
 };
-pub(crate) use self::{limits::time_limits, rules::policy};
+pub(crate) use self::{limits::time_limits, mounts::mounts, rules::policy};
 
 /// The gravest first; what is equally grave stays in order.
 pub(crate) fn by_severity(mut findings: Vec<Finding>) -> Vec<Finding> {

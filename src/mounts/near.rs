@@ -252,7 +252,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::policy::mounts::table::Table;
+    use crate::mounts::table::Table;
 
     /// No URL makes it look at more.
     const MOST: usize = ANYWHERE + (3 * NEIGHBOURS + 2) * PER_HOST;

@@ -11,7 +11,7 @@ macro_rules! codes {
         /// A code's name is stable: it may be written into configurations and scripts.
         ///
         /// ```
-        /// use tower_http_retry::policy::lint::LintCode;
+        /// use tower_http_retry::lint::LintCode;
         ///
         /// assert_eq!(LintCode::NoJitter.as_str(), "no-jitter");
         /// assert_eq!("no-jitter".parse(), Ok(LintCode::NoJitter));
