@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, Uri};
 
 use crate::{
-    budget::{AdaptiveThrottle, HintBoard, InFlightLimit, Slot},
+    budget::{AdaptiveThrottle, HintBoard, InFlightLimit, InFlightPlace, Slot},
     policy::StopReason,
     settings::Settings,
 };
@@ -20,8 +20,8 @@ pub(crate) struct Guards {
     hints: Option<(HintBoard, Slot)>,
     max_hold: Duration,
     in_flight: Option<InFlightLimit>,
-    /// Whether this request has a place among the retries in flight.
-    has_place: bool,
+    /// The request's place among the retries in flight, once it has one.
+    place: Option<InFlightPlace>,
 }
 
 /// Whether a first attempt may be sent.
@@ -48,7 +48,7 @@ impl Guards {
             }),
             max_hold: settings.max_hold.unwrap_or(MAX_HOLD),
             in_flight: settings.in_flight.clone(),
-            has_place: false,
+            place: None,
         })
     }
 
@@ -63,21 +63,26 @@ impl Guards {
         }
     }
 
-    /// Asks for a retry, and takes a place for it.
-    pub(crate) fn admit_retry(&mut self, now: Instant) -> Result<(), StopReason> {
+    /// Asks for a retry, and takes a place for it. Returns how long it is held back at least.
+    /// `told` says that the server named the time of this retry.
+    pub(crate) fn admit_retry(&mut self, now: Instant, told: bool) -> Result<Duration, StopReason> {
+        let held = self.held(now).filter(|_| !told).unwrap_or_default();
+        if let Some(stop) = self.too_long(held) {
+            return Err(stop);
+        }
         if self.throttled(now) {
             return Err(StopReason::Throttled);
         }
         match &self.in_flight {
-            Some(limit) if !self.has_place => {
-                if !limit.acquire() {
+            Some(limit) if self.place.is_none() => {
+                self.place = limit.acquire();
+                if self.place.is_none() {
                     return Err(StopReason::TooManyInFlight { max: limit.max() });
                 }
-                self.has_place = true;
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(held)
     }
 
     /// How long nothing may be sent, because the server asked another request to wait.
@@ -116,13 +121,5 @@ impl Guards {
             throttle.on_request(*slot, now);
             rejected
         })
-    }
-}
-
-impl Drop for Guards {
-    fn drop(&mut self) {
-        if let (true, Some(limit)) = (self.has_place, &self.in_flight) {
-            limit.release();
-        }
     }
 }

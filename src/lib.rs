@@ -120,6 +120,8 @@ mod serde_http;
 mod service;
 mod settings;
 mod snapshot;
+pub mod stack;
+mod trial;
 
 pub use self::{
     error::{RetryError, RetryErrorKind},

@@ -12,6 +12,7 @@ use crate::{
     classify::{Classify, Failure, Opinion, Outcome},
     observe::RetryEvent,
     policy::{IDEMPOTENCY_KEY, Idempotent, Judgement, lint::LintCode},
+    stack::RequestState,
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -123,10 +124,11 @@ impl RequestDeadline {
 }
 
 /// What a request brought along in its extensions for the layer, rather than for the policy.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Brought {
     pub(crate) deadline: Option<RequestDeadline>,
     pub(crate) outer_attempt: Option<u32>,
+    pub(crate) state: Option<RequestState>,
 }
 
 impl Brought {
@@ -139,6 +141,7 @@ impl Brought {
         Self {
             deadline: extensions.get().copied(),
             outer_attempt: extensions.get().map(|info: &AttemptInfo| info.number),
+            state: extensions.get().cloned(),
         }
     }
 }

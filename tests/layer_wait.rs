@@ -21,6 +21,7 @@ use tower::{Layer, Service, limit::ConcurrencyLimit};
 use tower_http_retry::{
     DrainLimit, Retry, RetryErrorKind, RetryLayer,
     body::{CloneBody, ReplayBody, ReplayError, Rewind},
+    budget::RetryPermit,
     classify::{Opinion, Outcome},
     policy::{
         Attempt, Backoff, Decision, Gate, Policy, RequestHead, RetryDisabled, RetryPolicy, Session,
@@ -522,16 +523,12 @@ impl Session for Meanwhile {
         self.books.decide(attempt)
     }
 
-    fn commit(&mut self, now: std::time::Instant) -> Result<bool, StopReason> {
+    fn commit(&mut self, now: std::time::Instant) -> Result<RetryPermit, StopReason> {
         let mut upload = self.upload.lock().expect("no panic");
         let upload = upload.as_mut().expect("on the way");
         let next = assert_ready!(task::spawn(upload.frame()).poll());
         assert!(next.expect("more").is_ok());
         self.books.commit(now)
-    }
-
-    fn cancel(&mut self) {
-        self.books.cancel();
     }
 }
 

@@ -20,10 +20,10 @@ use crate::policy::InvalidPolicy;
 /// use tower_http_retry::budget::InFlightLimit;
 ///
 /// let limit = InFlightLimit::new(1)?;
-/// assert!(limit.acquire());
-/// assert!(!limit.acquire());
-/// limit.release();
-/// assert!(limit.acquire());
+/// let place = limit.acquire().expect("the first");
+/// assert!(limit.acquire().is_none());
+/// drop(place);
+/// assert!(limit.acquire().is_some());
 /// # Ok::<_, tower_http_retry::policy::InvalidPolicy>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -47,7 +47,11 @@ impl InFlightLimit {
     /// `max` must not be 0.
     pub fn new(max: u32) -> Result<Self, InvalidPolicy> {
         if max == 0 {
-            return Err(InvalidPolicy::new("in_flight", max, "1 or more"));
+            return Err(InvalidPolicy::new(
+                "max_retries_in_flight",
+                max,
+                "1 or more",
+            ));
         }
         Ok(Self {
             inner: Arc::new(Inner {
@@ -58,10 +62,8 @@ impl InFlightLimit {
         })
     }
 
-    /// Takes a place, if there is one. Every place that is taken must be given back by
-    /// [`release`](Self::release), also when the retry is cancelled.
-    #[must_use]
-    pub fn acquire(&self) -> bool {
+    /// Takes a place, if there is one. It is given back when it is dropped.
+    pub fn acquire(&self) -> Option<InFlightPlace> {
         let max = self.inner.max;
         let taken = self
             .inner
@@ -71,16 +73,7 @@ impl InFlightLimit {
         if !taken {
             self.inner.refused.fetch_add(1, Relaxed);
         }
-        taken
-    }
-
-    /// Gives a place back. Without a place taken before, it does nothing.
-    pub fn release(&self) {
-        // An error is a count of zero, which stays.
-        let _ = self
-            .inner
-            .in_flight
-            .fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
+        taken.then(|| InFlightPlace(self.clone()))
     }
 
     /// The retries in flight at this moment.
@@ -100,6 +93,18 @@ impl InFlightLimit {
     }
 }
 
+/// A place among the retries in flight, from [`InFlightLimit::acquire`]; given back when it is
+/// dropped.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is given back"]
+pub struct InFlightPlace(InFlightLimit);
+
+impl Drop for InFlightPlace {
+    fn drop(&mut self) {
+        self.0.inner.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
 #[cfg(all(retry_loom, test))]
 mod interleavings {
     use loom::thread;
@@ -115,7 +120,7 @@ mod interleavings {
                 thread::spawn(move || limit.acquire())
             });
             let taken = threads.map(|thread| thread.join().unwrap());
-            assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+            assert_eq!(taken.iter().flatten().count(), 1);
             assert_eq!((limit.in_flight(), limit.refused()), (1, 2));
         });
     }
@@ -127,18 +132,17 @@ mod interleavings {
             let threads = [(); 2].map(|()| {
                 let limit = limit.clone();
                 thread::spawn(move || {
-                    let taken = limit.acquire();
-                    if taken {
+                    let place = limit.acquire();
+                    if place.is_some() {
                         assert_eq!(limit.in_flight(), 1);
-                        limit.release();
                     }
-                    taken
+                    place.is_some()
                 })
             });
             let taken = threads.map(|thread| thread.join().unwrap());
             assert!(taken.contains(&true));
             assert_eq!(limit.in_flight(), 0);
-            assert!(limit.acquire());
+            assert!(limit.acquire().is_some());
         });
     }
 }

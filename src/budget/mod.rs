@@ -45,6 +45,7 @@ mod board;
 mod bucket;
 mod builder;
 mod in_flight;
+mod permit;
 mod scope;
 mod sync;
 mod table;
@@ -59,7 +60,8 @@ pub(crate) use self::written::{BudgetKind, Written};
 pub(crate) use self::{board::HintBoard, scope::host_and_port};
 pub use self::{
     builder::RetryBudgetBuilder,
-    in_flight::InFlightLimit,
+    in_flight::{InFlightLimit, InFlightPlace},
+    permit::RetryPermit,
     scope::{KeyFn, KeyHasher, Scope, Slot},
     throttle::{AdaptiveThrottle, AdaptiveThrottleBuilder, ThrottleStats},
 };
@@ -381,6 +383,20 @@ impl RetryBudget {
             Err(_) => counters.refused.fetch_add(1, Relaxed),
         };
         answer
+    }
+
+    /// Asks for a retry as [`withdraw`](Self::withdraw) does. What it took is also kept by the
+    /// session, for [`deposit_retried`](Self::deposit_retried).
+    pub(crate) fn permit(
+        &self,
+        slot: Slot,
+        kind: FailureKind,
+        throttled: bool,
+        now: Instant,
+    ) -> Result<(RetryPermit, Withdrawal), Refused> {
+        let taken = self.withdraw(slot, kind, throttled, now)?;
+        let copy = Withdrawal { ..taken };
+        Ok((RetryPermit::of(self.clone(), taken), copy))
     }
 
     /// Counts a failure for which no retry is asked, for instance because the request has none

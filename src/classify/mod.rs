@@ -28,8 +28,9 @@ pub use self::{
 };
 
 pub use crate::reason::{Cause, Failure, FailureKind, Sent};
+pub use crate::stack::Opinion;
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{error::Error, fmt};
 
 use http::{HeaderMap, StatusCode};
 
@@ -122,20 +123,6 @@ pub enum Outcome<'a> {
         /// The error itself; absent when this layer's own attempt timeout fired.
         error: Option<&'a (dyn Error + 'static)>,
     },
-}
-
-/// What a [`Classify`] says of an outcome.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Opinion {
-    /// Nothing to say: the next classifier is asked, and in the end the policy.
-    #[default]
-    NoOpinion,
-    /// The outcome is a transient failure, for this reason, whatever its status or cause.
-    ///
-    /// The other gates (method, counts, body, budget, deadline) still have their say.
-    Retry(Cow<'static, str>),
-    /// The request must not be sent again, for this reason.
-    Forbid(Cow<'static, str>),
 }
 
 /// Adds to, or vetoes, what the policy takes for a transient failure.

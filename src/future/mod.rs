@@ -13,7 +13,6 @@ mod verdict;
 
 use std::{
     future::Future,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -40,6 +39,7 @@ use crate::{
     policy::{AnySession, Session, StopReason},
     settings::{AttemptInfo, Brought, Settings},
     snapshot,
+    stack::LayerOutcome,
 };
 
 pin_project! {
@@ -75,9 +75,7 @@ pin_project! {
         V: Saved<B>,
     {
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this;
-            this.as_mut().give_up();
-            this.cancel();
+            this.give_up();
         }
     }
 }
@@ -122,7 +120,7 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
         guards: Option<Guards>,
     ) -> Self {
         let mut clock = Clock::start(settings);
-        let special = Special::of(brought, guards, &mut clock);
+        let special = Special::of(brought, guards, &mut clock, settings);
         let state = match start {
             Start::Called(future) => State::Called { future },
             Start::Held(held) => {
@@ -139,16 +137,6 @@ impl<S, F, E: Session, B, V: Saved<B>, D> ResponseFuture<S, F, E, B, V, D> {
             clock,
             special,
             progress: None,
-        }
-    }
-
-    /// Gives back what was taken for a retry that is not sent.
-    fn cancel(self: Pin<&mut Self>) {
-        let this = self.project();
-        if let Some(progress) = this.progress {
-            if mem::take(&mut progress.committed) {
-                this.session.cancel();
-            }
         }
     }
 
@@ -190,6 +178,7 @@ where
                 if this.progress.is_none()
                     && this.settings.classifiers.is_empty()
                     && session.is_final(response.status(), response.headers())
+                    && LayerOutcome::of(response.extensions()).is_none()
                 {
                     session.succeeded();
                     if this.special.is_some() {
@@ -389,11 +378,11 @@ where
     }
 
     /// Gives back what the request holds, now that it has its answer.
-    fn finish(mut self: Pin<&mut Self>) {
-        let mut this = self.as_mut().project();
+    fn finish(self: Pin<&mut Self>) {
+        let mut this = self.project();
         this.state.set(State::Done);
         *this.special = None;
-        self.cancel();
+        *this.progress = None;
     }
 
     /// Lets go of the failed response and everything else, and waits. Answers whether there is
@@ -496,7 +485,9 @@ where
             }
         };
         // From here on the retry counts as sent.
-        progress.committed = false;
+        if let Some(permit) = progress.permit.take() {
+            permit.sent();
+        }
         let future = service.call(request);
         this.state.set(State::Called { future });
         Ok(())

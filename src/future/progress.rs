@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{attempts::Attempts, kept::Kept, special::Special};
 use crate::{
     BoxError,
+    budget::RetryPermit,
     classify::{Cause, Failure},
     observe,
     policy::{Retry, StopReason},
@@ -21,8 +22,8 @@ pub(crate) struct Progress {
     pub(super) last_error: Option<BoxError>,
     /// Whether the next attempt is certainly the last one.
     pub(super) last: bool,
-    /// Whether the session has given a retry that is not sent yet.
-    pub(super) committed: bool,
+    /// The permit of a retry that is not sent yet.
+    pub(super) permit: Option<RetryPermit>,
 }
 
 impl Progress {
@@ -31,7 +32,7 @@ impl Progress {
             attempts: Attempts::NONE,
             last_error: None,
             last: false,
-            committed: false,
+            permit: None,
         })
     }
 
@@ -62,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// The session has given a retry, which is on its way from now on. Answers when it is due;
+    /// A retry is on its way from now on. Returns when it is due;
     /// `None` if it is due at once.
     pub(super) fn retrying<S, V>(
         &mut self,
@@ -72,8 +73,6 @@ impl Progress {
         retry: &Retry,
         now: Instant,
     ) -> Option<Instant> {
-        // First, since who is told may panic.
-        self.committed = true;
         observe::retry(settings, kept.method(), || kept.url(), &record);
         self.attempts.push(record);
         self.last = retry.last;

@@ -1,6 +1,6 @@
 //! What becomes of an attempt that has ended.
 
-use std::{error::Error, pin::Pin, time::Duration};
+use std::{error::Error, marker::PhantomData, pin::Pin, time::Duration};
 
 use http::Response;
 use http_body::Body;
@@ -20,11 +20,12 @@ use crate::{
     error::{RetryError, RetryErrorKind},
     guards::Guards,
     policy::{
-        AnySession, Attempt, Decision, Gate, Retry, Session, Standing, Stop, StopReason,
-        WaitReason, WallClock, ask,
+        Attempt, Decision, Judgement, Retry, Session, Stop, StopReason, WaitReason, WallClock,
     },
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     settings::Settings,
+    stack::{LayerError, LayerOutcome, Opinion},
+    trial::{self, Conditions, Ruling, rule},
 };
 
 /// An attempt's end.
@@ -141,8 +142,20 @@ impl<D> Ended<D> {
         Err(RetryError::new(kind, report, source))
     }
 
-    /// How many attempts a retry layer further in made.
+    /// What a layer below says of it.
+    fn below(&self) -> Option<&LayerOutcome> {
+        match self {
+            Self::Response(response) => LayerOutcome::of(response.extensions()),
+            Self::Error(error) => error.downcast_ref().map(LayerError::outcome),
+            Self::TimedOut(_) => None,
+        }
+    }
+
+    /// How many attempts a layer further in made.
     fn inner_attempts(&self) -> Option<u32> {
+        if let Some(attempts) = self.below().and_then(|below| below.attempts) {
+            return Some(attempts);
+        }
         let report = match self {
             Self::Response(response) => response.extensions().get::<RetryReport>()?,
             Self::Error(error) => error.downcast_ref::<RetryError>()?.report(),
@@ -187,22 +200,37 @@ where
         let failure = ended.failure();
         let session = &mut *this.session;
         let outcome = ended.outcome(failure);
-        let judgement = settings.judge(&outcome);
-        let method = this.kept.method();
+        let below = ended.below();
+        let judgement = match settings.judge(&outcome) {
+            Judgement::None => below.map_or(Judgement::None, judged_by),
+            judgement => judgement,
+        };
+        let method = this.kept.method().clone();
         let read = || settings.wall_clock();
         let wall = WallClock::new(&read);
-        let decision = ask(session, outcome, judgement, |outcome| {
-            let attempt = Attempt::new(number, method, outcome).with_elapsed(time.elapsed);
+        let progress = this.progress.as_deref();
+        let quickest = progress.map_or(Duration::MAX, Progress::quickest);
+        let special = this.special.as_deref_mut();
+        let mut conditions = Live {
+            kept: this.kept,
+            guards: special.and_then(|special| special.guards.as_mut()),
+            now,
+            left: this.clock.left(limit, now),
+            least: settings.min_attempt.max(quickest.min(time.took)),
+            body: PhantomData,
+        };
+        let judged = trial::Ended {
+            now: now.into_std(),
+            outcome,
+            judgement,
+            wait: below.and_then(|below| Some((below.wait?, below.by.clone()))),
+        };
+        let ruling = rule(session, &mut conditions, judged, |outcome| {
+            let attempt = Attempt::new(number, &method, outcome).with_elapsed(time.elapsed);
             attempt.with_wall_clock_of(&wall)
         });
-        if let (Some(guards), Some(asked)) = (guards, asked(&decision)) {
-            guards.hinted(now.into_std(), asked);
-        }
-        if matches!(decision, Decision::Accept) {
-            session.succeeded();
-        }
-        let ended = match (&decision, &this.progress, ended) {
-            (Decision::Accept, None, Ended::Response(response)) => {
+        let ended = match (&ruling, &this.progress, ended) {
+            (Ruling::Accept, None, Ended::Response(response)) => {
                 return Next::Return(Ok(response));
             }
             (_, _, ended) => ended,
@@ -211,48 +239,36 @@ where
         let mut record = ended.record(number, time, failure);
         record.hint = ended.hint(&wall);
         let progress = this.progress.get_or_insert_with(Progress::new);
-        let stop = match decision {
-            Decision::Accept => Stop::because(StopReason::Succeeded),
-            Decision::Stop(stop) => stop,
-            Decision::Retry(mut retry) => {
-                let quickest = progress.quickest().min(time.took);
-                let time = Time {
-                    now,
-                    left: this.clock.left(limit, now),
-                    attempt: settings.min_attempt.max(quickest),
-                };
-                let special = this.special.as_deref_mut();
-                let guards = special.and_then(|special| special.guards.as_mut());
-                match last_gates(&mut retry, this.kept, this.session, guards, time) {
-                    Ok(()) => {
-                        record.gates = retry.gates;
-                        record.note = retry.note.take().map(Box::new);
-                        record.wait = Some(WaitRecord {
-                            planned: retry.wait,
-                            why: retry.why.clone(),
-                            charged: retry.charged,
-                        });
-                        let until = progress.retrying(record, this.kept, settings, &retry, now);
-                        let (body, error) = ended.let_go();
-                        progress.last_error = error;
-                        return Next::Wait { body, now, until };
-                    }
-                    Err(reason) => Stop {
-                        raise: retry.raise,
-                        gates: retry.gates,
-                        note: retry.note,
-                        ..Stop::because(reason)
-                    },
+        let stop = match ruling {
+            Ruling::Accept => Stop::because(StopReason::Succeeded),
+            Ruling::Stop(stop) => stop,
+            Ruling::Retry(mut retry, permit) => {
+                let state = this
+                    .special
+                    .as_deref()
+                    .and_then(|special| special.state.as_ref());
+                if let (Some(state), Some(kind)) = (state, retry.charged) {
+                    state.charge(kind);
                 }
+                record.gates = retry.gates;
+                record.note = retry.note.take().map(Box::new);
+                record.wait = Some(WaitRecord {
+                    planned: retry.wait,
+                    why: retry.why.clone(),
+                    charged: retry.charged,
+                });
+                // First, since who is told may panic.
+                progress.permit = Some(permit);
+                let until = progress.retrying(record, this.kept, settings, &retry, now);
+                let (body, error) = ended.let_go();
+                progress.last_error = error;
+                return Next::Wait { body, now, until };
             }
         };
 
         record.gates = stop.gates;
         record.note = stop.note.map(Box::new);
         progress.attempts.push(record);
-        if !stop.reason.is_success() {
-            this.session.failed(now.into_std());
-        }
         let report = progress.finish(
             this.kept,
             this.special.as_deref(),
@@ -261,6 +277,16 @@ where
             settings,
         );
         Next::Return(ended.with_report(report, stop.raise))
+    }
+}
+
+/// The opinion of a layer below, as that of a classifier.
+fn judged_by(below: &LayerOutcome) -> Judgement {
+    let by = below.by.clone();
+    match below.opinion.clone() {
+        Opinion::NoOpinion => Judgement::None,
+        Opinion::Retry(because) => Judgement::Retry { by, because },
+        Opinion::Forbid(because) => Judgement::Forbid { by, because },
     }
 }
 
@@ -280,63 +306,55 @@ fn asked(decision: &Decision) -> Option<Duration> {
     }
 }
 
-/// What the deadline is compared with.
-struct Time {
+/// What the gates of a request that is sent are asked about.
+struct Live<'a, S, B, V> {
+    kept: &'a mut Kept<S, V>,
+    guards: Option<&'a mut Guards>,
     now: Instant,
-    /// The time left until the deadline, if there is one.
     left: Option<Duration>,
-    /// The least that an attempt needs.
-    attempt: Duration,
+    least: Duration,
+    body: PhantomData<fn() -> B>,
 }
 
-/// Asks the gates that need more than the session: body, deadline, guards and budget. The first
-/// that says no is the reason; the last ones have side effects and are asked only if all others
-/// said yes.
-fn last_gates<S, E: Session, B, V: Saved<B>>(
-    retry: &mut Retry,
-    kept: &mut Kept<S, V>,
-    session: &mut AnySession<E>,
-    guards: Option<&mut Guards>,
-    time: Time,
-) -> Result<(), StopReason> {
-    let body = match kept {
-        Kept::Line { .. } => {
-            return Err(match session.standing() {
-                Standing::Never(reason) => retry.never(reason),
-                Standing::Eligible => StopReason::BodyNotKept,
-            });
-        }
-        Kept::All { body, .. } => body,
-    };
-    let now = time.now.into_std();
-    let own = matches!(
-        retry.why,
-        WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_)
-    );
-    if let (Some(guards), false) = (&guards, own) {
-        if let Some(held) = guards.held(now).filter(|held| *held > retry.wait) {
-            retry.wait = held;
-            if let Some(stop) = guards.too_long(held) {
-                retry.gates.set(Gate::Throttle, false);
-                return Err(stop);
-            }
-            retry.why = WaitReason::SharedHint;
+impl<S, B, V: Saved<B>, E: Session> Conditions<E> for Live<'_, S, B, V> {
+    fn is_kept(&self) -> bool {
+        matches!(self.kept, Kept::All { .. })
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        if let (Some(guards), Some(asked)) = (&self.guards, asked(decision)) {
+            guards.hinted(self.now.into_std(), asked);
         }
     }
-    let replayable = body.check().map_err(|error| refused(error).0);
-    retry.check(Some(replayable), time.left, time.attempt)?;
-    if let Some(guards) = guards {
-        let admitted = guards.admit_retry(now);
-        retry.gates.set(Gate::Throttle, admitted.is_ok());
-        admitted?;
+
+    fn body(&mut self) -> Option<Result<(), StopReason>> {
+        match self.kept {
+            Kept::All { body, .. } => Some(body.check().map_err(|error| refused(error).0)),
+            Kept::Line { .. } => None,
+        }
     }
-    retry.commit(session, now)?;
-    // The upload may still be under way on another thread, and have passed the replay limit since
-    // it was asked. From here on it cannot. Where it has, what was taken is given back.
-    if let Err(error) = body.retire() {
-        session.cancel();
-        retry.gates.set(Gate::Body, false);
-        return Err(refused(error).0);
+
+    fn left(&self) -> Option<Duration> {
+        self.left
     }
-    Ok(())
+
+    fn least(&self) -> Duration {
+        self.least
+    }
+
+    fn admit(&mut self, retry: &Retry) -> Option<Result<Duration, StopReason>> {
+        let told = matches!(
+            retry.why,
+            WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_)
+        );
+        let guards = self.guards.as_mut()?;
+        Some(guards.admit_retry(self.now.into_std(), told))
+    }
+
+    fn retire(&mut self) -> Result<(), StopReason> {
+        match self.kept {
+            Kept::All { body, .. } => body.retire().map_err(|error| refused(error).0),
+            Kept::Line { .. } => Ok(()),
+        }
+    }
 }

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Instant};
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::table::Table;
-use crate::policy::{Attempt, Decision, Note, Session, Standing, Stop, StopReason};
+use crate::{
+    budget::RetryPermit,
+    policy::{Attempt, Decision, Note, Session, Standing, Stop, StopReason},
+};
 
 /// The session of a request under [`Mounts`](super::Mounts): that of the mounted policy, of the
 /// fallback, or one that never retries.
@@ -120,18 +123,12 @@ impl<S: Session> Session for MountSession<S> {
         }
     }
 
-    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+    fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {
         match self.inner() {
             Some(session) => session.commit(now),
             None => Err(StopReason::NoMount {
                 nearest: Vec::new(),
             }),
-        }
-    }
-
-    fn cancel(&mut self) {
-        if let Some(session) = self.inner() {
-            session.cancel();
         }
     }
 }

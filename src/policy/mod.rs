@@ -19,7 +19,6 @@
 //! # }
 //! ```
 
-mod ask;
 mod attempt;
 mod backoff;
 mod builder;
@@ -43,11 +42,6 @@ mod wall_clock;
 pub use self::config::{InvalidConfig, RetryConfig, import};
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
-pub(crate) use self::{
-    ask::ask,
-    overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
-    wall_clock::WallClock,
-};
 pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
@@ -65,6 +59,10 @@ pub use self::{
     rng::Rng,
     session::RetrySession,
 };
+pub(crate) use self::{
+    overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+    wall_clock::WallClock,
+};
 pub use crate::{
     lint,
     mounts::{InvalidMount, Mount, MountSession, Mounts},
@@ -78,7 +76,10 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::lint::{Finding, LintContext};
+use crate::{
+    budget::RetryPermit,
+    lint::{Finding, LintContext},
+};
 
 /// Decides which requests are sent again, and when.
 ///
@@ -157,19 +158,17 @@ pub trait Session {
     }
 
     /// Every other gate has passed the retry that [`decide`](Session::decide) asked for: takes it
-    /// from the budget. `Ok(false)` if there is none to ask.
+    /// from the budget. The permit is [free](RetryPermit::free) if there is none to ask; it gives
+    /// itself back if the retry is not sent after all, because the request is cancelled while it
+    /// waits, for instance.
     ///
     /// # Errors
     ///
     /// The reason why this retry must not be sent.
-    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+    fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {
         let _ = now;
-        Ok(false)
+        Ok(RetryPermit::free())
     }
-
-    /// The retry that was [committed](Session::commit) will not be sent after all, because the
-    /// request was cancelled while it waited.
-    fn cancel(&mut self) {}
 }
 
 /// Whether a request can be sent again at all.
@@ -207,12 +206,8 @@ impl<T: Session + ?Sized> Session for Box<T> {
         (**self).failed(now);
     }
 
-    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+    fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {
         (**self).commit(now)
-    }
-
-    fn cancel(&mut self) {
-        (**self).cancel();
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     Attempt, Decision, Policy, RequestHead, RetryPolicy, Rng, Session, SharedPolicy, Standing,
     Stop, StopReason,
 };
+use crate::budget::RetryPermit;
 
 /// Marks a request that must not be sent a second time, whatever the policy says.
 ///
@@ -148,19 +149,11 @@ impl<T: Session> Session for AnySession<T> {
         }
     }
 
-    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
+    fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {
         match self {
             Self::Layer(session) => session.commit(now),
             Self::Brought(session) => session.commit(now),
             Self::Disabled => Err(StopReason::Disabled),
-        }
-    }
-
-    fn cancel(&mut self) {
-        match self {
-            Self::Layer(session) => session.cancel(),
-            Self::Brought(session) => session.cancel(),
-            Self::Disabled => {}
         }
     }
 }

@@ -3,44 +3,50 @@
 use std::fmt;
 
 /// One condition for a retry.
+///
+/// They are listed in the order in which they are asked: the first that says no is the
+/// [reason](super::StopReason) why a request stopped. `urllib3()` asks `Method` after the counts
+/// where urllib3 does.
+// The number is the bit in a serialized report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Gate {
-    /// The failure is transient: the status is listed, the cause is not permanent.
-    Transient,
     /// No classifier forbids it.
-    Classifiers,
+    Classifiers = 1,
+    /// The failure is transient: the status is listed, the cause is not permanent.
+    Transient = 0,
     /// The method may be repeated, or nothing was sent.
-    Method,
+    Method = 2,
     /// The request says itself that it may be repeated (an idempotency key or mark).
-    Idempotency,
-    /// The limit of the failure's kind is not used up.
-    Count,
+    Idempotency = 3,
     /// The limit of all retries is not used up.
-    Total,
+    Total = 5,
+    /// The limit of the failure's kind is not used up.
+    Count = 4,
     /// The server neither forbade it nor asked for a longer wait than allowed.
-    Hint,
+    Hint = 6,
     /// The body can be sent again.
-    Body,
+    Body = 7,
     /// The next attempt can end before the deadline.
-    Deadline,
-    /// The adaptive throttle and the limit of retries in flight let it through.
-    Throttle,
+    Deadline = 8,
+    /// The admissions (an adaptive throttle, shared hints) and the limit of retries in flight let
+    /// it through.
+    Throttle = 9,
     /// The shared budget has something left.
-    Budget,
+    Budget = 10,
 }
 
 impl Gate {
     /// All gates, in the order in which they are asked.
     pub const ALL: [Self; 11] = [
-        Self::Transient,
         Self::Classifiers,
+        Self::Transient,
         Self::Method,
         Self::Idempotency,
-        Self::Count,
         Self::Total,
+        Self::Count,
         Self::Hint,
         Self::Body,
         Self::Deadline,

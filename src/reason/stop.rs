@@ -27,6 +27,11 @@ pub enum WaitReason {
     /// The server asked another request to the same authority to wait until then; see
     /// [`share_hints`](crate::RetryLayer::share_hints).
     SharedHint,
+    /// A layer below named the time; see [`LayerOutcome::wait`](crate::stack::LayerOutcome::wait).
+    LayerBelow {
+        /// The layer's name.
+        by: Cow<'static, str>,
+    },
 }
 
 impl fmt::Display for WaitReason {
@@ -38,6 +43,7 @@ impl fmt::Display for WaitReason {
             Self::ServerHint(header) => write!(f, "{header}"),
             Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
+            Self::LayerBelow { by } => write!(f, "{by} asks for it"),
         }
     }
 }

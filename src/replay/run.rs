@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Verdict, decided::Decided, recorded::Scripted};
 use crate::{
-    policy::{
-        AnySession, Attempt, Decision, Gate, Gates, Retry, Session, Standing, Stop, StopReason, ask,
-    },
+    budget::RetryPermit,
+    policy::{AnySession, Attempt, Decision, Gates, Retry, Session, Standing, StopReason},
     report::{AttemptRecord, RetryReport},
+    trial::{Conditions, Ended, Ruling, rule},
 };
 
 /// The request under the policy, with one way to draw random waits.
@@ -47,21 +47,35 @@ impl<'a, S: Session> Run<'a, S> {
         let (number, method) = (record.number, &self.report.method);
         let outcome = scripted.outcome(record);
         let judgement = scripted.judgement.clone();
-        let decision = ask(&mut self.session, outcome, judgement, |outcome| {
+        let mut conditions = Recorded {
+            is_kept: self.never.is_none(),
+            // Only what ended the request says no.
+            stop: record.wait.is_none().then_some(&self.report.stop),
+            least: self.quickest,
+            wait: None,
+        };
+        let ended = Ended {
+            now,
+            outcome,
+            judgement,
+            wait: None,
+        };
+        let ruling = rule(&mut self.session, &mut conditions, ended, |outcome| {
             Attempt::new(number, method, outcome)
                 .with_elapsed(elapsed)
                 .with_wall_clock(scripted.wall_clock)
         });
-        match decision {
-            Decision::Accept => Decided {
+        match ruling {
+            Ruling::Accept => Decided {
                 verdict: Verdict::Accept,
                 wait: None,
                 gates: Gates::default(),
                 note: None,
             },
-            Decision::Stop(stop) => Decided::stopped(stop, None),
-            Decision::Retry(mut retry) => match self.last_gates(&mut retry, record, now) {
-                Ok(()) => Decided {
+            Ruling::Stop(stop) => Decided::stopped(stop, conditions.wait),
+            Ruling::Retry(retry, permit) => {
+                permit.sent();
+                Decided {
                     verdict: Verdict::Retry {
                         min: retry.wait,
                         max: retry.wait,
@@ -71,59 +85,67 @@ impl<'a, S: Session> Run<'a, S> {
                     wait: Some(retry.wait),
                     gates: retry.gates,
                     note: retry.note,
-                },
-                Err(reason) => {
-                    let wait = Some(retry.wait);
-                    let stop = Stop {
-                        gates: retry.gates,
-                        note: retry.note,
-                        ..Stop::because(reason)
-                    };
-                    Decided::stopped(stop, wait)
                 }
-            },
+            }
+        }
+    }
+}
+
+/// What the layer said of a retry, as far as it is recorded.
+struct Recorded<'a> {
+    is_kept: bool,
+    stop: Option<&'a StopReason>,
+    least: Duration,
+    /// The wait that the policy wanted, if it wanted a retry.
+    wait: Option<Duration>,
+}
+
+impl<S: Session> Conditions<S> for Recorded<'_> {
+    fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        if let Decision::Retry(retry) = decision {
+            self.wait = Some(retry.wait);
         }
     }
 
-    /// What the layer asked of this retry, as far as it is recorded.
-    fn last_gates(
-        &mut self,
-        retry: &mut Retry,
-        record: &AttemptRecord,
-        now: Instant,
-    ) -> Result<(), StopReason> {
-        if let Some(reason) = &self.never {
-            return Err(retry.never(reason.clone()));
-        }
-        let stop = &self.report.stop;
-        let last = record.wait.is_none();
-        match stop {
-            StopReason::BodyNotReplayable { .. }
+    fn body(&mut self) -> Option<Result<(), StopReason>> {
+        match self.stop? {
+            stop @ (StopReason::BodyNotReplayable { .. }
             | StopReason::BodyFailed
             | StopReason::BodyNotKept
-            | StopReason::BodyNotReopened
-                if last =>
-            {
-                return retry.check(Some(Err(stop.clone())), None, Duration::ZERO);
-            }
-            StopReason::Throttled
+            | StopReason::BodyNotReopened) => Some(Err(stop.clone())),
+            _ => None,
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        match self.stop? {
+            StopReason::DeadlineTooClose { left, .. } => Some(*left),
+            _ => None,
+        }
+    }
+
+    fn least(&self) -> Duration {
+        self.least
+    }
+
+    fn admit(&mut self, _: &Retry) -> Option<Result<Duration, StopReason>> {
+        match self.stop? {
+            stop @ (StopReason::Throttled
             | StopReason::TooManyInFlight { .. }
-            | StopReason::HeldTooLong { .. }
-                if last =>
-            {
-                retry.gates.set(Gate::Throttle, false);
-                return Err(stop.clone());
-            }
-            StopReason::DeadlineTooClose { left, .. } if last => {
-                retry.check(None, Some(*left), self.quickest)?;
-            }
-            _ => {}
+            | StopReason::HeldTooLong { .. }) => Some(Err(stop.clone())),
+            _ => None,
         }
-        retry.commit(&mut self.session, now)?;
-        if last && *stop == StopReason::BudgetExhausted && retry.gates.get(Gate::Budget).is_some() {
-            retry.gates.set(Gate::Budget, false);
-            return Err(StopReason::BudgetExhausted);
+    }
+
+    fn commit(&mut self, session: &mut S, now: Instant) -> Result<RetryPermit, StopReason> {
+        let permit = session.commit(now)?;
+        match self.stop {
+            Some(stop @ StopReason::BudgetExhausted) if permit.is_charged() => Err(stop.clone()),
+            _ => Ok(permit),
         }
-        Ok(())
     }
 }

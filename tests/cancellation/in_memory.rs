@@ -456,6 +456,7 @@ async fn run(scenario: &Scenario, cut: Cut) -> (usize, Option<StopReason>) {
     let first = Instance::new(&shared);
 
     let mut others = 0;
+    let mut place = None;
     match scenario.before {
         Before::Nothing => {}
         Before::AHint => {
@@ -470,7 +471,7 @@ async fn run(scenario: &Scenario, cut: Cut) -> (usize, Option<StopReason>) {
             assert!(other.is_err(), "{}: not asked to wait", scenario.name);
             others = 1;
         }
-        Before::ARetry => assert!(places.acquire(), "{}: no place", scenario.name),
+        Before::ARetry => place = places.acquire(),
     }
     let before = budget.stats(Instant::now().into_std());
     decided.store(0, Relaxed);
@@ -490,7 +491,8 @@ async fn run(scenario: &Scenario, cut: Cut) -> (usize, Option<StopReason>) {
 
     // Nothing of it is left, neither here nor there.
     assert_eq!(shared.alive(), 1, "instances, futures and bodies");
-    let places_of_others = u32::from(scenario.before == Before::ARetry);
+    let places_of_others = u32::from(place.is_some());
+    assert_eq!(place.is_some(), scenario.before == Before::ARetry);
     assert_eq!(places.in_flight(), places_of_others, "places");
     let calls = shared.calls.load(Relaxed) - others;
     let now = Instant::now().into_std();

@@ -24,6 +24,7 @@ use tokio_test::{assert_ready, assert_ready_ok, task};
 use tower::Service;
 use tower_http_retry::{
     BoxError, RetryReport,
+    budget::RetryPermit,
     policy::{
         Attempt, Backoff, Decision, Policy, RequestHead, Retry, RetryPolicy, Session, Stop,
         StopReason,
@@ -515,20 +516,19 @@ impl Session for Bookkeeper {
         self.books.successes.fetch_add(1, Relaxed);
     }
 
-    fn commit(&mut self, _: std::time::Instant) -> Result<bool, StopReason> {
+    fn commit(&mut self, _: std::time::Instant) -> Result<RetryPermit, StopReason> {
         if self.books.commits.load(Relaxed) >= self.funds {
             return Err(StopReason::BudgetExhausted);
         }
         self.books.commits.fetch_add(1, Relaxed);
-        Ok(true)
+        let books = self.books();
+        Ok(RetryPermit::new(move || {
+            books.cancels.fetch_add(1, Relaxed);
+        }))
     }
 
     fn failed(&mut self, _: std::time::Instant) {
         self.books.failures.fetch_add(1, Relaxed);
-    }
-
-    fn cancel(&mut self) {
-        self.books.cancels.fetch_add(1, Relaxed);
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use tower_http_retry::{
+    budget::RetryPermit,
     classify::{Cause, Failure, Outcome},
     policy::{Attempt, Decision, Policy, RequestHead, RetrySession, Session},
 };
@@ -244,7 +245,8 @@ impl<'a> Run<'a> {
 
     /// The layer's last gates, in its order: the throttle, then the budget.
     fn may_retry(&mut self, request: &mut Ongoing, now: Instant) -> bool {
-        !self.throttled(request.process, now) && request.session.commit(now).is_ok()
+        !self.throttled(request.process, now)
+            && request.session.commit(now).map(RetryPermit::sent).is_ok()
     }
 
     /// Asks the throttle of a process, which counts the request whatever it says.

@@ -9,11 +9,13 @@ use http::Method;
 
 use super::ScriptedOutcome;
 use crate::{
+    budget::RetryPermit,
     classify::{Cause, Failure, Outcome},
     policy::{
         AnySession, Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session,
-        Standing, Stop, StopReason, ask, rehearse,
+        Standing, Stop, StopReason, rehearse,
     },
+    trial::{Conditions, Ended, Ruling, rule},
 };
 
 /// So many retries are looked at where a policy has no end of them.
@@ -160,57 +162,43 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             (judgement, _) => judgement.clone(),
         };
         let (number, elapsed, method) = (self.number, self.elapsed, self.method);
-        let decision = ask(&mut self.session, outcome, judgement, |outcome| {
+        let now = self.now();
+        let mut dry = Dry {
+            is_kept: self.never.is_none(),
+            // Where nothing but the policy's counts ends a request, it has all the time.
+            left: self.left(),
+            least: self.least(),
+            free: self.venue.free,
+        };
+        let room = dry.left.map(|left| left.saturating_sub(dry.least));
+        let ended = Ended {
+            now,
+            outcome,
+            judgement,
+            wait: None,
+        };
+        let ruling = rule(&mut self.session, &mut dry, ended, |outcome| {
             Attempt::new(number, method, outcome)
                 .with_elapsed(elapsed)
                 .with_wall_clock(scripted.ended_at())
         });
-        let room = self.left().map(|left| left.saturating_sub(self.least()));
+        let decision = match ruling {
+            Ruling::Accept => Decision::Accept,
+            Ruling::Stop(stop) => Decision::Stop(stop),
+            Ruling::Retry(retry, permit) => {
+                permit.sent();
+                self.elapsed = self.elapsed.saturating_add(retry.wait);
+                Decision::Retry(retry)
+            }
+        };
         Rehearsed {
             number,
             started,
             took,
             timed_out: timeout.is_some(),
             room,
-            decision: self.settle(decision),
+            decision,
         }
-    }
-
-    /// Asks the gates behind the session's, and tells it how the request ended.
-    fn settle(&mut self, decision: Decision) -> Decision {
-        let now = self.now();
-        let stop = match decision {
-            Decision::Accept => {
-                self.session.succeeded();
-                return Decision::Accept;
-            }
-            Decision::Stop(stop) => stop,
-            Decision::Retry(mut retry) => {
-                let (left, least) = (self.left(), self.least());
-                let answer = match &self.never {
-                    Some(reason) => Err(retry.never(reason.clone())),
-                    None if self.venue.free => Ok(()),
-                    // Nothing is known of the body.
-                    None => retry
-                        .check(None, left, least)
-                        .and_then(|()| retry.commit(&mut self.session, now)),
-                };
-                match answer {
-                    Ok(()) => {
-                        self.elapsed = self.elapsed.saturating_add(retry.wait);
-                        return Decision::Retry(retry);
-                    }
-                    Err(reason) => Stop {
-                        raise: retry.raise,
-                        gates: retry.gates,
-                        note: retry.note,
-                        ..Stop::because(reason)
-                    },
-                }
-            }
-        };
-        self.session.failed(now);
-        Decision::Stop(stop)
     }
 
     fn left(&self) -> Option<Duration> {
@@ -225,6 +213,36 @@ impl<'a, S: Session> Rehearsal<'a, S> {
 
     fn now(&self) -> Instant {
         self.origin.checked_add(self.elapsed).unwrap_or(self.origin)
+    }
+}
+
+/// A dry run: nothing is known of the body, and no other request stands in the way.
+struct Dry {
+    is_kept: bool,
+    left: Option<Duration>,
+    least: Duration,
+    free: bool,
+}
+
+impl<S: Session> Conditions<S> for Dry {
+    fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.left
+    }
+
+    fn least(&self) -> Duration {
+        self.least
+    }
+
+    fn commit(&mut self, session: &mut S, now: Instant) -> Result<RetryPermit, StopReason> {
+        if self.free {
+            Ok(RetryPermit::free())
+        } else {
+            session.commit(now)
+        }
     }
 }
 

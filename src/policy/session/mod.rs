@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    budget::{Slot, Withdrawal},
+    budget::{RetryPermit, Slot, Withdrawal},
     classify::{Cause, FailureKind, Outcome},
+    stack::RequestState,
 };
 
 use super::{
@@ -40,8 +41,6 @@ pub struct RetrySession {
     cost: Option<Cost>,
     /// What the last retry took from the budget.
     withdrawn: Option<Withdrawal>,
-    /// Whether that retry is not sent yet.
-    unsent: bool,
 }
 
 /// What a retry is charged for.
@@ -89,8 +88,10 @@ impl RetrySession {
             },
             cost: None,
             withdrawn: None,
-            unsent: false,
-            used: PerKind::default(),
+            used: match RequestState::of(request.extensions()) {
+                Some(state) => PerKind::new(CountKind::ALL.map(|kind| state.used(kind))),
+                None => PerKind::default(),
+            },
             unprocessed: 0,
             run: 0,
             previous: 0,
@@ -302,33 +303,20 @@ impl Session for RetrySession {
         }
     }
 
-    fn commit(&mut self, now: Instant) -> Result<bool, StopReason> {
-        self.unsent = false;
+    fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {
         let (Some(budget), Some(slot), Some(cost)) = (
             &self.policy.inner.settings.budget,
             self.slot,
             self.cost.take(),
         ) else {
-            return Ok(false);
+            return Ok(RetryPermit::free());
         };
-        match budget.withdraw(slot, cost.kind, cost.throttled, now) {
-            Ok(withdrawn) => {
+        match budget.permit(slot, cost.kind, cost.throttled, now) {
+            Ok((permit, withdrawn)) => {
                 self.withdrawn = Some(withdrawn);
-                self.unsent = true;
-                Ok(true)
+                Ok(permit)
             }
             Err(_) => Err(StopReason::BudgetExhausted),
-        }
-    }
-
-    fn cancel(&mut self) {
-        if !self.unsent {
-            return;
-        }
-        if let (Some(budget), Some(withdrawn)) =
-            (&self.policy.inner.settings.budget, self.withdrawn.take())
-        {
-            budget.refund(withdrawn);
         }
     }
 }

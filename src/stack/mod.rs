@@ -1,0 +1,19 @@
+//! How the layers of one stack talk about a request, without knowing each other.
+//!
+//! | direction | type | where it is | who writes it | who reads it |
+//! | --- | --- | --- | --- | --- |
+//! | up | [`LayerOutcome`] | the response's extensions, or a [`LayerError`] | a layer that knows more of an answer than its head says | [`RetryLayer`](crate::RetryLayer) |
+//! | down | [`RequestState`] | the request's extensions | the outermost layer that sends a request more than once | every such layer below it |
+//!
+//! A stack without such layers has neither and pays nothing for them: extensions are
+//! searched only if there are any.
+
+mod opinion;
+mod outcome;
+mod state;
+
+pub use self::{
+    opinion::Opinion,
+    outcome::{LayerError, LayerOutcome},
+    state::RequestState,
+};

@@ -1,0 +1,139 @@
+//! What goes up: [`LayerOutcome`].
+
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
+
+use http::{Extensions, Uri};
+
+use super::Opinion;
+use crate::{BoxError, reason::Sent};
+
+/// What a layer below knows of an answer that the answer itself does not show: a gRPC status in
+/// a trailer, an error in the body of a 200, a refusal by a circuit breaker, where the request
+/// went.
+///
+/// A layer puts it into the response's extensions, or around an error ([`LayerError`]).
+/// [`RetryLayer`](crate::RetryLayer) reads it: the [`opinion`](Self::opinion) counts after those
+/// of the classifiers, and the rest becomes part of the attempt's record. Whoever stands alone
+/// ignores it.
+///
+/// If several layers have something to say, each starts from what is there already
+/// ([`LayerOutcome::of`]), so that nothing is lost.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::Response;
+/// use tower_http_retry::stack::{LayerOutcome, Opinion};
+///
+/// // A layer that looks into bodies has found an error in a 200.
+/// let mut response = Response::new(());
+/// let mut outcome = LayerOutcome::new("S3Errors");
+/// outcome.opinion = Opinion::Retry("SlowDown in the body".into());
+/// outcome.wait = Some(Duration::from_secs(1));
+/// response.extensions_mut().insert(outcome);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LayerOutcome {
+    /// The layer's name, for the report.
+    pub by: Cow<'static, str>,
+    /// What the layer takes the outcome for.
+    pub opinion: Opinion,
+    /// How long not to send the request again. It takes the place of the policy's own wait.
+    pub wait: Option<Duration>,
+    /// How far the request got, where the layer can prove it.
+    pub sent: Option<Sent>,
+    /// How often the layer sent the request, if that is not once.
+    pub attempts: Option<u32>,
+    /// Where the layer sent the request, if not to its own URI.
+    pub url: Option<Uri>,
+    /// How long the layer held the request back before it was sent.
+    pub held: Duration,
+}
+
+impl LayerOutcome {
+    /// The outcome of the layer `by`, which says nothing yet.
+    pub fn new(by: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            by: by.into(),
+            opinion: Opinion::NoOpinion,
+            wait: None,
+            sent: None,
+            attempts: None,
+            url: None,
+            held: Duration::ZERO,
+        }
+    }
+
+    /// What a layer has put into these extensions.
+    #[inline]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        // An empty map costs no look-up.
+        if extensions.is_empty() {
+            return None;
+        }
+        extensions.get()
+    }
+}
+
+/// An error with the [`LayerOutcome`] of the layer that returns it.
+///
+/// ```
+/// use std::{error::Error, time::Duration};
+/// use tower_http_retry::{
+///     classify::Sent,
+///     stack::{LayerError, LayerOutcome, Opinion},
+/// };
+///
+/// // A circuit breaker that is open: nothing was sent.
+/// let mut outcome = LayerOutcome::new("breaker");
+/// outcome.opinion = Opinion::Retry("the circuit is open".into());
+/// outcome.sent = Some(Sent::Never);
+/// outcome.wait = Some(Duration::from_secs(2));
+/// let error = LayerError::new(outcome);
+/// assert_eq!(error.to_string(), "breaker: the circuit is open");
+/// assert!(error.source().is_none());
+/// ```
+#[derive(Debug)]
+pub struct LayerError {
+    outcome: Box<LayerOutcome>,
+    source: Option<BoxError>,
+}
+
+impl LayerError {
+    /// The error of a layer that did not send the request, or has none of the inner service.
+    pub fn new(outcome: LayerOutcome) -> Self {
+        Self {
+            outcome: Box::new(outcome),
+            source: None,
+        }
+    }
+
+    /// The inner service's error, and what the layer knows of it.
+    pub fn around(outcome: LayerOutcome, source: impl Into<BoxError>) -> Self {
+        Self {
+            outcome: Box::new(outcome),
+            source: Some(source.into()),
+        }
+    }
+
+    /// What the layer says.
+    pub fn outcome(&self) -> &LayerOutcome {
+        &self.outcome
+    }
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.outcome.by)?;
+        match &self.outcome.opinion {
+            Opinion::Retry(reason) | Opinion::Forbid(reason) => write!(f, ": {reason}"),
+            Opinion::NoOpinion => Ok(()),
+        }
+    }
+}
+
+impl Error for LayerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

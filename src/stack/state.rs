@@ -1,0 +1,128 @@
+//! What goes down: [`RequestState`].
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use http::{Extensions, Uri};
+use tokio::time::Instant;
+
+use crate::reason::CountKind;
+
+/// What the layers of a stack share of one request, so that together they multiply nothing.
+///
+/// The outermost layer that sends a request more than once (one that follows redirects, one that
+/// goes on with a broken download) puts it into the request's extensions; layers below use it.
+/// A [`RetryLayer`](crate::RetryLayer) below takes its deadline for the end of its own, and
+/// starts counting where the others have stopped. Alone in a stack, it has none.
+///
+/// # Clone
+///
+/// Clones share the state: it belongs to the request, also when that is sent again.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokio::time::Instant;
+/// use tower_http_retry::stack::RequestState;
+///
+/// let state = RequestState::new(Some(Instant::now() + Duration::from_secs(20)));
+/// let mut request = http::Request::get("http://example.com/").body(())?;
+/// request.extensions_mut().insert(state.clone());
+///
+/// // A layer that chooses between servers says which it tried.
+/// state.add_tried("http://10.0.0.7:8080/".parse()?);
+/// let seen = RequestState::of(request.extensions()).expect("it was put there");
+/// assert_eq!(seen.tried().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RequestState {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    deadline: Option<Instant>,
+    used: [AtomicU32; CountKind::ALL.len()],
+    tried: Mutex<Vec<Uri>>,
+}
+
+/// So many endpoints are remembered of one request: one that was tried longer ago may be tried
+/// again.
+const MOST_TRIED: usize = 64;
+
+impl RequestState {
+    /// A request that has to be at its end at `deadline`, if there is one.
+    pub fn new(deadline: Option<Instant>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                deadline,
+                used: Default::default(),
+                tried: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The state of the request with these extensions, if a layer further out has made one.
+    #[inline]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        // An empty map costs no look-up.
+        if extensions.is_empty() {
+            return None;
+        }
+        extensions.get()
+    }
+
+    /// When the whole request has to be at its end. It is an instant, so that it does not start
+    /// anew with each hop and each attempt.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.shared.deadline
+    }
+
+    /// How many retries, hops and continuations all layers together have charged to `kind`.
+    pub fn used(&self, kind: CountKind) -> u32 {
+        self.shared.used[kind as usize].load(Relaxed)
+    }
+
+    /// Charges one to `kind` and to `total`.
+    pub fn charge(&self, kind: CountKind) {
+        let kinds = match kind {
+            CountKind::Total => &[CountKind::Total][..],
+            kind => &[CountKind::Total, kind],
+        };
+        for kind in kinds {
+            // An error is the highest number there is, which stays.
+            let used = &self.shared.used[*kind as usize];
+            let _ = used.fetch_update(Relaxed, Relaxed, |used| used.checked_add(1));
+        }
+    }
+
+    /// The endpoints that this request was sent to, in order, the last 64 at most.
+    pub fn tried(&self) -> Vec<Uri> {
+        let tried = self.shared.tried.lock();
+        tried.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The request is sent to `endpoint`.
+    pub fn add_tried(&self, endpoint: Uri) {
+        let tried = self.shared.tried.lock();
+        let mut tried = tried.unwrap_or_else(PoisonError::into_inner);
+        if tried.len() == MOST_TRIED {
+            tried.remove(0);
+        }
+        tried.push(endpoint);
+    }
+}
+
+impl fmt::Debug for RequestState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestState")
+            .field("deadline", &self.shared.deadline)
+            .field("used", &self.shared.used)
+            .field("tried", &self.tried())
+            .finish()
+    }
+}

@@ -1,0 +1,232 @@
+//! The kernel: an attempt has ended, and it is decided what becomes of the request.
+//!
+//! The session is asked first, which decides by the rules of its policy. If it wants another
+//! attempt, the gates that need more than the session are asked in this order, and the first that
+//! says no is the reason:
+//!
+//! 1. whether the body can be sent again,
+//! 2. whether the wait and an attempt fit into the time until the deadline,
+//! 3. whether the admissions and the limit of retries in flight let it through; what they make
+//!    longer is compared with the deadline once more,
+//! 4. whether the budget has something left.
+//!
+//! The first two take nothing and are both asked, so that the report is whole. The attempt loop,
+//! the dry run and the replay of a report all ask here, so that none of them can say what the
+//! others do not do; they differ in their [`Conditions`] only.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    budget::RetryPermit,
+    classify::Outcome,
+    policy::{
+        Attempt, CountKind, Decision, Gate, Judgement, Retry, Session, Standing, Stop, StopReason,
+        WaitReason,
+    },
+};
+
+/// What the gates behind the session's are asked about.
+pub(crate) trait Conditions<S: Session> {
+    /// Whether what another attempt needs was kept.
+    fn is_kept(&self) -> bool;
+
+    /// The session has decided, and no gate was asked yet.
+    fn decided(&mut self, decision: &Decision) {
+        let _ = decision;
+    }
+
+    /// Whether the body can be sent again; `None` where nothing is known of it.
+    fn body(&mut self) -> Option<Result<(), StopReason>> {
+        None
+    }
+
+    /// The time left until the deadline, if there is one.
+    fn left(&self) -> Option<Duration>;
+
+    /// The least that another attempt needs of it.
+    fn least(&self) -> Duration;
+
+    /// Whether the admissions let the retry through, and how long they hold it back; `None` if
+    /// there are none.
+    fn admit(&mut self, retry: &Retry) -> Option<Result<Duration, StopReason>> {
+        let _ = retry;
+        None
+    }
+
+    /// Asks the session for the budget's permit.
+    fn commit(&mut self, session: &mut S, now: Instant) -> Result<RetryPermit, StopReason> {
+        session.commit(now)
+    }
+
+    /// The retry is certain but for the attempt that runs, which is told to leave the body alone.
+    /// An upload may be under way on another thread, and have passed the replay limit since
+    /// [`body`](Self::body) was asked. From here on it cannot.
+    fn retire(&mut self) -> Result<(), StopReason> {
+        Ok(())
+    }
+}
+
+/// What becomes of a request.
+pub(crate) enum Ruling {
+    /// The outcome is no failure.
+    Accept,
+    /// The request is sent again.
+    Retry(Retry, RetryPermit),
+    /// It is not.
+    Stop(Stop),
+}
+
+/// How an attempt ended.
+pub(crate) struct Ended<'a> {
+    pub(crate) now: Instant,
+    pub(crate) outcome: Outcome<'a>,
+    /// What the classifiers and the layers below say of it.
+    pub(crate) judgement: Judgement,
+    /// How long a layer below wants to be left alone, if it says so, and its name.
+    pub(crate) wait: Option<(Duration, Cow<'static, str>)>,
+}
+
+/// Decides what becomes of a request whose attempt has ended. The rest of the attempt is made by
+/// `attempt` if it matters.
+pub(crate) fn rule<'a, S: Session>(
+    session: &mut S,
+    conditions: &mut impl Conditions<S>,
+    ended: Ended<'a>,
+    attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
+) -> Ruling {
+    let Ended {
+        now,
+        outcome,
+        judgement,
+        wait,
+    } = ended;
+    let mut decision = ask(session, outcome, judgement, attempt);
+    if let (Decision::Retry(retry), Some((wait, by))) = (&mut decision, wait) {
+        retry.wait = wait;
+        retry.why = WaitReason::LayerBelow { by };
+    }
+    conditions.decided(&decision);
+    let stop = match decision {
+        Decision::Accept => {
+            session.succeeded();
+            return Ruling::Accept;
+        }
+        Decision::Stop(stop) => stop,
+        Decision::Retry(mut retry) => match pass_gates(&mut retry, session, conditions, now) {
+            Ok(permit) => return Ruling::Retry(retry, permit),
+            Err(reason) => Stop {
+                reason,
+                raise: retry.raise,
+                gates: retry.gates,
+                asked: retry.asked,
+                note: retry.note,
+            },
+        },
+    };
+    session.failed(now);
+    Ruling::Stop(stop)
+}
+
+/// What holds for every policy's answer.
+fn ask<'a, S: Session>(
+    session: &mut S,
+    outcome: Outcome<'a>,
+    judgement: Judgement,
+    attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
+) -> Decision {
+    match outcome {
+        Outcome::Response { status, headers }
+            if judgement == Judgement::None && session.is_final(status, headers) =>
+        {
+            return Decision::Accept;
+        }
+        _ => {}
+    }
+    let decision = session.decide(&attempt(outcome).with_judgement(judgement));
+    match (decision, outcome) {
+        // An error cannot be handed out as a response.
+        (Decision::Accept, Outcome::Error { failure, .. }) => {
+            Decision::Stop(Stop::because(StopReason::NotTransient {
+                cause: failure.cause,
+            }))
+        }
+        (decision, _) => decision,
+    }
+}
+
+/// Asks the gates behind the session's own.
+fn pass_gates<S: Session>(
+    retry: &mut Retry,
+    session: &mut S,
+    conditions: &mut impl Conditions<S>,
+    now: Instant,
+) -> Result<RetryPermit, StopReason> {
+    if !conditions.is_kept() {
+        return Err(never(retry, session.standing()));
+    }
+    let body = conditions.body();
+    if let Some(body) = &body {
+        retry.gates.set(Gate::Body, body.is_ok());
+    }
+    let in_time = ask_deadline(retry, conditions);
+    body.unwrap_or(Ok(())).and(in_time)?;
+    if let Some(admitted) = conditions.admit(retry) {
+        retry.gates.set(Gate::Throttle, admitted.is_ok());
+        let wait = admitted?;
+        if wait > retry.wait {
+            retry.wait = wait;
+            retry.why = WaitReason::SharedHint;
+            ask_deadline(retry, conditions)?;
+        }
+    }
+    let permit = conditions.commit(session, now).inspect_err(|_| {
+        retry.gates.set(Gate::Budget, false);
+    })?;
+    if permit.is_charged() {
+        retry.gates.set(Gate::Budget, true);
+    }
+    // If it cannot, the permit gives back what was taken.
+    conditions.retire().inspect_err(|_| {
+        retry.gates.set(Gate::Body, false);
+    })?;
+    Ok(permit)
+}
+
+/// Whether the wait and another attempt fit into the time left.
+fn ask_deadline<S: Session>(
+    retry: &mut Retry,
+    conditions: &impl Conditions<S>,
+) -> Result<(), StopReason> {
+    let Some(left) = conditions.left() else {
+        return Ok(());
+    };
+    let needed = retry.wait.saturating_add(conditions.least());
+    retry.gates.set(Gate::Deadline, needed < left);
+    if needed < left {
+        Ok(())
+    } else {
+        Err(StopReason::DeadlineTooClose { left, needed })
+    }
+}
+
+/// Why a request of which nothing was kept is not sent again; names the gate that it stands for.
+fn never(retry: &mut Retry, standing: Standing) -> StopReason {
+    let reason = match standing {
+        Standing::Never(reason) => reason,
+        Standing::Eligible => return StopReason::BodyNotKept,
+    };
+    match reason {
+        StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind } => {
+            let gate = match kind {
+                CountKind::Total => Gate::Total,
+                _ => Gate::Count,
+            };
+            retry.gates.set(gate, false);
+        }
+        _ => {}
+    }
+    reason
+}
