@@ -188,8 +188,8 @@ fn every_gate_that_says_no_is_named() {
         [
             Gate::Method,
             Gate::Idempotency,
-            Gate::Count,
             Gate::Total,
+            Gate::Count,
             Gate::Hint
         ]
     );
@@ -200,8 +200,8 @@ fn every_gate_that_says_no_is_named() {
             Gate::Transient,
             Gate::Method,
             Gate::Idempotency,
+            Gate::Total,
             Gate::Count,
-            Gate::Total
         ]
     );
 }
@@ -220,7 +220,7 @@ fn every_gate_is_named_under_the_rules_of_urllib3_too() {
     let never = explain(&policy(0), "POST");
     assert_eq!(
         gates(case(&never, Scenario::Read)),
-        [Gate::Method, Gate::Idempotency, Gate::Count, Gate::Total]
+        [Gate::Method, Gate::Idempotency, Gate::Total, Gate::Count]
     );
     assert_eq!(
         gates(answered(&never, 503, None)),

@@ -1,0 +1,247 @@
+//! How the layers of one stack talk: what a layer below says of an answer reaches the policy, and
+//! what a layer further out shares bounds the retries below it.
+
+mod probe;
+
+use std::{borrow::Cow, time::Duration};
+
+use http::{Method, StatusCode};
+use tokio::time::{self, Instant};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
+use tower_http_retry::{
+    RequestDeadline, RetryErrorKind, RetryLayer,
+    classify::Opinion,
+    policy::{
+        Backoff, CountKind, Gate, Judgement, Note, RequestHead, RetryPolicy, StopReason,
+        WaitReason, explain::ScriptedOutcome,
+    },
+    stack::{LayerError, LayerOutcome, RequestState},
+};
+use tower_test::mock;
+
+use probe::{MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, sent, start};
+
+fn said(status: u16, opinion: Opinion, wait: Option<Duration>) -> Res {
+    let mut outcome = LayerOutcome::new("peek");
+    outcome.opinion = opinion;
+    outcome.wait = wait;
+    let mut response = answer(status);
+    response.extensions_mut().insert(outcome);
+    response
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_a_layer_below_takes_for_a_failure_is_retried_when_it_says() {
+    let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(every(100 * MS)));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    let slow_down = Opinion::Retry("SlowDown in the body".into());
+    let wait = 700 * MS;
+    let (_, respond) = sent(&mut handle);
+    respond.send_response(said(200, slow_down, Some(wait)));
+    assert_pending!(future.poll());
+    time::advance(699 * MS).await;
+    assert_pending!(future.poll());
+    assert_nothing_sent(&mut handle);
+    time::advance(MS).await;
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(200));
+    let response = assert_ready_ok!(future.poll());
+    let first = &report(&response).attempts[0];
+    let planned = first.wait.as_ref().expect("a wait");
+    let by: Cow<'static, str> = "peek".into();
+    let why = WaitReason::LayerBelow { by: by.clone() };
+    assert_eq!((planned.planned, &planned.why), (wait, &why));
+    let because = "SlowDown in the body".into();
+    assert_eq!(
+        first.note.as_deref(),
+        Some(&Note::Reclassified { by, because })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_a_layer_below_takes_for_final_failure_is_reported() {
+    let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(every(100 * MS)));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    let (_, respond) = sent(&mut handle);
+    respond.send_response(said(200, Opinion::Forbid("grpc-status 3".into()), None));
+    let response = assert_ready_ok!(future.poll());
+    assert!(is_ok(&response), "the response itself is handed on");
+    let (by, because) = ("peek".into(), "grpc-status 3".into());
+    assert_eq!(report(&response).stop, StopReason::Vetoed { by, because });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_below_that_says_nothing_changes_nothing() {
+    let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(every(100 * MS)));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    let (_, respond) = sent(&mut handle);
+    respond.send_response(said(200, Opinion::NoOpinion, None));
+    let response = assert_ready_ok!(future.poll());
+    assert!(
+        response
+            .extensions()
+            .get::<tower_http_retry::RetryReport>()
+            .is_none()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_layer_below_brings_its_opinion_and_its_attempts() {
+    let (mut service, mut handle) =
+        mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(100 * MS)));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    let mut outcome = LayerOutcome::new("hedge");
+    outcome.opinion = Opinion::Forbid("both were refused".into());
+    outcome.attempts = Some(2);
+    sent(&mut handle).1.send_error(LayerError::new(outcome));
+    let error = assert_ready_err!(future.poll());
+    let (by, because) = ("hedge".into(), "both were refused".into());
+    assert_eq!(*error.stop_reason(), StopReason::Vetoed { by, because });
+    assert_eq!(error.report().attempts[0].inner_attempts, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_layers_share_does_not_start_anew_with_each_hop() {
+    let (mut service, mut handle) =
+        mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(100 * MS)).deadline(9000 * MS));
+    let state = RequestState::new(Some(Instant::now() + 1000 * MS));
+    // A first hop has taken most of it.
+    time::advance(900 * MS).await;
+    // Neither the layer's deadline nor the request's own makes it longer.
+    for own in [None, Some(RequestDeadline::after(5000 * MS))] {
+        let mut request = get();
+        request.extensions_mut().insert(state.clone());
+        if let Some(own) = own {
+            request.extensions_mut().insert(own);
+        }
+        let mut future = start(&mut service, request);
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(503));
+        let response = assert_ready_ok!(future.poll());
+        let (left, needed) = (100 * MS, 100 * MS);
+        let stop = StopReason::DeadlineTooClose { left, needed };
+        assert_eq!(report(&response).stop, stop, "{own:?}");
+    }
+    let mut request = get();
+    request.extensions_mut().insert(state);
+    request
+        .extensions_mut()
+        .insert(RequestDeadline::after(50 * MS));
+    let mut future = start(&mut service, request);
+    assert_pending!(future.poll());
+    time::advance(50 * MS).await;
+    let error = assert_ready_err!(future.poll());
+    assert_eq!(error.kind(), RetryErrorKind::DeadlineExceeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_that_layers_share_do_not_multiply() {
+    let policy = RetryPolicy::builder().total(3).backoff(Backoff::none());
+    let layer = RetryLayer::new(policy.budget(None).build().expect("valid"));
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let state = RequestState::new(None);
+    state.charge(CountKind::Redirect);
+    let mut attempts = Vec::new();
+    for _ in 0..3 {
+        let mut request = get();
+        request.extensions_mut().insert(state.clone());
+        let mut future = start(&mut service, request);
+        let mut count = 0;
+        let response = loop {
+            if let std::task::Poll::Ready(result) = future.poll() {
+                break result.expect("the last response");
+            }
+            sent(&mut handle).1.send_response(answer(503));
+            count += 1;
+        };
+        attempts.push((count, report(&response).stop.name()));
+    }
+    // Three retries in all: the redirect was one of them.
+    let over = "count_exhausted";
+    assert_eq!(attempts, [(3, over), (1, over), (1, over)]);
+    let used = [CountKind::Total, CountKind::Status, CountKind::Redirect].map(|k| state.used(k));
+    assert_eq!(used, [3, 2, 1]);
+}
+
+/// The gate that a reason stands for.
+fn gate(reason: &StopReason) -> Gate {
+    match reason {
+        StopReason::Vetoed { .. } => Gate::Classifiers,
+        StopReason::StatusNotListed { .. } | StopReason::NotTransient { .. } => Gate::Transient,
+        StopReason::MethodNotAllowed { .. } => Gate::Method,
+        StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind } => match kind {
+            CountKind::Total => Gate::Total,
+            _ => Gate::Count,
+        },
+        StopReason::RetryAfterTooLong { .. } | StopReason::ForbiddenByServer { .. } => Gate::Hint,
+        StopReason::DeadlineTooClose { .. } => Gate::Deadline,
+        other => panic!("no outcome here leads to {other:?}"),
+    }
+}
+
+#[test]
+fn the_reason_is_that_of_the_first_gate_that_says_no() {
+    let mut seen = Vec::new();
+    for total in [0, 1] {
+        for status_limit in [0, 1] {
+            for method in [Method::GET, Method::POST] {
+                for status in [404, 503] {
+                    for wait in [None, Some(30), Some(3000)] {
+                        for forbidden in [false, true] {
+                            let policy = RetryPolicy::builder()
+                                .total(total)
+                                .connect(9)
+                                .status(status_limit)
+                                .budget(None)
+                                .build()
+                                .expect("valid");
+                            let layer = RetryLayer::new(policy).deadline(Duration::from_secs(20));
+                            let status = StatusCode::from_u16(status).expect("valid");
+                            let mut outcome = ScriptedOutcome::response(status);
+                            if let Some(wait) = wait {
+                                outcome = outcome.retry_after(Duration::from_secs(wait));
+                            }
+                            if forbidden {
+                                let (by, because) = ("it".into(), "no".into());
+                                outcome = outcome.judged(Judgement::Forbid { by, because });
+                            }
+                            let request = http::Request::builder()
+                                .method(method.clone())
+                                .uri("http://a.test/")
+                                .body(())
+                                .expect("valid");
+                            let played =
+                                layer.explain_sequence(&RequestHead::of(&request), &[outcome]);
+                            let report = played.report();
+                            let [attempt] = &report.attempts[..] else {
+                                panic!("{report}");
+                            };
+                            let first = attempt.gates.failed().next();
+                            if played.goes_on() {
+                                assert_eq!(first, None, "{report}");
+                            } else {
+                                assert_eq!(first, Some(gate(&report.stop)), "{report}");
+                                seen.push(gate(&report.stop));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for gate in [
+        Gate::Classifiers,
+        Gate::Transient,
+        Gate::Method,
+        Gate::Total,
+        Gate::Count,
+        Gate::Hint,
+        Gate::Deadline,
+    ] {
+        assert!(seen.contains(&gate), "{gate} never said no");
+    }
+}
