@@ -57,7 +57,7 @@
 //! | --- | --- |
 //! | when is a request sent again? | [`policy`] |
 //! | which of a server's hints are obeyed, and how? | [`policy::hints`] |
-//! | which policy has which URL? | [`policy::Mounts`] |
+//! | which policy has which URL? | [`mounts::Mounts`] |
 //! | how does a policy come from a file, the environment, or another system? | `policy::RetryConfig`, `policy::import` (feature `serde`) |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
@@ -79,7 +79,7 @@
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
-//! | `idna` | no | [mounts](policy::Mounts) of hosts whose names are not ASCII |
+//! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](policy::explain); policies as documents and from the environment: `policy::RetryConfig` |

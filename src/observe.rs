@@ -6,10 +6,8 @@
 use http::Method;
 
 use crate::{
-    policy::{
-        StopReason,
-        lint::{Finding, Severity},
-    },
+    lint::{Finding, Severity},
+    policy::StopReason,
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     settings::Settings,
 };
@@ -112,9 +110,9 @@ pub(crate) fn finding(finding: &Finding) {
                 severity = finding.severity.as_str(),
                 place = finding.place.as_deref(),
                 fields = %finding.fields.join(", "),
-                what = %finding.what,
-                mend = %finding.mend,
-                "lint"
+                help = %finding.help,
+                "lint: {}",
+                finding.message,
             )
         };
     }

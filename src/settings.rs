@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use crate::{
     budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
     classify::{Classify, Failure, Opinion, Outcome},
+    lint::LintCode,
     observe::RetryEvent,
-    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement, lint::LintCode},
+    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
     stack::RequestState,
 };
 

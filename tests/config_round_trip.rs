@@ -10,8 +10,9 @@ use proptest::{option, prelude::*, sample::select};
 use tower_http_retry::{
     budget::{RetryBudget, RetryBudgetBuilder, Scope},
     classify::FailureKind,
+    mounts::Mounts,
     policy::{
-        Backoff, Jitter, Limit, Methods, Mounts, Preset, ResetFormat, ResetHeader, RetryAfterMode,
+        Backoff, Jitter, Limit, Methods, Preset, ResetFormat, ResetHeader, RetryAfterMode,
         RetryConfig, RetryPolicy, RetryPolicyBuilder,
     },
 };

@@ -21,9 +21,10 @@ use tower_http_retry::{
     AttemptOutcome, BoxError, RequestDeadline, RetryLayer, RetryReport,
     budget::RetryBudget,
     classify::{Cause, Opinion, Outcome},
+    mounts::Mounts,
     policy::{
         Attempt, Backoff, CountKind, Decision, DynPolicy, Gate, Idempotent, Jitter, Judgement,
-        Limit, Methods, Mounts, Note, Policy, RequestHead, Retry, RetryAfterMode, RetryDisabled,
+        Limit, Methods, Note, Policy, RequestHead, Retry, RetryAfterMode, RetryDisabled,
         RetryPolicy, RetryPolicyBuilder, Rng, Session, SharedPolicy, Stop, StopReason, WaitReason,
         explain::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
         policy_fn,

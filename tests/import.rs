@@ -10,9 +10,10 @@ use tower_http_retry::{
     RetryLayer,
     budget::RetryBudget,
     classify::FailureKind,
+    mounts::Mounts,
     policy::{
-        Backoff, CountKind, Jitter, Limit, Methods, Mounts, ResetFormat, ResetHeader,
-        RetryAfterMode, RetryConfig, RetryPolicy,
+        Backoff, CountKind, Jitter, Limit, Methods, ResetFormat, ResetHeader, RetryAfterMode,
+        RetryConfig, RetryPolicy,
         import::{self, Imported},
     },
 };

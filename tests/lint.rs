@@ -6,11 +6,11 @@ use http::Method;
 use tower_http_retry::{
     RetryLayer,
     budget::RetryBudget,
+    lint::{Finding, Lint, LintCode, LintContext, Severity},
+    mounts::Mounts,
     policy::{
-        Backoff, DynPolicy, Jitter, Limit, Methods, Mounts, Policy, RequestHead, RetryAfterMode,
-        RetryPolicy, RetryPolicyBuilder, RetrySession, SharedPolicy,
-        lint::{Finding, LintCode, LintContext, Severity},
-        policy_fn,
+        Backoff, DynPolicy, Jitter, Limit, Methods, Part, Policy, RequestHead, RetryAfterMode,
+        RetryPolicy, RetryPolicyBuilder, RetrySession, SharedPolicy, policy_fn,
     },
 };
 
@@ -60,7 +60,7 @@ fn found(findings: Vec<Finding>, code: LintCode, severity: Severity, fields: &[&
     assert_eq!(finding.code, code);
     assert_eq!(finding.severity, severity);
     assert_eq!(finding.fields, fields);
-    assert!(!finding.what.is_empty() && !finding.mend.is_empty());
+    assert!(!finding.message.is_empty() && !finding.help.is_empty());
 }
 
 #[test]
@@ -82,8 +82,12 @@ fn the_defaults_of_urllib3_are_not() {
 #[test]
 fn a_wanted_method_must_be_allowed() {
     let default = RetryPolicy::default();
-    let wanted = default.lint_for(&[Method::GET, Method::POST, Method::PATCH]);
-    let what = only(wanted.clone()).what;
+    let wanted = default.lint_with(&LintContext::wanting(&[
+        Method::GET,
+        Method::POST,
+        Method::PATCH,
+    ]));
+    let what = only(wanted.clone()).message;
     assert!(what.starts_with("POST and PATCH are not allowed"), "{what}");
     found(
         wanted,
@@ -91,7 +95,10 @@ fn a_wanted_method_must_be_allowed() {
         Severity::Warn,
         &["allowed_methods"],
     );
-    assert_eq!(default.lint_for(&[Method::GET, Method::PUT]), []);
+    assert_eq!(
+        default.lint_with(&LintContext::wanting(&[Method::GET, Method::PUT])),
+        []
+    );
 }
 
 #[test]
@@ -128,7 +135,7 @@ fn an_empty_set_of_methods_is_not_any_method() {
 #[test]
 fn methods_without_statuses_retry_no_answer() {
     let none = policy(|p| p.status_forcelist([]));
-    let what = only(none.lint()).what;
+    let what = only(none.lint()).message;
     assert!(what.contains("except 413, 429 and 503 with `Retry-After`"));
     found(
         none.lint(),
@@ -137,7 +144,7 @@ fn methods_without_statuses_retry_no_answer() {
         &["status_forcelist"],
     );
     let deaf = policy(|p| p.status_forcelist([]).respect_retry_after_header(false));
-    assert_eq!(only(deaf.lint()).what, "no status is retried");
+    assert_eq!(only(deaf.lint()).message, "no status is retried");
     // urllib3 does not obey `Retry-After` either when `total` is `None`.
     let endless = urllib3(|p| {
         p.status_forcelist([])
@@ -148,7 +155,7 @@ fn methods_without_statuses_retry_no_answer() {
             .redirect(1)
             .status(1)
     });
-    assert_eq!(only(endless.lint()).what, "no status is retried");
+    assert_eq!(only(endless.lint()).message, "no status is retried");
 
     assert_eq!(policy(|p| p.status_forcelist([503])).lint(), []);
     let on_purpose = policy(|p| p.status_forcelist([]).status(Limit::Never));
@@ -252,7 +259,7 @@ fn retries_must_not_all_be_sent_at_once() {
     let once = urllib3(|p| p.total(1));
     let finding = only(once.lint());
     assert_eq!(finding.code, LintCode::NoBackoff);
-    assert!(finding.mend.contains("more retries"), "{finding}");
+    assert!(finding.help.contains("more retries"), "{finding}");
     assert_eq!(urllib3(|p| p.total(2)).lint(), []);
     // Jitter alone spreads them.
     let jitter = Backoff::none().jitter(Jitter::Additive(SECOND));
@@ -297,7 +304,7 @@ fn a_seed_is_for_tests() {
 #[test]
 fn a_repeated_post_needs_a_key() {
     let post = policy(|p| p.allowed_methods(["GET", "PUT", "POST"]));
-    let what = only(post.lint()).what;
+    let what = only(post.lint()).message;
     assert!(what.starts_with("POST is repeated"), "{what}");
     found(
         post.lint(),
@@ -308,7 +315,7 @@ fn a_repeated_post_needs_a_key() {
     let any = policy(|p| p.allowed_methods(Methods::any()));
     assert!(
         only(any.lint())
-            .what
+            .message
             .starts_with("every method is repeated")
     );
 
@@ -321,7 +328,7 @@ fn a_repeated_post_needs_a_key() {
     let lock = policy(|p| p.allowed_methods(["GET", "LOCK", "get"]));
     assert!(
         only(lock.lint())
-            .what
+            .message
             .starts_with("LOCK and get are repeated")
     );
 }
@@ -495,7 +502,7 @@ fn both_schemes_must_be_mounted() {
         assert_eq!(only(lint.clone()).place.as_deref(), Some(prefixes[0]));
         found(lint, LintCode::MountOnlyOneScheme, severity, &["mounts"]);
     }
-    let what = only(mounted(&["http://a.test/v1"]).lint()).what;
+    let what = only(mounted(&["http://a.test/v1"]).lint()).message;
     assert!(
         what.starts_with("`https://a.test/v1` has no mount"),
         "{what}"
@@ -641,42 +648,62 @@ fn the_layer_knows_its_own_mistakes_whatever_the_policy() {
 }
 
 #[test]
-fn a_policy_of_ones_own_can_have_lints_of_its_own() {
+fn a_policy_of_ones_own_is_linted_by_the_parts_that_it_shows() {
     #[derive(Clone)]
-    struct Nightly(RetryPolicy);
-
-    const CODE: LintCode = LintCode::Custom("no-night-shift");
+    struct Nightly {
+        day: RetryPolicy,
+        night: RetryPolicy,
+    }
 
     impl Policy for Nightly {
         type Session = RetrySession;
 
         fn session(&self, request: &RequestHead<'_>) -> RetrySession {
-            self.0.session(request)
+            self.night.session(request)
         }
 
-        fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-            let own = Finding::new(CODE, "nothing is retried at night", "set `hours`");
-            let inner = self.0.lint_with(context).into_iter();
-            let inner = inner.map(|finding| finding.within("the inner one").within("nightly"));
-            std::iter::once(own.fields(["hours"]))
-                .chain(inner)
-                .collect()
+        fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+            self.day.parts(visit);
+            self.night
+                .parts(&mut |part| visit(part.within("the inner one").within("night")));
         }
     }
 
-    let layer = RetryLayer::new(Nightly(policy(|p| p.seed(1)))).deadline(90 * SECOND);
-    let findings = layer.lint();
-    assert_eq!(codes(&findings), [CODE, LintCode::FixedSeed]);
-    assert_eq!(
-        findings[0].to_string(),
-        "warning[no-night-shift] `hours`: nothing is retried at night\n  mend: set `hours`"
-    );
+    let policy = Nightly {
+        day: RetryPolicy::default(),
+        night: policy(|p| p.seed(1)),
+    };
+    let findings = RetryLayer::new(policy).deadline(90 * SECOND).lint();
+    assert_eq!(codes(&findings), [LintCode::FixedSeed]);
     assert!(
-        findings[1]
+        findings[0]
             .to_string()
-            .starts_with("warning[fixed-seed] nightly, the inner one: `seed`: every process")
+            .starts_with("warning[fixed-seed] night, the inner one: `seed`: every process")
     );
-    assert_eq!(codes(&layer.allow(CODE).lint()), [LintCode::FixedSeed]);
+}
+
+#[test]
+fn mounts_of_a_policy_that_chooses_between_several_are_looked_at_apart() {
+    #[derive(Clone)]
+    struct Two([Mounts<RetryPolicy>; 2]);
+
+    impl Policy for Two {
+        type Session = <Mounts<RetryPolicy> as Policy>::Session;
+
+        fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+            self.0[usize::from(request.method().is_safe())].session(request)
+        }
+
+        fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+            self.0.iter().for_each(|mounts| mounts.parts(visit));
+        }
+    }
+
+    // Each of them has what the other lacks.
+    let two = Two([mounted(&["http://a.test"]), mounted(&["https://a.test"])]);
+    let found = two.lint();
+    assert_eq!(codes(&found), [LintCode::MountOnlyOneScheme; 2]);
+    assert_eq!(found[0].place.as_deref(), Some("http://a.test"));
 }
 
 #[cfg(feature = "serde")]
@@ -689,8 +716,8 @@ fn findings_can_be_serialised() {
             "code": "total-zero",
             "severity": "error",
             "fields": ["total", "read"],
-            "what": "`total` allows no retry, so `read` = 2 never counts",
-            "mend": "raise `total`, or leave the other limits out",
+            "message": "`total` allows no retry, so `read` = 2 never counts",
+            "help": "raise `total`, or leave the other limits out",
         })
     );
 }

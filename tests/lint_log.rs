@@ -8,10 +8,7 @@ use std::{
 };
 
 use tower::{Layer, service_fn};
-use tower_http_retry::{
-    RetryLayer, TARGET,
-    policy::{Mounts, RetryPolicy, lint::LintCode},
-};
+use tower_http_retry::{RetryLayer, TARGET, lint::LintCode, mounts::Mounts, policy::RetryPolicy};
 use tracing::Level;
 
 #[derive(Clone, Default)]
@@ -80,7 +77,7 @@ fn each_finding_is_logged_once_for_each_layer() {
         assert!(line.trim_start().starts_with("WARN "), "{line}");
         assert!(line.contains(TARGET), "{line}");
         assert!(line.contains(&format!("code=\"{code}\"")), "{line}");
-        assert!(line.contains("mend="), "{line}");
+        assert!(line.contains("help="), "{line}");
     }
 
     // Neither the next service says it again, nor a clone's.

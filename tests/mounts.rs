@@ -13,9 +13,10 @@ use proptest::{prelude::*, sample::select};
 use tokio_test::assert_ready;
 use tower_http_retry::{
     RetryLayer,
+    mounts::{InvalidMount, Mounts},
     policy::{
-        Idempotent, InvalidMount, Limit, Mounts, Note, Policy, RequestHead, RetryDisabled,
-        RetryPolicy, Session, Standing, StopReason, policy_fn,
+        Idempotent, Limit, Note, Policy, RequestHead, RetryDisabled, RetryPolicy, Session,
+        Standing, StopReason, policy_fn,
     },
 };
 use tower_test::mock;

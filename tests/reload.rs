@@ -16,9 +16,8 @@ use http::Request;
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower_http_retry::{
     RetryLayer,
-    policy::{
-        CountKind, Limit, Mounts, Policy, Reloadable, RequestHead, RetryPolicy, Session, Standing,
-    },
+    mounts::Mounts,
+    policy::{CountKind, Limit, Policy, Reloadable, RequestHead, RetryPolicy, Session, Standing},
 };
 use tower_test::mock;
 

@@ -17,8 +17,9 @@ use tower_http_retry::{
     body::Rewind,
     budget::{InFlightLimit, RetryBudget},
     classify::{Cause, Opinion, Outcome},
+    mounts::Mounts,
     policy::{
-        Backoff, CountKind, Idempotent, Jitter, Limit, Mounts, Policy, RequestHead, RetryAfterMode,
+        Backoff, CountKind, Idempotent, Jitter, Limit, Policy, RequestHead, RetryAfterMode,
         RetryDisabled, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
         explain::ScriptedOutcome,
     },

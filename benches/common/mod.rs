@@ -29,7 +29,8 @@ use tower::{
 use tower_http_retry::{
     Retry, RetryLayer,
     budget::RetryBudget,
-    policy::{Backoff, Mounts, RetryPolicy},
+    mounts::Mounts,
+    policy::{Backoff, RetryPolicy},
 };
 
 pub(crate) type Body = Full<Bytes>;

@@ -16,9 +16,9 @@ use std::{
 };
 
 use http::Request;
-use tower_http_retry::policy::{
-    Policy, RequestHead,
-    lint::{Finding, LintContext, Severity},
+use tower_http_retry::{
+    lint::{Finding, Lint, LintContext, Severity},
+    policy::RequestHead,
 };
 
 use crate::cli::Cli;

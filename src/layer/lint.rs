@@ -6,11 +6,9 @@ use http::Method;
 
 use super::RetryLayer;
 use crate::{
+    lint::{self, Finding, Lint, LintCode, LintContext},
     observe,
-    policy::{
-        Policy,
-        lint::{self, Finding, LintCode, LintContext},
-    },
+    policy::Policy,
 };
 
 /// So many findings are logged, the gravest: thousands of mounts with the same mistake need not
@@ -21,10 +19,7 @@ impl<P, R> RetryLayer<P, R> {
     /// Says that a finding of lint is meant to be so: it is neither logged nor listed.
     ///
     /// ```
-    /// use tower_http_retry::{
-    ///     RetryLayer,
-    ///     policy::{RetryPolicy, lint::LintCode},
-    /// };
+    /// use tower_http_retry::{lint::LintCode, policy::RetryPolicy, RetryLayer};
     ///
     /// // The client below has timeouts of its own.
     /// let layer = RetryLayer::new(RetryPolicy::default()).allow(LintCode::NoTimeLimit);
@@ -42,10 +37,7 @@ impl<P, R> RetryLayer<P, R> {
     /// ```
     /// use std::time::Duration;
     /// use http::Method;
-    /// use tower_http_retry::{
-    ///     RetryLayer,
-    ///     policy::{RetryPolicy, lint::LintCode},
-    /// };
+    /// use tower_http_retry::{lint::LintCode, policy::RetryPolicy, RetryLayer};
     ///
     /// let layer = RetryLayer::new(RetryPolicy::default())
     ///     .attempt_timeout(Duration::from_secs(5))
@@ -68,10 +60,7 @@ impl<P: Policy, R> RetryLayer<P, R> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tower_http_retry::{
-    ///     RetryLayer,
-    ///     policy::{RetryPolicy, lint::{LintCode, Severity}},
-    /// };
+    /// use tower_http_retry::{lint::{LintCode, Severity}, policy::RetryPolicy, RetryLayer};
     ///
     /// let layer = RetryLayer::new(RetryPolicy::urllib3())
     ///     .attempt_timeout(Duration::from_secs(10))

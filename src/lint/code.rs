@@ -20,19 +20,16 @@ macro_rules! codes {
         #[non_exhaustive]
         pub enum LintCode {
             $($(#[$doc])* $variant,)*
-            /// A lint of a policy that is not this crate's, with its name.
-            Custom(&'static str),
         }
 
         impl LintCode {
-            /// The codes of this crate's lints.
+            /// All codes, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The code's name.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
-                    Self::Custom(name) => name,
                 }
             }
 
@@ -41,7 +38,6 @@ macro_rules! codes {
             pub const fn severity(self) -> Severity {
                 match self {
                     $(Self::$variant => Severity::$severity,)*
-                    Self::Custom(_) => Severity::Warn,
                 }
             }
         }

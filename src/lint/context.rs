@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use http::Method;
 
-/// Where a policy is used, and what for: what [`Policy::lint_with`](crate::policy::Policy::lint_with)
+/// Where a policy is used, and what for: what [`Lint::lint_with`](super::Lint::lint_with)
 /// can take into account.
 ///
 /// By default nothing is known, and only mistakes in the policy itself are found.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_http_retry::policy::{
-///     Policy, RetryPolicy,
-///     lint::{LintCode, LintContext},
-/// };
+/// use tower_http_retry::{lint::{Lint, LintCode, LintContext}, policy::RetryPolicy};
 ///
 /// let mut context = LintContext::default();
 /// context.in_layer = true;

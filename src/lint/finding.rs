@@ -36,18 +36,18 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A mistake in a policy or a layer: what happens, and how to mend it.
+/// A mistake in a policy or a layer: what happens, and what helps.
 ///
 /// `Display` is two lines:
 ///
 /// ```
-/// use tower_http_retry::policy::RetryPolicy;
+/// use tower_http_retry::{lint::Lint, policy::RetryPolicy};
 ///
 /// let policy = RetryPolicy::builder().total(0).connect(3).build()?;
 /// assert_eq!(
 ///     policy.lint()[0].to_string(),
 ///     "error[total-zero] `total`, `connect`: `total` allows no retry, so `connect` = 3 never \
-///      counts\n  mend: raise `total`, or leave the other limits out",
+///      counts\n  help: raise `total`, or leave the other limits out",
 /// );
 /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
 /// ```
@@ -65,44 +65,31 @@ pub struct Finding {
     /// The settings that have to do with it, the most telling first.
     pub fields: Vec<Cow<'static, str>>,
     /// What happens.
-    pub what: Cow<'static, str>,
-    /// How to mend it.
-    pub mend: Cow<'static, str>,
+    pub message: Cow<'static, str>,
+    /// What helps.
+    pub help: Cow<'static, str>,
 }
 
 impl Finding {
     /// A finding of the code's usual severity, without fields and place.
-    ///
-    /// ```
-    /// use tower_http_retry::lint::{Finding, LintCode, Severity};
-    ///
-    /// let finding = Finding::new(
-    ///     LintCode::Custom("no-night-shift"),
-    ///     "nothing is retried between 22:00 and 06:00",
-    ///     "set `hours`",
-    /// )
-    /// .fields(["hours"])
-    /// .severity(Severity::Note);
-    /// assert!(finding.to_string().starts_with("note[no-night-shift] `hours`: nothing is"));
-    /// ```
-    pub fn new(
+    pub(super) fn new(
         code: LintCode,
-        what: impl Into<Cow<'static, str>>,
-        mend: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             code,
             severity: code.severity(),
             place: None,
             fields: Vec::new(),
-            what: what.into(),
-            mend: mend.into(),
+            message: message.into(),
+            help: help.into(),
         }
     }
 
     /// Sets the settings that have to do with it.
     #[must_use]
-    pub fn fields<F: Into<Cow<'static, str>>>(
+    pub(super) fn fields<F: Into<Cow<'static, str>>>(
         mut self,
         fields: impl IntoIterator<Item = F>,
     ) -> Self {
@@ -112,21 +99,8 @@ impl Finding {
 
     /// Sets how much it matters here.
     #[must_use]
-    pub fn severity(mut self, severity: Severity) -> Self {
+    pub(super) fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
-        self
-    }
-
-    /// Says that the policy is at `place`, for policies made of others. A place that the finding
-    /// has already is inside of this one.
-    #[must_use]
-    pub fn within(mut self, place: impl Into<String>) -> Self {
-        let mut place = place.into();
-        if let Some(inner) = &self.place {
-            place.push_str(", ");
-            place.push_str(inner);
-        }
-        self.place = Some(place);
         self
     }
 }
@@ -143,6 +117,6 @@ impl fmt::Display for Finding {
         if !self.fields.is_empty() {
             f.write_str(":")?;
         }
-        write!(f, " {}\n  mend: {}", self.what, self.mend)
+        write!(f, " {}\n  help: {}", self.message, self.help)
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the classic mistakes in a policy before its first request.
 //!
 //! A policy that is accepted can still do what nobody wanted: retry a status that never goes
-//! away, or, without a word, retry nothing at all. [`Policy::lint`](crate::policy::Policy::lint) and
+//! away, or, without a word, retry nothing at all. [`Lint::lint`] and
 //! [`RetryLayer::lint`](crate::RetryLayer::lint) name such mistakes as [`Finding`]s. A layer logs
 //! its own once, when its first service is made, with `tracing` at WARN and in the
 //! target [`TARGET`](crate::TARGET) (a [`Note`](Severity::Note) at INFO); a finding that is meant
@@ -10,10 +10,8 @@
 //! ```
 //! use tower_http_retry::{
 //!     RetryLayer,
-//!     policy::{
-//!         RetryPolicy,
-//!         lint::{LintCode, Severity},
-//!     },
+//!     lint::{Lint, LintCode, Severity},
+//!     policy::RetryPolicy,
 //! };
 //!
 //! let policy = RetryPolicy::builder()
@@ -38,7 +36,7 @@
 //!
 //! | code | usual severity | what happens |
 //! | --- | --- | --- |
-//! | `method-not-allowed` | warning | A method that is wanted ([`lint_for`](crate::policy::RetryPolicy::lint_for), [`wanted_methods`](crate::RetryLayer::wanted_methods)) is not in `allowed_methods`: such a request is repeated only when nothing of it was sent. |
+//! | `method-not-allowed` | warning | A method that is wanted ([`LintContext::wanting`], [`wanted_methods`](crate::RetryLayer::wanted_methods)) is not in `allowed_methods`: such a request is repeated only when nothing of it was sent. |
 //! | `no-method-allowed` | warning | `allowed_methods` is empty, which means no method, not any as in urllib3: only connect failures are retried. |
 //! | `no-status-listed` | warning | `status_forcelist` is empty: an answer of 502 or 503 is returned at once. This is urllib3's default. |
 //! | `status-never-transient` | warning | A status is listed that the same request gets again and again: 400, 401, 404, 501, and others of which RFC 9110, section 15, says so. |
@@ -68,12 +66,79 @@ mod limits;
 mod mounts;
 mod rules;
 
+pub(crate) use self::limits::time_limits;
 pub use self::{
     code::{LintCode, UnknownLint},
     context::LintContext,
     finding::{Finding, Severity},
 };
-pub(crate) use self::{limits::time_limits, mounts::mounts, rules::policy};
+
+use crate::policy::Policy;
+
+/// Lints any [`Policy`]; see the [module](self).
+///
+/// What is looked at are the policy's [parts](Policy::parts).
+pub trait Lint: Policy {
+    /// The mistakes that can be seen in this policy by itself, the gravest first.
+    ///
+    /// [`RetryLayer::lint`](crate::RetryLayer::lint) knows more: the layer's time limits, for
+    /// instance.
+    ///
+    /// ```
+    /// use tower_http_retry::{
+    ///     lint::{Lint, LintCode},
+    ///     policy::RetryPolicy,
+    /// };
+    ///
+    /// assert!(RetryPolicy::default().lint().is_empty());
+    /// let codes: Vec<_> = RetryPolicy::urllib3().lint().iter().map(|found| found.code).collect();
+    /// assert_eq!(codes, [LintCode::NoStatusListed, LintCode::NoBackoff]);
+    /// ```
+    fn lint(&self) -> Vec<Finding> {
+        self.lint_with(&LintContext::default())
+    }
+
+    /// The mistakes that can be seen in this policy when it is used in this `context`, the gravest
+    /// first.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_http_retry::{
+    ///     lint::{Lint, LintCode, LintContext},
+    ///     policy::RetryPolicy,
+    /// };
+    ///
+    /// let context = LintContext::wanting(&[Method::GET, Method::POST]);
+    /// let findings = RetryPolicy::default().lint_with(&context);
+    /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
+    /// ```
+    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
+        let tables = mounts::Tables::of(self);
+        let mut findings = Vec::new();
+        let mut last = None;
+        self.parts(&mut |part| {
+            let mut found = Vec::new();
+            if let Some(mounted) = &part.mounted {
+                // A policy that is made of several has as many parts under one prefix.
+                let place = (mounted.table, mounted.prefix.map(str::to_owned));
+                if last.as_ref() != Some(&place) {
+                    found.extend(tables.findings(mounted));
+                    last = Some(place);
+                }
+            }
+            if let Some(policy) = part.policy {
+                found.extend(rules::policy(policy, context));
+            }
+            findings.extend(found.into_iter().map(|finding| Finding {
+                place: part.place.as_deref().map(str::to_owned),
+                ..finding
+            }));
+        });
+        by_severity(findings)
+    }
+}
+
+impl<P: Policy + ?Sized> Lint for P {}
 
 /// The gravest first; what is equally grave stays in order.
 pub(crate) fn by_severity(mut findings: Vec<Finding>) -> Vec<Finding> {

@@ -60,8 +60,8 @@ const IDEMPOTENT_EXTENSIONS: [&str; 30] = [
 /// The methods whose requests usually have a body.
 const WITH_BODY: [&str; 4] = ["POST", "PUT", "PATCH", "QUERY"];
 
-/// The findings about `policy`, the gravest first.
-pub(crate) fn policy(policy: &RetryPolicy, context: &LintContext) -> Vec<Finding> {
+/// The findings about `policy`.
+pub(super) fn policy(policy: &RetryPolicy, context: &LintContext) -> impl Iterator<Item = Finding> {
     let look = Look { policy, context };
     let findings = [
         look.wanted_methods(),
@@ -80,7 +80,7 @@ pub(crate) fn policy(policy: &RetryPolicy, context: &LintContext) -> Vec<Finding
         look.schedule(),
         look.body_limit(),
     ];
-    super::by_severity(findings.into_iter().flatten().collect())
+    findings.into_iter().flatten()
 }
 
 struct Look<'a> {

@@ -13,19 +13,13 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::{prefix::Prefix, table::Table};
-use crate::{
-    lint::{self, Finding, LintContext},
-    policy::{Policy, RequestHead, Rng},
-};
+use crate::policy::{Mounted, Part, Policy, RequestHead, Rng};
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of
 /// its URL.
 ///
 /// ```
-/// use tower_http_retry::{
-///     RetryLayer,
-///     policy::{Mounts, RetryPolicy},
-/// };
+/// use tower_http_retry::{mounts::Mounts, policy::RetryPolicy, RetryLayer};
 ///
 /// let patient = RetryPolicy::builder().total(8).build()?;
 /// let never = RetryPolicy::builder().total(0).build()?;
@@ -236,8 +230,24 @@ impl<P: Policy> Policy for Mounts<P> {
         self.start(request, |policy| policy.rehearse(request, rng))
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        lint::mounts(self, context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        let table = Arc::as_ptr(&self.inner) as usize;
+        let mounts = self.iter().map(|mount| (Some(mount.prefix), mount.policy));
+        let fallback = self.fallback_policy().map(|policy| (None, policy));
+        for (prefix, policy) in mounts.chain(fallback) {
+            let mounted = Some(Mounted { table, prefix });
+            let place = prefix.unwrap_or("fallback");
+            let mut shown = false;
+            policy.parts(&mut |part| {
+                shown = true;
+                let part = part.within(place);
+                visit(Part { mounted, ..part });
+            });
+            if !shown {
+                let part = Part::of(None).within(place);
+                visit(Part { mounted, ..part });
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::normal::{Host, HostRef, Scratch, default_port, is_well_encoded};
 /// Names the prefix, what is wrong with it and what is allowed.
 ///
 /// ```
-/// use tower_http_retry::policy::{Mounts, RetryPolicy};
+/// use tower_http_retry::{mounts::Mounts, policy::RetryPolicy};
 ///
 /// let error = Mounts::new()
 ///     .mount("api.example.com", RetryPolicy::default())

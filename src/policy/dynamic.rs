@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    Policy, RequestHead, Rng, Session,
-    lint::{Finding, LintContext},
-};
+use super::{Part, Policy, RequestHead, Rng, Session};
 
 /// A [`Policy`] whose sessions are boxed, so that it can be a trait object.
 ///
@@ -19,8 +16,8 @@ pub trait DynPolicy: Send + Sync {
     /// [`Policy::rehearse`].
     fn boxed_rehearsal(&self, request: &RequestHead<'_>, rng: Rng) -> Box<dyn Session + Send>;
 
-    /// [`Policy::lint_with`].
-    fn findings(&self, context: &LintContext) -> Vec<Finding>;
+    /// [`Policy::parts`].
+    fn visit_parts(&self, visit: &mut dyn FnMut(Part<'_>));
 
     /// The same policy once more.
     fn boxed_clone<'a>(&self) -> Box<dyn DynPolicy + 'a>
@@ -41,8 +38,8 @@ where
         Box::new(self.rehearse(request, rng))
     }
 
-    fn findings(&self, context: &LintContext) -> Vec<Finding> {
-        self.lint_with(context)
+    fn visit_parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        self.parts(visit);
     }
 
     fn boxed_clone<'a>(&self) -> Box<dyn DynPolicy + 'a>
@@ -70,8 +67,8 @@ impl Policy for dyn DynPolicy + '_ {
         self.boxed_rehearsal(request, rng)
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        self.findings(context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        self.visit_parts(visit);
     }
 }
 
@@ -86,8 +83,8 @@ impl Policy for Box<dyn DynPolicy + '_> {
         (**self).boxed_rehearsal(request, rng)
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        (**self).findings(context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        (**self).visit_parts(visit);
     }
 }
 
@@ -127,8 +124,8 @@ impl Policy for SharedPolicy {
         self.0.boxed_rehearsal(request, rng)
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        self.0.findings(context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        self.0.visit_parts(visit);
     }
 }
 

@@ -30,6 +30,7 @@ pub mod explain;
 pub mod hints;
 mod limit;
 mod overrides;
+mod parts;
 mod policy_fn;
 #[cfg(feature = "reload")]
 mod reload;
@@ -54,6 +55,7 @@ pub use self::{
     },
     limit::{Limit, Methods, Seconds},
     overrides::{Idempotent, RetryDisabled},
+    parts::Part,
     policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
@@ -61,11 +63,8 @@ pub use self::{
 };
 pub(crate) use self::{
     overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+    parts::Mounted,
     wall_clock::WallClock,
-};
-pub use crate::{
-    lint,
-    mounts::{InvalidMount, Mount, MountSession, Mounts},
 };
 
 pub use crate::reason::{
@@ -76,11 +75,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{
-    budget::RetryPermit,
-    lint::{Finding, LintContext},
-};
-
+use crate::budget::RetryPermit;
 /// Decides which requests are sent again, and when.
 ///
 /// A policy is shared by all requests of a layer; what belongs to one request lives in its
@@ -103,21 +98,47 @@ pub trait Policy {
         self.session(request)
     }
 
-    /// The mistakes that can be seen in this policy when it is used in this `context`; see
-    /// [`lint`].
+    /// Shows `visit` the [`RetryPolicy`]s that this policy chooses from.
     ///
-    /// A policy that has no opinion of itself has no findings.
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        let _ = context;
-        Vec::new()
-    }
-
-    /// The mistakes that can be seen in this policy by itself; see [`lint`].
+    /// No request asks. It is for what reads policies, such as [`lint`](crate::lint), to which a
+    /// policy that shows nothing has no mistakes.
     ///
-    /// [`RetryLayer::lint`](crate::RetryLayer::lint) knows more: the layer's time limits, for
-    /// instance.
-    fn lint(&self) -> Vec<Finding> {
-        self.lint_with(&LintContext::default())
+    /// ```
+    /// use tower_http_retry::{
+    ///     lint::Lint,
+    ///     policy::{Part, Policy, RequestHead, RetryPolicy},
+    /// };
+    ///
+    /// struct ByMethod {
+    ///     reads: RetryPolicy,
+    ///     writes: RetryPolicy,
+    /// }
+    ///
+    /// impl Policy for ByMethod {
+    ///     type Session = <RetryPolicy as Policy>::Session;
+    ///
+    ///     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+    ///         match request.method().is_safe() {
+    ///             true => self.reads.session(request),
+    ///             false => self.writes.session(request),
+    ///         }
+    ///     }
+    ///
+    ///     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+    ///         self.reads.parts(&mut |part| visit(part.within("reads")));
+    ///         self.writes.parts(&mut |part| visit(part.within("writes")));
+    ///     }
+    /// }
+    ///
+    /// let policy = ByMethod {
+    ///     reads: RetryPolicy::default(),
+    ///     writes: RetryPolicy::builder().total(0).read(2).build()?,
+    /// };
+    /// assert_eq!(policy.lint()[0].place.as_deref(), Some("writes"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        let _ = visit;
     }
 }
 
@@ -222,8 +243,8 @@ impl<P: Policy + ?Sized> Policy for &P {
         (**self).rehearse(request, rng)
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        (**self).lint_with(context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        (**self).parts(visit);
     }
 }
 
@@ -238,7 +259,7 @@ impl<P: Policy + ?Sized> Policy for std::sync::Arc<P> {
         (**self).rehearse(request, rng)
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        (**self).lint_with(context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        (**self).parts(visit);
     }
 }

@@ -4,10 +4,7 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{
-    Policy, RequestHead, Rng,
-    lint::{Finding, LintContext},
-};
+use super::{Part, Policy, RequestHead, Rng};
 
 /// A policy that can be exchanged while it is in use, for instance when its configuration
 /// changes.
@@ -85,8 +82,8 @@ impl<P: Policy> Policy for Reloadable<P> {
         self.current.load().rehearse(request, rng)
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        self.current.load().lint_with(context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        self.current.load().parts(visit);
     }
 }
 

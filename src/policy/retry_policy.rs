@@ -10,11 +10,10 @@ use std::{
 };
 
 use super::{
-    Backoff, CountKind, Jitter, Limit, Methods, Policy, RequestHead, ResetHeader,
+    Backoff, CountKind, Jitter, Limit, Methods, Part, Policy, RequestHead, ResetHeader,
     RetryPolicyBuilder, RetrySession, Rng, StopReason,
     hints::Hints,
     limit::{PerKind, StatusSet},
-    lint::{self, Finding, LintContext},
 };
 use http::{HeaderName, Method};
 
@@ -410,32 +409,6 @@ impl RetryPolicy {
         self.inner.settings.budget.as_ref()
     }
 
-    /// The mistakes that can be seen in this policy by itself; see [`lint`].
-    ///
-    /// ```
-    /// use tower_http_retry::policy::{RetryPolicy, lint::LintCode};
-    ///
-    /// assert!(RetryPolicy::default().lint().is_empty());
-    /// let codes: Vec<_> = RetryPolicy::urllib3().lint().iter().map(|found| found.code).collect();
-    /// assert_eq!(codes, [LintCode::NoStatusListed, LintCode::NoBackoff]);
-    /// ```
-    pub fn lint(&self) -> Vec<Finding> {
-        Policy::lint(self)
-    }
-
-    /// [`lint`](Self::lint) for a user who wants requests with `methods` to be retried.
-    ///
-    /// ```
-    /// use http::Method;
-    /// use tower_http_retry::policy::{RetryPolicy, lint::LintCode};
-    ///
-    /// let findings = RetryPolicy::default().lint_for(&[Method::GET, Method::POST]);
-    /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
-    /// ```
-    pub fn lint_for(&self, methods: &[http::Method]) -> Vec<Finding> {
-        self.lint_with(&LintContext::wanting(methods))
-    }
-
     /// The random numbers of the next session.
     #[inline]
     pub(super) fn rng(&self) -> Option<Rng> {
@@ -500,8 +473,8 @@ impl Policy for RetryPolicy {
         RetrySession::with_rng(Self::from_settings(settings), request, Some(rng))
     }
 
-    fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        lint::policy(self, context)
+    fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
+        visit(Part::of(Some(self)));
     }
 }
 

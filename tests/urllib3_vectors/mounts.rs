@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use http::Uri;
 use serde_json::Value;
-use tower_http_retry::policy::Mounts;
+use tower_http_retry::mounts::Mounts;
 
 use crate::harness::{Rule, Verdict, list, text};
 

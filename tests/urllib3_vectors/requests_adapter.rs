@@ -19,7 +19,8 @@ use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http_retry::{
     RetryError, RetryLayer, RetryReport,
-    policy::{CountKind, HintHeader, Mounts, Note, RetryPolicy, WaitReason},
+    mounts::Mounts,
+    policy::{CountKind, HintHeader, Note, RetryPolicy, WaitReason},
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::policy::{InvalidMount, InvalidPolicy};
+use crate::{mounts::InvalidMount, policy::InvalidPolicy};
 
 /// A key or value that no configuration has.
 ///

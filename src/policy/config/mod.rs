@@ -20,7 +20,8 @@ pub(crate) use self::layer::LayerKeys;
 use indexmap::{IndexMap, map::Entry};
 
 use self::{keys::PolicyKeys, read::Place, value::Value};
-use super::{Mounts, RetryPolicy};
+use super::RetryPolicy;
+use crate::mounts::Mounts;
 
 /// A policy, or policies by URL prefix, as a document: with urllib3's own keys, and ours.
 ///

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GrpcMethods {
-    /// The paths of the methods, for [`Mounts`](crate::policy::Mounts) below an origin:
+    /// The paths of the methods, for [`Mounts`](crate::mounts::Mounts) below an origin:
     /// `/package.Service/Method` for one, `/package.Service/` for a service, `/` for all others.
     pub paths: Vec<String>,
     /// Their policy.
@@ -40,7 +40,7 @@ pub struct GrpcMethods {
 /// preset's `retry_after_max`.
 ///
 /// ```
-/// use tower_http_retry::policy::{Mounts, RetryPolicy, import};
+/// use tower_http_retry::{mounts::Mounts, policy::{import, RetryPolicy}};
 ///
 /// let document = serde_json::json!({
 ///     "methodConfig": [{
