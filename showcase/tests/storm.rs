@@ -1,16 +1,10 @@
 //! The figures of the `storm` example, from smaller runs: one process in fifty, in front of a
 //! fiftieth of the service.
 
-#[path = "../examples/storm/plot/mod.rs"]
-mod plot;
-#[path = "../examples/storm/simulation/mod.rs"]
-mod simulation;
-#[path = "../examples/storm/table.rs"]
-mod table;
-
 use std::{collections::HashSet, time::Duration};
 
-use crate::{
+use showcase::storm::{
+    plot,
     simulation::{Contender, Measured, Scenario, run},
     table::Table,
 };

@@ -6,7 +6,7 @@
 //! always is told from its trace. A seed that breaks an invariant is printed, and replays exactly:
 //!
 //! ```text
-//! SIMULATION_SEED=17 cargo test --test simulation -- --nocapture
+//! SIMULATION_SEED=17 cargo test -p simulation -- --nocapture
 //! SIMULATION_SEEDS=10000 cargo test --release --test simulation
 //! ```
 
@@ -198,7 +198,7 @@ fn every_seed_keeps_every_promise() {
     let failed = failed.into_inner().unwrap();
     for (seed, violations) in &failed {
         println!(
-            "\nseed {seed}, to be replayed with\n  SIMULATION_SEED={seed} cargo test --test simulation -- --nocapture\n{violations}"
+            "\nseed {seed}, to be replayed with\n  SIMULATION_SEED={seed} cargo test -p simulation -- --nocapture\n{violations}"
         );
     }
     assert!(

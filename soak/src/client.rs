@@ -29,10 +29,10 @@ use crate::{
     dice::Dice,
     network::Way,
     order::{Order, REPLAY_LIMIT, Upload},
-    support::{
-        client::{self, Body},
-        fault::Protocol,
-    },
+};
+use test_support::net::{
+    client::{self, Body},
+    fault::Protocol,
 };
 
 /// Says how many attempts there were before.

@@ -19,8 +19,8 @@ use crate::{
     ledger::{End, Seen, Told},
     order::Order,
     plan::Plan,
-    support::fault::{Attempt, Protocol},
 };
+use test_support::net::fault::{Attempt, Protocol};
 
 /// A promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,8 +18,8 @@ use tower_http_retry::{
 use crate::{
     judge::{Breach, Judge},
     order::{Order, TRAILER},
-    support::fault::Attempt,
 };
+use test_support::net::fault::Attempt;
 
 /// How the caller was told that an attempt ended.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Very many requests to servers that fail in every way, and a check of every one of them.
 //!
-//! `cargo run --release --example soak -- --requests 1000000 --faults 0.3` sends requests of all
+//! `cargo run --release -p soak -- --requests 1000000 --faults 0.3` sends requests of all
 //! kinds over HTTP/1.1 and HTTP/2 through the whole layer and hyper-util's client, on real sockets
 //! of this process. The server writes down what arrives of each attempt, and when a request has
 //! come to its end that is compared with what its caller was told:
@@ -38,9 +38,6 @@ mod order;
 mod plan;
 mod run;
 mod tally;
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
 
 use std::{
     io::{self, Write},

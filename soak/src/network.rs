@@ -12,10 +12,8 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower::Service;
 
-use crate::{
-    dice::Dice,
-    support::{Refused, Server, Step, fault::Names, http1},
-};
+use crate::dice::Dice;
+use test_support::net::{Refused, Server, Step, fault::Names, http1};
 
 /// Where connections end that do not come to the server.
 #[derive(Debug)]

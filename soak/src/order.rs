@@ -7,10 +7,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower_http_retry::{BoxError, policy::Preset};
 
-use crate::{
-    dice::Dice,
-    support::{client::Body, fault::Protocol},
-};
+use crate::dice::Dice;
+use test_support::net::{client::Body, fault::Protocol};
 
 /// How much of a body is kept to be sent again.
 pub(crate) const REPLAY_LIMIT: u64 = 16 * 1024;

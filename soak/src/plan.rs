@@ -5,10 +5,10 @@ use bytes::Bytes;
 use crate::{
     dice::Dice,
     order::{Order, Upload, Verb},
-    support::{
-        fault::{Act, Answer, Protocol},
-        http2::code,
-    },
+};
+use test_support::net::{
+    fault::{Act, Answer, Protocol},
+    http2::code,
 };
 
 /// What the server does with a request.

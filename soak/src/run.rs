@@ -34,9 +34,9 @@ use crate::{
     network::{Pitfalls, Way},
     order::Order,
     plan::Plan,
-    support::fault::{FaultServer, Play, Protocol},
     tally::{Tally, grouped, per_second},
 };
+use test_support::net::fault::{FaultServer, Play, Protocol};
 
 const STEPS: u64 = 10;
 

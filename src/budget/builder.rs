@@ -122,7 +122,7 @@ impl RetryBudgetBuilder {
     /// of its own load. With the defaults that is (10 + 10 · *t*) / (*r* · *t*): 20 % in the first
     /// second and 10 % in the long run at 100 requests a second. A capacity of 100 would add
     /// 110 % in that first second, just when the server has the least to spare; in the simulation
-    /// `examples/storm` it makes a service that had 40 % of its capacity for 3 seconds need 9
+    /// `showcase/examples/storm` it makes a service that had 40 % of its capacity for 3 seconds need 9
     /// seconds to recover, and not 3.
     ///
     /// A higher one is of use where many requests fail at once and the server is well: those in

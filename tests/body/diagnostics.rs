@@ -2,12 +2,13 @@
 
 use std::{env, fs, path::Path, process::Command};
 
-/// Compiles `tests/diagnostics/<name>.rs` and gives what the compiler says against it.
+/// Compiles `tests/body/uncompilable/<name>.rs` and gives what the compiler says against it.
 fn errors_of(name: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = tests.parent().expect("the library's folder");
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&package).expect("a folder for the package");
-    let source = root.join("tests/diagnostics").join(name);
+    let source = tests.join("body/uncompilable").join(name);
     let manifest = format!(
         r#"
             [package]

@@ -7,8 +7,6 @@
 //! above the client, and reqwest on top of it.
 #![cfg(all(feature = "hyper", feature = "h2", feature = "tower"))]
 
-mod support;
-
 use std::{convert::Infallible, error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -30,8 +28,8 @@ use tower_http_retry::{
     policy::{Attempt, CountKind, Decision, Policy, RetryPolicy, Session, StopReason, WaitReason},
 };
 
-use support::{
-    Refused, Saturated, Script, Server, Step,
+use test_support::net::{
+    self, Refused, Saturated, Script, Server, Step,
     client::{self, Body, OwnError, get, get_in, post, post_parts},
     http1, http2,
     tls::{self, Identity},
@@ -272,7 +270,7 @@ async fn tls_error(server: &Server, trusted: &Identity) -> BoxError {
 /// runtime does not run in between.
 fn hurried_error(end: impl FnOnce(std::net::TcpStream)) -> BoxError {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = support::uri(listener.local_addr().unwrap(), "/");
+    let uri = net::uri(listener.local_addr().unwrap(), "/");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -336,7 +334,7 @@ mod connecting {
     fn reset() {
         let error = hurried_error(|stream| {
             stream.set_nonblocking(true).unwrap();
-            support::reset(TcpStream::from_std(stream).unwrap()).unwrap();
+            net::reset(TcpStream::from_std(stream).unwrap()).unwrap();
         });
         assert_row(&*error, Cause::ConnectReset, &NEVER_SENT);
     }

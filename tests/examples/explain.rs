@@ -4,74 +4,14 @@ use std::{
     env, fs,
     path::PathBuf,
     process::{Command, Output, Stdio},
-    sync::OnceLock,
 };
-
-/// The features this test was built with: the same make that cargo builds nothing anew.
-fn features() -> String {
-    let all = [
-        ("default", cfg!(feature = "default")),
-        ("hyper", cfg!(feature = "hyper")),
-        ("h2", cfg!(feature = "h2")),
-        ("tower", cfg!(feature = "tower")),
-        ("tower-http", cfg!(feature = "tower-http")),
-        ("reqwest", cfg!(feature = "reqwest")),
-        ("rustls", cfg!(feature = "rustls")),
-        ("idna", cfg!(feature = "idna")),
-        ("ratelimit", cfg!(feature = "ratelimit")),
-        ("reload", cfg!(feature = "reload")),
-        ("serde", cfg!(feature = "serde")),
-        ("uuid", cfg!(feature = "uuid")),
-    ];
-    let on: Vec<_> = all.iter().filter(|(_, on)| *on).map(|(f, _)| *f).collect();
-    on.join(",")
-}
-
-/// The example's binary.
-fn example() -> &'static PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
-}
-
-/// Makes sure that the binary is up to date, if cargo runs this test.
-fn build() -> PathBuf {
-    let test = env::current_exe().expect("this test");
-    // <target>/<profile>/deps/<test>
-    let profile = test.ancestors().nth(2).expect("a profile's folder");
-    let name = format!("explain{}", env::consts::EXE_SUFFIX);
-    let binary = profile.join("examples").join(name);
-    if let Some(cargo) = env::var_os("CARGO") {
-        let profile = match profile.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let mut build = Command::new(cargo);
-        // What cargo tells a test about its package: some build scripts run again because of it.
-        for (name, _) in env::vars_os() {
-            let known = name.to_string_lossy();
-            if known.starts_with("CARGO_PKG_") || known.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(&name);
-            }
-        }
-        let built = build
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["build", "--quiet", "--example", "explain"])
-            .args(["--profile", profile, "--no-default-features"])
-            .args(["--features", &features()])
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the example does not build");
-    }
-    assert!(binary.exists(), "{} is not there", binary.display());
-    binary
-}
 
 fn run(args: &[&str]) -> (i32, String, String) {
     let Output {
         status,
         stdout,
         stderr,
-    } = Command::new(example())
+    } = Command::new(crate::example("explain"))
         .args(args)
         .stdin(Stdio::null())
         .output()

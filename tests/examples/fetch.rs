@@ -1,4 +1,5 @@
 //! The `fetch` example, run as a user would run it.
+#![cfg(all(feature = "h2", feature = "hyper", feature = "tower"))]
 
 use std::{
     collections::HashMap,
@@ -6,9 +7,9 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -37,54 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CONTENT: &[u8] = b"\x00\xff\r\n not text \x1b[0m\n";
 
 // --- the example -------------------------------------------------------------------------------
-
-/// The built example.
-fn example() -> &'static Path {
-    static EXAMPLE: OnceLock<PathBuf> = OnceLock::new();
-    EXAMPLE.get_or_init(|| {
-        // The same features and profile as this test's, so that cargo has nothing to build twice.
-        let features = [
-            ("default", cfg!(feature = "default")),
-            ("h2", cfg!(feature = "h2")),
-            ("hyper", cfg!(feature = "hyper")),
-            ("reqwest", cfg!(feature = "reqwest")),
-            ("rustls", cfg!(feature = "rustls")),
-            ("serde", cfg!(feature = "serde")),
-            ("tower", cfg!(feature = "tower")),
-            ("tower-http", cfg!(feature = "tower-http")),
-        ];
-        let features: Vec<_> = features
-            .into_iter()
-            .filter_map(|(name, on)| on.then_some(name))
-            .collect();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["build", "--example", "fetch", "--message-format", "json"])
-            .args(["--no-default-features", "--features", &features.join(",")]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        // Cargo sets these for tests; some build scripts watch them, and would run again.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(name);
-            }
-        }
-        let built = build.output().expect("cargo runs");
-        let stderr = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "the example builds: {stderr}");
-        let messages = String::from_utf8(built.stdout).expect("JSON");
-        messages
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|message| message["target"]["name"] == "fetch")
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .expect("cargo names the executable")
-    })
-}
 
 /// What a run printed, and how it ended.
 #[derive(Debug)]
@@ -123,7 +76,7 @@ async fn fetch(args: &[&str]) -> Run {
 }
 
 async fn fetch_with(args: &[&str], stdin: &'static [u8]) -> Run {
-    let mut command = tokio::task::spawn_blocking(|| Command::new(example()))
+    let mut command = tokio::task::spawn_blocking(|| Command::new(crate::example("fetch")))
         .await
         .expect("built");
     let mut child = command

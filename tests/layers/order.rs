@@ -842,10 +842,10 @@ async fn set_request_id_above_a_redirect_keeps_the_id_over_hops_too() {
 
 #[test]
 fn the_guide_names_every_test_and_no_other() {
-    let guide = include_str!("../src/guide/ordering.rs");
+    let guide = include_str!("../../src/guide/ordering.rs");
     let tests = [
-        include_str!("layer_stack_order.rs"),
-        include_str!("layer_stack_span.rs"),
+        include_str!("order.rs"),
+        include_str!("../telemetry/span.rs"),
     ];
     let names: BTreeSet<&str> = tests
         .into_iter()

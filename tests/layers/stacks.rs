@@ -1,7 +1,5 @@
 //! The layer between tower's own layers: what each order means.
 
-mod probe;
-
 use std::{
     sync::{
         Arc, Mutex,
@@ -25,8 +23,8 @@ use tower_http_retry::{
 };
 
 #[cfg(feature = "tower")]
-use probe::request;
-use probe::{MS, Req, Res, answer, every, get, is_ok, report};
+use test_support::probe::request;
+use test_support::probe::{MS, Req, Res, answer, every, get, is_ok, report};
 
 /// When each attempt reached the service below.
 #[derive(Clone)]

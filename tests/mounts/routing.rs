@@ -1,8 +1,6 @@
 //! Policies by URL prefix: what matches, what is an error, and what a report says of a URL
 //! without a mount.
 
-mod probe;
-
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -21,7 +19,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{Req, Res, answer, every, get, report, sent, start};
+use test_support::probe::{Req, Res, answer, every, get, report, sent, start};
 
 /// Mounts each prefix with itself for a policy.
 fn mounts<'a>(prefixes: &[&'a str]) -> Mounts<&'a str> {

@@ -1,13 +1,9 @@
 //! Everything that the fuzzer was given and has found, on a stable compiler; see
 //! `fuzz/README.md`.
 
-#[allow(unreachable_pub, reason = "the fuzz targets are another crate")]
-#[path = "../fuzz/checks/mod.rs"]
-mod checks;
-
 use std::{collections::BTreeSet, fs, panic, path::Path};
 
-use checks::Depth;
+use fuzz_checks::Depth;
 
 /// Runs a check on each file of its corpus. There must be at least `least`, and they must take all
 /// of these `branches`.
@@ -18,7 +14,7 @@ fn replay(
     branches: &[&'static str],
 ) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
+        .join("../fuzz/corpus")
         .join(target);
     let mut seen = BTreeSet::new();
     let mut count = 0;
@@ -50,7 +46,7 @@ fn retry_after_is_read_as_its_model_reads_it() {
     replay(
         "retry_after",
         80,
-        checks::retry_after::check,
+        fuzz_checks::retry_after::check,
         &[
             "date",
             "invalid",
@@ -68,7 +64,7 @@ fn what_all_hints_ask_for_is_obeyed_or_said() {
     replay(
         "rate_limit",
         50,
-        checks::rate_limit::check,
+        fuzz_checks::rate_limit::check,
         &[
             "accepted",
             "forbidden",
@@ -89,7 +85,7 @@ fn decisions_keep_the_limits_and_their_record_is_whole() {
     replay(
         "decisions",
         50,
-        checks::decisions::check,
+        fuzz_checks::decisions::check,
         &[
             "at once",
             "budget_exhausted",
@@ -116,7 +112,7 @@ fn a_configuration_is_a_whole_policy_or_says_why_not() {
     replay(
         "config",
         50,
-        checks::config::check,
+        fuzz_checks::config::check,
         &[
             "does not build",
             "JSON",
@@ -138,7 +134,7 @@ fn what_an_import_loses_is_said() {
     replay(
         "importers",
         60,
-        checks::importers::check,
+        fuzz_checks::importers::check,
         &[
             "AWS",
             "AWS refused",

@@ -1,8 +1,6 @@
 //! A policy is exchanged under a running service.
 #![cfg(feature = "reload")]
 
-mod probe;
-
 use std::{
     sync::{
         Arc,
@@ -21,7 +19,9 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, sent, start};
+use test_support::probe::{
+    MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, sent, start,
+};
 
 fn never() -> RetryPolicy {
     RetryPolicy::builder()

@@ -1,8 +1,6 @@
 //! Rule 7: a request that is dropped sends nothing more, and a retry that was paid for and not
 //! sent is given back exactly once.
 
-mod probe;
-
 use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -21,7 +19,7 @@ use tower_http_retry::{
 };
 use tower_test::mock::{self, Spawn};
 
-use probe::{
+use test_support::probe::{
     Bookkeeper, Books, MS, Req, Res, Step, Tracked, answer, assert_hung_up, assert_nothing_sent,
     every, get, is_ok, report, reset, sent, start, with_body,
 };

@@ -1,8 +1,6 @@
 //! Classifiers: they add to what the policy takes for transient, or forbid a retry; the other
 //! gates still have their say.
 
-mod probe;
-
 use std::{
     io,
     sync::{
@@ -22,7 +20,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{
+use test_support::probe::{
     MS, Req, Res, Step, Tracked, answer, assert_nothing_sent, every, get, is_ok, report, request,
     reset, sent, start, with_body,
 };

@@ -1,8 +1,6 @@
 //! What operators are told: the layer's hook and `tracing` events, the same facts at the same
 //! moments.
 
-mod probe;
-
 use std::{
     collections::BTreeMap,
     fmt,
@@ -28,7 +26,9 @@ use tracing::{
     span,
 };
 
-use probe::{MS, Req, Res, answer, assert_nothing_sent, every, get, request, reset, sent, start};
+use test_support::probe::{
+    MS, Req, Res, answer, assert_nothing_sent, every, get, request, reset, sent, start,
+};
 
 /// An event with its fields as text.
 #[derive(Clone, Debug)]
@@ -166,7 +166,7 @@ fn retry(number: u32) -> Told {
 }
 
 fn report(response: &Res) -> RetryReport {
-    probe::report(response).clone()
+    test_support::probe::report(response).clone()
 }
 
 #[tokio::test(start_paused = true)]

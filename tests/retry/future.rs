@@ -1,8 +1,6 @@
 //! What kind of a value the future is: sendable when its parts are, with no lifetime of its own,
 //! and small.
 
-mod probe;
-
 use std::{
     cell::{Cell, RefCell},
     marker::PhantomData,
@@ -24,7 +22,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{Req, Res, Tracked, answer, every, get, report};
+use test_support::probe::{self, Req, Res, Tracked, answer, every, get, report};
 
 type FutureOf<S, P, R = CloneBody, B = Full<Bytes>> =
     <Retry<S, P, R> as Service<Request<B>>>::Future;

@@ -1,7 +1,5 @@
 //! First attempts that are held back or refused: they hold nothing and send nothing either.
 
-mod probe;
-
 use std::{
     sync::{
         Arc,
@@ -21,7 +19,7 @@ use tower_http_retry::{
 };
 use tower_test::mock::{self, Handle, Mock, Spawn};
 
-use probe::{
+use test_support::probe::{
     Bookkeeper, MS, Req, Res, answer, assert_hung_up, assert_nothing_sent, every, get, is_ok, sent,
     start,
 };

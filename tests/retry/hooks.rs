@@ -1,8 +1,6 @@
 //! What a retry may change and what it carries: the hook before it, the attempt's number, the
 //! wall clock.
 
-mod probe;
-
 use std::{
     sync::{
         Arc, Mutex,
@@ -24,7 +22,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{
+use test_support::probe::{
     MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, request, reset, sent,
     start,
 };

@@ -1,7 +1,5 @@
 //! Where nothing is waited for, no timer is touched: these tests run outside of any runtime.
 
-mod probe;
-
 use std::{cell::Cell, time::Duration};
 
 use http::StatusCode;
@@ -12,7 +10,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{
+use test_support::probe::{
     Bookkeeper, MS, Req, Res, Step, Tracked, answer, every, get, is_ok, report, reset, sent, start,
     with_body,
 };

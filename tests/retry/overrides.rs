@@ -1,7 +1,5 @@
 //! What one request brings along: a policy, a mark, a key, a deadline of its own.
 
-mod probe;
-
 use std::time::Duration;
 
 use http::{Extensions, HeaderName, HeaderValue, Method};
@@ -16,7 +14,7 @@ use tower_http_retry::{
 };
 use tower_test::mock::{self, Handle, Spawn};
 
-use probe::{
+use test_support::probe::{
     MS, Req, Res, answer, assert_nothing_sent, every, get, report, request, reset, sent, start,
 };
 

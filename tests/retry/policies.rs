@@ -1,7 +1,5 @@
 //! Whatever is a policy works in a layer, also behind a pointer.
 
-mod probe;
-
 use std::{
     io,
     sync::{
@@ -24,7 +22,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{
+use test_support::probe::{
     MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, request, reset, sent,
     start,
 };

@@ -1,8 +1,6 @@
 //! Rule 6: the inner service is polled ready before every attempt, never during a wait, and its
 //! refusal hides nothing.
 
-mod probe;
-
 use std::{
     error::Error,
     io,
@@ -23,7 +21,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{
+use test_support::probe::{
     Ending, MS, Probe, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, reset,
     sent, start,
 };

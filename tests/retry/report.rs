@@ -1,7 +1,5 @@
 //! What the caller is told: nothing on success, everything else otherwise.
 
-mod probe;
-
 use std::{error::Error, fmt, io, task::Poll, time::Duration};
 
 use bytes::Bytes;
@@ -18,7 +16,7 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{
+use test_support::probe::{
     Bookkeeper, MS, Req, Res, answer, every, get, is_ok, refused, report, request, reset, sent,
     start,
 };

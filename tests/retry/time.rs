@@ -1,7 +1,5 @@
 //! Deadlines and attempt timeouts, to the millisecond.
 
-mod probe;
-
 use std::{error::Error, time::Duration};
 
 use http::{HeaderValue, StatusCode};
@@ -15,7 +13,7 @@ use tower_http_retry::{
 };
 use tower_test::mock::{self, Handle};
 
-use probe::{
+use test_support::probe::{
     Bookkeeper, MS, Req, Res, Step, Tracked, answer, assert_nothing_sent, every, get, is_ok,
     report, request, reset, sent, start, with_body,
 };

@@ -3,8 +3,6 @@
 //! server refuses streams, an HTTP/1.1 connection closes while it is idle.
 #![cfg(all(feature = "hyper", feature = "h2"))]
 
-mod probe;
-
 use std::{
     collections::VecDeque,
     pin::Pin,
@@ -34,7 +32,7 @@ use tower_http_retry::{
     policy::{Backoff, CountKind, Gate, Limit, Policy, RetryPolicy, StopReason, WaitReason},
 };
 
-use probe::{MS, Req, get, request};
+use test_support::probe::{MS, Req, get, request};
 
 type Reply<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
 

@@ -1,8 +1,6 @@
 //! Rule 5: while it waits, the layer holds nothing, and of a failed response it reads only what
 //! the next attempt is worth.
 
-mod probe;
-
 use std::{
     io,
     sync::{
@@ -30,7 +28,7 @@ use tower_http_retry::{
 };
 use tower_test::mock::{self, Handle, Mock, Spawn};
 
-use probe::{
+use test_support::probe::{
     Bookkeeper, MS, Req, Res, Step, Tracked, Watch, answer, assert_nothing_sent, every, get, is_ok,
     report, request, reset, sent, start, with_body,
 };

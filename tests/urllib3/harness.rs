@@ -121,7 +121,7 @@ impl From<Result<Option<Rule>, String>> for Verdict {
 /// Runs every case of a file, prints the counts and panics if one failed.
 pub(crate) fn replay(name: &str, run: impl Fn(&Value) -> Verdict) {
     let folder = env::var_os("URLLIB3_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/urllib3")),
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/urllib3/vectors/data")),
         PathBuf::from,
     );
     let path = folder.join(name).with_extension("json");

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
-use crate::simulation::{Contender, Scenario};
+use showcase::storm::simulation::{Contender, Scenario};
 
 /// Lets clients with different retry policies go through the same outage of the same service, in
 /// virtual time, and compares what they do to it.

@@ -1,6 +1,6 @@
 //! What a retry policy does to a service that goes down, and to its recovery.
 //!
-//! `cargo run --release --example storm` lets the same clients with different retry policies go
+//! `cargo run --release -p showcase --example storm` lets the same clients with different retry policies go
 //! through the same fault of the same service, prints what came of it as tables, and draws it
 //! (SVG, into `target/storm`). The policies, their budgets and throttles are the library's own
 //! objects; only time is virtual and the network is not there. The same arguments always give the
@@ -35,9 +35,6 @@
 //! that is smaller in proportion; with `--quick` one in ten does.
 
 mod cli;
-mod plot;
-mod simulation;
-mod table;
 
 use std::{
     fs,
@@ -51,8 +48,9 @@ use std::{
     thread,
 };
 
-use crate::{
-    cli::Cli,
+use crate::cli::Cli;
+use showcase::storm::{
+    plot,
     simulation::{Contender, Measured, Scenario, run},
     table::{Table, grouped},
 };

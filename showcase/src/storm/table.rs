@@ -2,16 +2,16 @@
 
 use std::{fmt, time::Duration};
 
-use crate::simulation::{Contender, Measured};
+use crate::storm::simulation::{Contender, Measured};
 
 /// Columns of text, the first one flush left and the others flush right.
-pub(crate) struct Table {
+pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A row for each run.
-    pub(crate) fn of_policies(runs: &[(Contender, Measured)]) -> Self {
+    pub fn of_policies(runs: &[(Contender, Measured)]) -> Self {
         let mut table = Self::with_head(&[
             "policy",
             "sent per request",
@@ -38,7 +38,7 @@ impl Table {
     }
 
     /// A row for each number of clients, and three columns for each contender.
-    pub(crate) fn of_clients(runs: &[Vec<(Contender, Measured)>]) -> Self {
+    pub fn of_clients(runs: &[Vec<(Contender, Measured)>]) -> Self {
         let mut head: Vec<String> = ["clients", "processes", "simulated", "each"]
             .map(String::from)
             .into();
@@ -100,7 +100,7 @@ impl fmt::Display for Table {
 }
 
 /// How long it took until the service was back, or that it was not.
-pub(crate) fn recovery(run: &Measured) -> String {
+pub fn recovery(run: &Measured) -> String {
     match run.recovery() {
         Some(Duration::ZERO) => "at once".into(),
         Some(time) => format!("{:.1} s", time.as_secs_f64()),
@@ -124,7 +124,7 @@ fn queue(run: &Measured) -> String {
 }
 
 /// With a space between each three digits.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.char_indices() {

@@ -28,10 +28,8 @@ use tower_http_retry::{
     policy::{Backoff, RetryPolicy, StopReason},
 };
 
-use crate::{
-    cut::{Cut, Cutting},
-    support::clock,
-};
+use super::cut::{Cut, Cutting};
+use test_support::net::clock;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -6,24 +6,10 @@
 //! nothing is leaked, and the budget has what was not spent.
 #![cfg(all(feature = "hyper", feature = "h2"))]
 #![allow(
-    dead_code,
     unreachable_pub,
-    reason = "the modules are parts of this test and of `fault_matrix`"
+    reason = "written as the modules of a crate of its own"
 )]
 
-mod support;
-
-#[path = "fault_matrix/cell.rs"]
-mod cell;
-#[path = "cancellation/cut.rs"]
 mod cut;
-#[path = "fault_matrix/faults.rs"]
-mod faults;
-#[path = "cancellation/in_memory.rs"]
 mod in_memory;
-#[path = "cancellation/on_sockets.rs"]
 mod on_sockets;
-#[path = "fault_matrix/rules.rs"]
-mod rules;
-#[path = "fault_matrix/uploads.rs"]
-mod uploads;

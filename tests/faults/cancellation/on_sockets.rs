@@ -13,13 +13,13 @@ use tower_http_retry::{
     policy::{Preset, RetryPolicy},
 };
 
-use crate::{
+use super::cut::{Cut, Cutting, When};
+use crate::matrix::{
     cell::{Cell, Setting, Then, Verb},
-    cut::{Cut, Cutting, When},
     faults::{self, Identities},
-    support::{clock, fault::Protocol},
     uploads::{TemporaryFile, Upload},
 };
+use test_support::net::{clock, fault::Protocol};
 
 /// Drops the request's future like this; whether it was there to be dropped.
 async fn run(cell: &Cell, setting: &Setting, cut: Cut) -> bool {

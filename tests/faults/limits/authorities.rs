@@ -13,7 +13,7 @@ use tokio::time::{self, Instant};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{BoxError, RetryLayer, budget::RetryBudget, classify::FailureKind};
 
-use crate::{PRESETS, quick};
+use super::{PRESETS, quick};
 
 const AUTHORITIES: usize = 10_000;
 const CAPACITY: u32 = 10;

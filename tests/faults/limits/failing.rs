@@ -16,7 +16,7 @@ use tower_http_retry::{
     policy::{CountKind, RetryPolicy, StopReason},
 };
 
-use crate::{PRESETS, quick};
+use super::{PRESETS, quick};
 
 type Answer = io::Result<Response<Empty<Bytes>>>;
 

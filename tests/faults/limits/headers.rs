@@ -10,12 +10,10 @@ use hyper_util::client::legacy::Client;
 use tower::{Layer, ServiceExt};
 use tower_http_retry::{RetryError, RetryLayer, RetryReport, policy::Preset};
 
-use crate::{
-    PRESETS, quick,
-    support::{
-        client,
-        fault::{Act, FaultServer, Names, Play, Protocol, in_turn},
-    },
+use super::{PRESETS, quick};
+use test_support::net::{
+    client,
+    fault::{Act, FaultServer, Names, Play, Protocol, in_turn},
 };
 
 const HEADERS: usize = 10_000;

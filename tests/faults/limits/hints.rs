@@ -12,7 +12,7 @@ use tower_http_retry::{
     policy::{HintHeader, Preset, RetryPolicy, StopReason, WaitReason},
 };
 
-use crate::{PRESETS, builder};
+use super::{PRESETS, builder};
 
 /// More seconds than any number of 64 bits, than any wait, than any clock.
 const ENDLESS: [&str; 5] = [

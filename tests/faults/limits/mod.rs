@@ -11,10 +11,6 @@ mod hints;
 #[cfg(all(feature = "h2", feature = "hyper"))]
 mod upload;
 
-#[cfg(all(feature = "h2", feature = "hyper"))]
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
 use tower_http_retry::policy::{Backoff, Preset, RetryPolicy, RetryPolicyBuilder};

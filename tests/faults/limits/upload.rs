@@ -30,7 +30,8 @@ use tower_http_retry::{
     policy::{Preset, StopReason},
 };
 
-use crate::{quick, support::client};
+use super::quick;
+use test_support::net::client;
 
 const MIB: u64 = 1024 * 1024;
 const CHUNK: u64 = 256 * 1024;

@@ -21,15 +21,15 @@ use tower_http_retry::{
     policy::{Preset, RetryPolicy},
 };
 
-use crate::{
+use super::{
     faults::{Fault, Identities, Stalls},
-    support::{
-        client::{self, FaultClient},
-        clock::Still,
-        fault::{FaultServer, Play, Protocol, in_turn},
-        tls,
-    },
     uploads::{self, Upload, Watch},
+};
+use test_support::net::{
+    client::{self, FaultClient},
+    clock::Still,
+    fault::{FaultServer, Play, Protocol, in_turn},
+    tls,
 };
 
 /// The longest that an attempt may take, by a clock that moves only when the server stalls.

@@ -13,13 +13,13 @@ use tower_http_retry::{
     policy::{Preset, RetryPolicy, StopReason, WaitReason},
 };
 
-use crate::{
+use super::{
     cell::{Cell, Setting},
     faults::{Arrives, Content},
     rules::{self, Class, Expected, Facts, Stop},
-    support::fault::{Answer, Attempt},
     uploads::{Upload, Watch},
 };
+use test_support::net::fault::{Answer, Attempt};
 
 /// What is found to be wrong.
 #[derive(Debug, Default)]

@@ -5,15 +5,13 @@ use std::{borrow::Cow, sync::Arc};
 use http::StatusCode;
 use tower_http_retry::classify::Cause;
 
-use crate::{
-    rules::Class,
-    support::{
-        Step,
-        fault::{Act, Answer, Play, Protocol},
-        http1,
-        http2::code,
-        tls::Identity,
-    },
+use super::rules::Class;
+use test_support::net::{
+    Step,
+    fault::{Act, Answer, Play, Protocol},
+    http1,
+    http2::code,
+    tls::Identity,
 };
 
 /// Something that happens to an attempt.

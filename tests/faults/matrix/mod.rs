@@ -9,25 +9,16 @@
 //! something waits for it.
 #![cfg(all(feature = "hyper", feature = "h2"))]
 #![allow(
-    dead_code,
     unreachable_pub,
-    reason = "the modules are parts of this test and of `cancellation`"
+    reason = "written as the modules of a crate of its own"
 )]
 
-mod support;
-
-#[path = "fault_matrix/cell.rs"]
-mod cell;
-#[path = "fault_matrix/checks.rs"]
+pub(crate) mod cell;
 mod checks;
-#[path = "fault_matrix/faults.rs"]
-mod faults;
-#[path = "fault_matrix/rules.rs"]
+pub(crate) mod faults;
 mod rules;
-#[path = "fault_matrix/server.rs"]
 mod server;
-#[path = "fault_matrix/uploads.rs"]
-mod uploads;
+pub(crate) mod uploads;
 
 use std::{
     io::{Write as _, stdout},
@@ -45,7 +36,7 @@ use tower_http_retry::policy::Preset;
 
 use cell::{Cell, Setting, Then, Verb};
 use faults::{Fault, Identities};
-use support::{clock, fault::Protocol};
+use test_support::net::{clock, fault::Protocol};
 use uploads::{TemporaryFile, Upload};
 
 /// How many cells run at once: most of their time they wait for the system.

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::{io::AsyncReadExt, time};
 use tokio_test::{assert_pending, assert_ready, task};
 
-use crate::support::{
+use test_support::net::{
     client::{self, Body, FaultClient},
     clock::{self, Still},
     fault::{Act, Attempt, FaultServer, Play, Protocol, in_turn},

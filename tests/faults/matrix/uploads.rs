@@ -207,7 +207,9 @@ pub struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
     pub fn new() -> io::Result<Self> {
-        let name = format!("upload-{}", std::process::id());
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Relaxed);
+        let name = format!("upload-{}-{number}", std::process::id());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&path, content())?;
         Ok(Self(path))

@@ -1,6 +1,5 @@
 //! What the layer's tests are made of: bodies that tell what was done to them, a service that
 //! panics when the contract of `Service` is broken, and a policy that keeps books.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     collections::VecDeque,
@@ -32,13 +31,13 @@ use tower_http_retry::{
 };
 use tower_test::mock::{self, Handle, SendResponse};
 
-pub(crate) type Req = Request<Full<Bytes>>;
-pub(crate) type Res = Response<Tracked>;
+pub type Req = Request<Full<Bytes>>;
+pub type Res = Response<Tracked>;
 
-pub(crate) const MS: Duration = Duration::from_millis(1);
+pub const MS: Duration = Duration::from_millis(1);
 
 /// The default policy with the same wait before every retry, and no jitter.
-pub(crate) fn every(wait: Duration) -> RetryPolicy {
+pub fn every(wait: Duration) -> RetryPolicy {
     RetryPolicy::builder()
         .backoff(Backoff::constant(wait))
         .retry_after_jitter(0.0)
@@ -48,11 +47,11 @@ pub(crate) fn every(wait: Duration) -> RetryPolicy {
         .expect("a valid policy")
 }
 
-pub(crate) fn get() -> Req {
+pub fn get() -> Req {
     request("GET")
 }
 
-pub(crate) fn request(method: &str) -> Req {
+pub fn request(method: &str) -> Req {
     Request::builder()
         .method(method)
         .uri("http://a.test/x")
@@ -61,26 +60,26 @@ pub(crate) fn request(method: &str) -> Req {
 }
 
 /// A response with an empty body.
-pub(crate) fn answer(status: u16) -> Res {
+pub fn answer(status: u16) -> Res {
     with_body(status, Tracked::empty())
 }
 
-pub(crate) fn with_body(status: u16, body: Tracked) -> Res {
+pub fn with_body(status: u16, body: Tracked) -> Res {
     Response::builder()
         .status(status)
         .body(body)
         .expect("a valid response")
 }
 
-pub(crate) fn reset() -> BoxError {
+pub fn reset() -> BoxError {
     io::Error::from(io::ErrorKind::ConnectionReset).into()
 }
 
-pub(crate) fn refused() -> BoxError {
+pub fn refused() -> BoxError {
     io::Error::from(io::ErrorKind::ConnectionRefused).into()
 }
 
-pub(crate) fn report(response: &Res) -> &RetryReport {
+pub fn report(response: &Res) -> &RetryReport {
     response
         .extensions()
         .get::<RetryReport>()
@@ -89,13 +88,13 @@ pub(crate) fn report(response: &Res) -> &RetryReport {
 
 /// The request that the mock was just sent.
 #[track_caller]
-pub(crate) fn sent<T, U>(handle: &mut Handle<T, U>) -> (T, SendResponse<U>) {
+pub fn sent<T, U>(handle: &mut Handle<T, U>) -> (T, SendResponse<U>) {
     assert_ready!(handle.poll_request(), "nothing was sent").expect("the service is alive")
 }
 
 /// Asserts that the mock was sent nothing (more).
 #[track_caller]
-pub(crate) fn assert_nothing_sent<T, U>(handle: &mut Handle<T, U>) {
+pub fn assert_nothing_sent<T, U>(handle: &mut Handle<T, U>) {
     assert!(
         handle.poll_request().is_pending(),
         "another was sent, or the service is gone"
@@ -104,7 +103,7 @@ pub(crate) fn assert_nothing_sent<T, U>(handle: &mut Handle<T, U>) {
 
 /// Asserts that the mock was sent nothing (more), and never will be.
 #[track_caller]
-pub(crate) fn assert_hung_up<T, U>(handle: &mut Handle<T, U>) {
+pub fn assert_hung_up<T, U>(handle: &mut Handle<T, U>) {
     if assert_ready!(handle.poll_request(), "the service is still held").is_some() {
         panic!("another request was sent");
     }
@@ -112,7 +111,7 @@ pub(crate) fn assert_hung_up<T, U>(handle: &mut Handle<T, U>) {
 
 /// One thing that a [`Tracked`] body does when it is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+pub enum Step {
     Data(&'static [u8]),
     Trailers,
     /// Takes this long.
@@ -124,7 +123,7 @@ pub(crate) enum Step {
 
 /// What was done to a [`Tracked`] body.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub struct Watch {
     frames: AtomicU32,
     polls: AtomicU32,
     bytes: AtomicU64,
@@ -134,33 +133,33 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// How often it was polled.
-    pub(crate) fn polls(&self) -> u32 {
+    pub fn polls(&self) -> u32 {
         self.polls.load(Relaxed)
     }
 
     /// Frames read.
-    pub(crate) fn frames(&self) -> u32 {
+    pub fn frames(&self) -> u32 {
         self.frames.load(Relaxed)
     }
 
     /// Bytes of data read.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
 
     /// Whether it was read to its end.
-    pub(crate) fn ended(&self) -> bool {
+    pub fn ended(&self) -> bool {
         self.ended.load(Relaxed)
     }
 
-    pub(crate) fn dropped(&self) -> bool {
+    pub fn dropped(&self) -> bool {
         self.dropped.load(Relaxed)
     }
 }
 
 /// A response body that tells what was done to it.
 #[derive(Debug)]
-pub(crate) struct Tracked {
+pub struct Tracked {
     steps: VecDeque<Step>,
     forever: Option<Step>,
     declared: Option<u64>,
@@ -169,11 +168,11 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    pub(crate) fn empty() -> Self {
+    pub fn empty() -> Self {
         Self::new([])
     }
 
-    pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+    pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             steps: steps.into_iter().collect(),
             forever: None,
@@ -184,19 +183,19 @@ impl Tracked {
     }
 
     /// Does the same thing again and again.
-    pub(crate) fn forever(step: Step) -> Self {
+    pub fn forever(step: Step) -> Self {
         let mut body = Self::empty();
         body.forever = Some(step);
         body
     }
 
     /// Says in its size hint that it has this many bytes.
-    pub(crate) fn declare(mut self, bytes: u64) -> Self {
+    pub fn declare(mut self, bytes: u64) -> Self {
         self.declared = Some(bytes);
         self
     }
 
-    pub(crate) fn watch(&self) -> Arc<Watch> {
+    pub fn watch(&self) -> Arc<Watch> {
         Arc::clone(&self.watch)
     }
 }
@@ -259,7 +258,7 @@ impl Drop for Tracked {
 
 /// How one attempt ends at a [`Probe`].
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub enum Ending {
     Status(u16),
     Error(BoxError),
 }
@@ -272,7 +271,7 @@ pub(crate) enum Ending {
 ///
 /// For one request at a time.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub struct Probe {
     shared: Arc<Mutex<Shared>>,
     instance: usize,
     permit: Option<Permit>,
@@ -322,7 +321,7 @@ impl Drop for Permit {
 
 impl Probe {
     /// Plays `script`; its caller rests for `rest` after each attempt but the last.
-    pub(crate) fn new(rest: Duration, script: impl IntoIterator<Item = Ending>) -> Self {
+    pub fn new(rest: Duration, script: impl IntoIterator<Item = Ending>) -> Self {
         Self {
             shared: Arc::new(Mutex::new(Shared {
                 script: script.into_iter().collect(),
@@ -339,28 +338,28 @@ impl Probe {
     }
 
     /// Another handle to the same script, which is no instance that may be called.
-    pub(crate) fn observer(&self) -> Observer {
+    pub fn observer(&self) -> Observer {
         Observer(Arc::clone(&self.shared))
     }
 }
 
 /// Looks at a [`Probe`] from outside.
 #[derive(Debug)]
-pub(crate) struct Observer(Arc<Mutex<Shared>>);
+pub struct Observer(Arc<Mutex<Shared>>);
 
 impl Observer {
     /// Which instance was called, and when, for every attempt.
-    pub(crate) fn calls(&self) -> Vec<(usize, Instant)> {
+    pub fn calls(&self) -> Vec<(usize, Instant)> {
         self.0.lock().expect("no panic").calls.clone()
     }
 
     /// Which instances gave out a permit, in order.
-    pub(crate) fn readied(&self) -> Vec<usize> {
+    pub fn readied(&self) -> Vec<usize> {
         self.0.lock().expect("no panic").readied.clone()
     }
 
     /// Permits that are out.
-    pub(crate) fn permits(&self) -> usize {
+    pub fn permits(&self) -> usize {
         self.0.lock().expect("no panic").permits
     }
 }
@@ -417,7 +416,7 @@ impl Service<Req> for Probe {
 
 /// The future of a [`Probe`]: takes a millisecond.
 #[derive(Debug)]
-pub(crate) struct ProbeFuture {
+pub struct ProbeFuture {
     sleep: Pin<Box<Sleep>>,
     permit: Permit,
 }
@@ -449,7 +448,7 @@ impl Future for ProbeFuture {
 
 /// What happened to the sessions of a [`Bookkeeper`].
 #[derive(Debug, Default)]
-pub(crate) struct Books {
+pub struct Books {
     commits: AtomicU32,
     cancels: AtomicU32,
     successes: AtomicU32,
@@ -458,24 +457,24 @@ pub(crate) struct Books {
 
 impl Books {
     /// Retries that were committed.
-    pub(crate) fn commits(&self) -> u32 {
+    pub fn commits(&self) -> u32 {
         self.commits.load(Relaxed)
     }
 
     /// Retries that were given back.
-    pub(crate) fn cancels(&self) -> u32 {
+    pub fn cancels(&self) -> u32 {
         self.cancels.load(Relaxed)
     }
 
     /// Requests that ended well and requests that did not.
-    pub(crate) fn ends(&self) -> (u32, u32) {
+    pub fn ends(&self) -> (u32, u32) {
         (self.successes.load(Relaxed), self.failures.load(Relaxed))
     }
 }
 
 /// A policy that retries everything after the same wait, and counts what its budget is told.
 #[derive(Clone, Debug)]
-pub(crate) struct Bookkeeper {
+pub struct Bookkeeper {
     wait: Duration,
     funds: u32,
     books: Arc<Books>,
@@ -483,7 +482,7 @@ pub(crate) struct Bookkeeper {
 
 impl Bookkeeper {
     /// A budget of `funds` retries for all requests together.
-    pub(crate) fn new(wait: Duration, funds: u32) -> Self {
+    pub fn new(wait: Duration, funds: u32) -> Self {
         Self {
             wait,
             funds,
@@ -491,7 +490,7 @@ impl Bookkeeper {
         }
     }
 
-    pub(crate) fn books(&self) -> Arc<Books> {
+    pub fn books(&self) -> Arc<Books> {
         Arc::clone(&self.books)
     }
 }
@@ -533,13 +532,13 @@ impl Session for Bookkeeper {
 }
 
 /// Whether the response says success.
-pub(crate) fn is_ok(response: &Res) -> bool {
+pub fn is_ok(response: &Res) -> bool {
     response.status() == StatusCode::OK
 }
 
 /// Polls `service` ready and calls it.
 #[track_caller]
-pub(crate) fn start<S>(service: &mut mock::Spawn<S>, request: Req) -> task::Spawn<S::Future>
+pub fn start<S>(service: &mut mock::Spawn<S>, request: Req) -> task::Spawn<S::Future>
 where
     S: Service<Req>,
     S::Error: std::fmt::Debug,

@@ -1,7 +1,7 @@
 """Says what urllib3 2.8.0 makes of requests whose attempts end as a script says.
 
 Each line of the input is a case, each line of the output what came of it, in the same order and in
-the form of the recorded cases (tests/data/urllib3/decisions.json). urllib3's own `urlopen` and
+the form of the recorded cases (tests/urllib3/vectors/data/decisions.json). urllib3's own `urlopen` and
 `Retry` run; only what happens on the wire is scripted, and clock, sleep and random numbers are set.
 """
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{dice::Dice, retry_after};
+use super::{dice::Dice, retry_after};
 
 /// No policy lists this status: an attempt that ends with it is the last one.
 const END: u16 = 299;

@@ -2,36 +2,16 @@
 //!
 //! Runs where `URLLIB3_PYTHON` is a Python with urllib3 2.8.0, and says so where it is not. Each
 //! case is a policy, a method and a script of what the attempts end with. urllib3's side is
-//! `tests/differential/driver.py`; here the session of the policy decides, and the layer must do
-//! what the session says. What may differ is what [`harness::Rule`] names, as it is for the
-//! recorded cases of `urllib3_vectors`.
+//! `tests/urllib3/differential/driver.py`; here the session of the policy decides, and the layer must do
+//! what the session says. What may differ is what [`Rule`](crate::harness::Rule) names, as it is for the
+//! recorded cases of `vectors`.
 //!
 //! The cases follow from a seed, which is printed. `URLLIB3_SEED` repeats a run, `URLLIB3_CASES`
 //! makes it longer or shorter.
 
-#![allow(
-    dead_code,
-    reason = "the modules shared with `urllib3_vectors` have more than is needed here"
-)]
-
-#[path = "urllib3_vectors/dates.rs"]
-mod dates;
-#[path = "urllib3_vectors/decisions.rs"]
-mod decisions;
-#[path = "differential/dice.rs"]
 mod dice;
-#[path = "differential/generate.rs"]
 mod generate;
-#[path = "urllib3_vectors/harness.rs"]
-mod harness;
-#[path = "urllib3_vectors/layer.rs"]
-mod layer;
-#[path = "differential/retry_after.rs"]
 mod retry_after;
-#[path = "urllib3_vectors/session.rs"]
-mod session;
-#[path = "urllib3_vectors/tally.rs"]
-mod tally;
 
 use std::{
     env,
@@ -46,9 +26,9 @@ use std::{
 
 use serde_json::Value;
 
+use crate::harness::{Verdict, judged};
+use crate::tally::{Tally, print};
 use dice::Dice;
-use harness::{Verdict, judged};
-use tally::{Tally, print};
 
 const CASES: usize = 20_000;
 
@@ -71,7 +51,7 @@ fn decides_as_urllib3_does() {
     let mut answered = 0;
     ask(&python, seed, cases, |case| {
         answered += 1;
-        let verdict = match judged(|| decisions::case(&case)) {
+        let verdict = match judged(|| crate::vectors::decisions::case(&case)) {
             // Whoever looks into it needs the case as it was.
             Verdict::Failed(why) => Verdict::Failed(format!("{why}\n{case}")),
             verdict => verdict,
@@ -84,7 +64,10 @@ fn decides_as_urllib3_does() {
 
 /// Sends random cases to urllib3 and hands each back with what it made of it.
 fn ask(python: &OsStr, seed: u64, cases: usize, mut answer: impl FnMut(Value)) {
-    let driver = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/driver.py");
+    let driver = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/urllib3/differential/driver.py"
+    );
     let mut child = Command::new(python)
         .arg(driver)
         .stdin(Stdio::piped())

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::{dice::Dice, harness::new_year};
+use super::dice::Dice;
+use crate::harness::new_year;
 
 pub(crate) fn value(dice: &mut Dice) -> String {
     let mut value = match dice.within(0..=9) {

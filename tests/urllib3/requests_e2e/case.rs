@@ -6,8 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tower_http_retry::{classify::FailureKind, policy::RetryPolicy};
 
+use super::client::Client;
 use crate::{
-    client::Client,
     harness::{list, number, seconds, text},
     session,
     tally::print,

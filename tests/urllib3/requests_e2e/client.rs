@@ -24,7 +24,7 @@ use tower_http_retry::{
     policy::{Note, StopReason},
 };
 
-use crate::{
+use super::{
     case::{Case, End, Fault},
     redirects::{AsRequests, Failed},
 };

@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use tower_http_retry::policy::{HintHeader, Note, StopReason};
 
-use crate::{
+use super::{
     case::{Behaviour, Case, End, Expected},
     client::{Observed, Planned},
-    harness::{Rule, seconds},
     server::Attempt,
 };
+use crate::harness::{Rule, seconds};
 
 /// So much may times differ.
 const TOLERANCE: Duration = Duration::from_millis(80);

@@ -1,7 +1,7 @@
 //! Sends what the real requests library sent, to the same scripted server, and compares what
 //! became of it.
 //!
-//! `tests/data/requests_e2e/` holds the server (`e2e.py`, which needs a `python3` and nothing
+//! `tests/urllib3/requests_e2e/data/` holds the server (`e2e.py`, which needs a `python3` and nothing
 //! else), the cases, and what requests did with each. The environment variable `REQUESTS_E2E` puts
 //! another folder in its place; the server is ours where that has none.
 //!
@@ -9,31 +9,15 @@
 //! `RetryPolicy::urllib3` and hyper-util's client, below tower-http's `FollowRedirect`, since
 //! requests follows redirects itself and starts its policy anew at each hop. What the server saw
 //! (attempts, methods, bodies, the time between them), the planned waits and the end must be what
-//! they were. What differs on purpose is excused by a [`harness::Rule`]; the cases that depend on
+//! they were. What differs on purpose is excused by a [`Rule`](crate::harness::Rule); the cases that depend on
 //! how a client parses HTTP are marked so, and excused with the reason.
 
 #![cfg(feature = "hyper")]
-#![allow(
-    dead_code,
-    reason = "the modules shared with `urllib3_vectors` have more than is needed here"
-)]
-
-#[path = "requests_e2e/case.rs"]
 mod case;
-#[path = "requests_e2e/client.rs"]
 mod client;
-#[path = "urllib3_vectors/harness.rs"]
-mod harness;
-#[path = "requests_e2e/judge.rs"]
 mod judge;
-#[path = "requests_e2e/redirects.rs"]
 mod redirects;
-#[path = "requests_e2e/server.rs"]
 mod server;
-#[path = "urllib3_vectors/session.rs"]
-mod session;
-#[path = "urllib3_vectors/tally.rs"]
-mod tally;
 
 use std::{
     env,
@@ -43,12 +27,12 @@ use std::{
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
+use crate::harness::Verdict;
+use crate::tally::{Tally, print};
 use case::{Case, Cases};
 use client::Client;
-use harness::Verdict;
 use judge::Finding;
 use server::Server;
-use tally::{Tally, print};
 
 /// Cases that run at once: most of them wait most of the time, but more would be in each other's
 /// way.
@@ -58,7 +42,7 @@ const AT_ONCE: usize = 8;
 const TRIES: usize = 6;
 
 /// Where the server and the cases are.
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/requests_e2e");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/urllib3/requests_e2e/data");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn does_what_requests_does() {

@@ -21,9 +21,9 @@ use tower_http_retry::{
     policy::StopReason,
 };
 
+use super::layer::{answer, end, on_paused_clock};
 use crate::{
     harness::{Rule, Verdict, list, text},
-    layer::{answer, end, on_paused_clock},
     session::{End, method, policy, script},
 };
 

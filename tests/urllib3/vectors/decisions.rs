@@ -7,12 +7,14 @@ use http::header::RETRY_AFTER;
 use serde_json::Value;
 use tower_http_retry::policy::{HintHeader, Methods, Note, RetryPolicy, WaitReason};
 
-use crate::{
+use super::{
     dates::{
         is_date_only_to_python, is_in_another_century_to_python, is_more_than_python_converts,
     },
-    harness::{Rule, Verdict, list, number, seconds},
     layer,
+};
+use crate::{
+    harness::{Rule, Verdict, list, number, seconds},
     session::{self, Counters, End, Happened, Step, Trace, method, policy, script},
 };
 

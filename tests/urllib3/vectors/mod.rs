@@ -1,35 +1,21 @@
-//! Replays what urllib3 2.8 really did, recorded in `tests/data/urllib3/`, against this crate.
+//! Replays what urllib3 2.8 really did, recorded in `tests/urllib3/vectors/data/`, against this crate.
 //!
 //! The folder can be replaced by the environment variable `URLLIB3_VECTORS`; a file that is not
 //! there is reported as absent. Cases that need a proxy, the body read inside of the client
 //! (`preload`), redirects followed or bytes that no HTTP parser lets through are out of scope.
-//! What differs on purpose is excused by a [`harness::Rule`], which checks that the difference is
+//! What differs on purpose is excused by a [`Rule`](crate::harness::Rule), which checks that the difference is
 //! the one that is documented.
 
-#[path = "urllib3_vectors/backoff.rs"]
 mod backoff;
-#[path = "urllib3_vectors/bodies.rs"]
 mod bodies;
-#[path = "urllib3_vectors/dates.rs"]
-mod dates;
-#[path = "urllib3_vectors/decisions.rs"]
-mod decisions;
-#[path = "urllib3_vectors/harness.rs"]
-mod harness;
-#[path = "urllib3_vectors/layer.rs"]
-mod layer;
-#[path = "urllib3_vectors/mounts.rs"]
+pub(crate) mod dates;
+pub(crate) mod decisions;
+pub(crate) mod layer;
 mod mounts;
-#[path = "urllib3_vectors/requests_adapter.rs"]
 mod requests_adapter;
-#[path = "urllib3_vectors/retry_after.rs"]
 mod retry_after;
-#[path = "urllib3_vectors/session.rs"]
-mod session;
-#[path = "urllib3_vectors/tally.rs"]
-mod tally;
 
-use harness::replay;
+use crate::harness::replay;
 
 #[test]
 fn backoff() {

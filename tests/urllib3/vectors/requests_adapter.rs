@@ -23,9 +23,9 @@ use tower_http_retry::{
     policy::{CountKind, HintHeader, Note, RetryPolicy, WaitReason},
 };
 
+use super::layer::{answer, end, on_paused_clock};
 use crate::{
     harness::{Rule, Verdict, list, new_year, number, seconds, text},
-    layer::{answer, end, on_paused_clock},
     session::{End, Happened, limit, method, policy, script},
 };
 

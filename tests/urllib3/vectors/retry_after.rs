@@ -8,12 +8,10 @@ use tower_http_retry::policy::{
     Hint, HintHeader, InvalidRetryAfter, parse_retry_after, standard_retry_after,
 };
 
-use crate::{
-    dates::{
-        is_date_only_to_python, is_in_another_century_to_python, is_more_than_python_converts,
-    },
-    harness::{Rule, Verdict, clock, header_value, number, seconds, text},
+use super::dates::{
+    is_date_only_to_python, is_in_another_century_to_python, is_more_than_python_converts,
 };
+use crate::harness::{Rule, Verdict, clock, header_value, number, seconds, text};
 
 pub(crate) fn case(case: &Value) -> Verdict {
     let value = text(&case["value"]);

@@ -6,7 +6,7 @@ use super::{
     GOAL,
     canvas::{BAD, End, FAINT, GOOD, GRID, INK, picture},
 };
-use crate::{
+use crate::storm::{
     simulation::{Contender, Measured},
     table::recovery,
 };
@@ -19,7 +19,7 @@ const ROW: f64 = 26.0;
 const MOST: f64 = 6.0;
 
 /// One bar for each policy; the runs of both faults are in the same order.
-pub(crate) fn amplification(
+pub fn amplification(
     outage: &[(Contender, Measured)],
     dip: &[(Contender, Measured)],
 ) -> io::Result<String> {

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use super::canvas::{ASKED, BAD, Canvas, End, FAINT, GOOD, GRID, INK, Place, SHADE, picture};
-use crate::{
+use crate::storm::{
     simulation::{Bin, Contender, Measured},
     table::recovery,
 };
@@ -24,7 +24,7 @@ const BEFORE: f64 = 10.0;
 
 /// What was sent, and what of it was answered in time, as part of what the healthy service can
 /// do. The fault is called `fault`.
-pub(crate) fn loads(runs: &[(Contender, Measured)], fault: &str) -> io::Result<String> {
+pub fn loads(runs: &[(Contender, Measured)], fault: &str) -> io::Result<String> {
     let rows = runs.len().div_ceil(COLUMNS);
     let height = TOP + rows as f64 * (HEADING + PANEL + GAP) + BOTTOM;
     picture((WIDTH as u32, height as u32), |canvas| {

@@ -5,7 +5,7 @@ mod canvas;
 mod loads;
 mod processes;
 
-pub(crate) use self::{amplification::amplification, loads::loads, processes::processes};
+pub use self::{amplification::amplification, loads::loads, processes::processes};
 
 /// The amplification that a policy should stay below.
 const GOAL: f64 = 1.2;

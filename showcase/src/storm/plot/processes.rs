@@ -6,7 +6,7 @@ use super::{
     GOAL,
     canvas::{ASKED, End, FAINT, FURTHER, GOOD, GRID, INK, OTHER, Place, picture},
 };
-use crate::simulation::{Contender, Measured};
+use crate::storm::simulation::{Contender, Measured};
 
 const WIDTH: f64 = 840.0;
 const HEIGHT: f64 = 320.0;
@@ -21,7 +21,7 @@ const BUSY: f64 = 3.0;
 const IDLE: f64 = -1.0;
 
 /// One line for each contender. Each element of `runs` is for one number of processes.
-pub(crate) fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<String> {
+pub fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<String> {
     let place = |rate: f64, factor: f64| -> Place {
         let along = (BUSY - rate.log10()) / (BUSY - IDLE);
         let up = factor / MOST;

@@ -26,7 +26,7 @@ use super::{
 /// # Errors
 ///
 /// There is no runtime for the clock, or the settings of the contender are wrong.
-pub(crate) fn run(scenario: &Scenario, contender: Contender) -> io::Result<Measured> {
+pub fn run(scenario: &Scenario, contender: Contender) -> io::Result<Measured> {
     let clock = Clock::new()?;
     let _inside = clock.enter();
     let mut run = Run::new(scenario, contender, &clock)?;

@@ -10,7 +10,7 @@ use tower_http_retry::{
 
 /// What the processes retry by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Contender {
+pub enum Contender {
     /// No retry.
     None,
     /// Three, one second apart: the loop that everybody writes.
@@ -40,7 +40,7 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// Those that are set side by side.
-    pub(crate) const ALL: [Self; 11] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::Fixed,
         Self::Exponential,
@@ -55,7 +55,7 @@ impl Contender {
     ];
 
     /// A short name.
-    pub(crate) fn name(self) -> String {
+    pub fn name(self) -> String {
         match self {
             Self::None => "no retries".into(),
             Self::Fixed => "3 retries, fixed wait".into(),

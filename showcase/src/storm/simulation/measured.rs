@@ -6,34 +6,34 @@ use super::Scenario;
 
 /// A stretch of time of which everything is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Bin {
+pub struct Bin {
     /// First requests: what the callers ask for.
-    pub(crate) asked: u64,
+    pub asked: u64,
     /// Of these, the ones that ended well, whenever that was.
-    pub(crate) served: u64,
+    pub served: u64,
     /// Requests that were sent, retries too.
-    pub(crate) sent: u64,
+    pub sent: u64,
     /// Answers that somebody still waited for.
-    pub(crate) answered: u64,
+    pub answered: u64,
     /// Answers that nobody waited for any more: work in vain.
-    pub(crate) late: u64,
+    pub late: u64,
     /// The most requests in the queue.
-    pub(crate) queued: f64,
+    pub queued: f64,
 }
 
 /// The outcome of one run, of the part that was simulated.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Measured {
+pub struct Measured {
     scenario: Scenario,
     bins: Vec<Bin>,
 }
 
 impl Measured {
     /// The length of a [`Bin`].
-    pub(crate) const STEP: Duration = Duration::from_millis(500);
+    pub const STEP: Duration = Duration::from_millis(500);
 
     /// The part of the requests of a bin that must end well for the service to be back.
-    pub(crate) const RECOVERED: f64 = 0.95;
+    pub const RECOVERED: f64 = 0.95;
 
     pub(super) fn new(scenario: &Scenario) -> Self {
         let end = scenario.end() + Scenario::TAIL;
@@ -54,12 +54,12 @@ impl Measured {
         }
     }
 
-    pub(crate) fn scenario(&self) -> &Scenario {
+    pub fn scenario(&self) -> &Scenario {
         &self.scenario
     }
 
     /// The bins from `from` until the end, each with the time of its begin.
-    pub(crate) fn since(&self, from: Duration) -> impl Iterator<Item = (Duration, &Bin)> {
+    pub fn since(&self, from: Duration) -> impl Iterator<Item = (Duration, &Bin)> {
         self.between(from, self.scenario.end())
     }
 
@@ -72,7 +72,7 @@ impl Measured {
     }
 
     /// What was sent during the fault, retries too, for each first request in it.
-    pub(crate) fn amplification(&self) -> f64 {
+    pub fn amplification(&self) -> f64 {
         let fault = || self.between(self.scenario.before, self.scenario.over());
         let sent: u64 = fault().map(|(_, bin)| bin.sent).sum();
         let asked: u64 = fault().map(|(_, bin)| bin.asked).sum();
@@ -80,7 +80,7 @@ impl Measured {
     }
 
     /// The most that was sent in one second from the fault on, as part of the capacity.
-    pub(crate) fn peak_load(&self) -> f64 {
+    pub fn peak_load(&self) -> f64 {
         let per_bin = self.scenario.capacity * self.scenario.share() * Self::STEP.as_secs_f64();
         let sent: Vec<_> = self
             .since(self.scenario.before)
@@ -91,7 +91,7 @@ impl Measured {
     }
 
     /// The most requests in the queue from the fault on, of the whole and not of the sample.
-    pub(crate) fn peak_queue(&self) -> f64 {
+    pub fn peak_queue(&self) -> f64 {
         let queued = self
             .since(self.scenario.before)
             .map(|(_, bin)| bin.queued)
@@ -101,7 +101,7 @@ impl Measured {
 
     /// How long after the fault it took until nearly all callers got what they asked for, and
     /// went on to get it until the end; `None` if that did not happen.
-    pub(crate) fn recovery(&self) -> Option<Duration> {
+    pub fn recovery(&self) -> Option<Duration> {
         let over = self.scenario.over();
         let bad = |bin: &Bin| (bin.served as f64) < Self::RECOVERED * bin.asked as f64;
         let last_bad = self.since(over).filter(|(_, bin)| bad(bin)).last();
@@ -110,17 +110,17 @@ impl Measured {
     }
 
     /// The part of the callers during the fault that got what they asked for.
-    pub(crate) fn served_during(&self) -> f64 {
+    pub fn served_during(&self) -> f64 {
         served(self.between(self.scenario.before, self.scenario.over()))
     }
 
     /// The part of the callers after the fault that got what they asked for.
-    pub(crate) fn served_after(&self) -> f64 {
+    pub fn served_after(&self) -> f64 {
         served(self.since(self.scenario.over()))
     }
 
     /// The part of the service's work from the fault on that was done for nobody.
-    pub(crate) fn wasted(&self) -> f64 {
+    pub fn wasted(&self) -> f64 {
         let bins = || self.since(self.scenario.before).map(|(_, bin)| bin);
         let late: u64 = bins().map(|bin| bin.late).sum();
         let answered: u64 = bins().map(|bin| bin.answered).sum();

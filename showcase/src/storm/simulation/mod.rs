@@ -8,7 +8,7 @@ mod measured;
 mod scenario;
 mod service;
 
-pub(crate) use self::{
+pub use self::{
     clients::run,
     contender::Contender,
     measured::{Bin, Measured},

@@ -6,47 +6,47 @@ use std::time::Duration;
 ///
 /// The numbers are for the whole of it; [`Scenario::share`] says what part is simulated.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Scenario {
+pub struct Scenario {
     /// Callers: users, devices, threads. Each asks at random times, all of them equally often.
-    pub(crate) clients: u64,
+    pub clients: u64,
     /// Processes that the callers' requests go through, the same number of callers through each.
     /// A process has its own policy and so its own budget.
-    pub(crate) processes: u64,
+    pub processes: u64,
     /// Of so many processes one is simulated, in front of a service that is smaller by the same
     /// factor.
-    pub(crate) thin: u64,
+    pub thin: u64,
     /// First requests per second of all callers together. A failure does not keep anybody from
     /// asking again: the demand does not depend on what the service does.
-    pub(crate) demand: f64,
+    pub demand: f64,
     /// Requests per second that the healthy service answers.
-    pub(crate) capacity: f64,
+    pub capacity: f64,
     /// What the service works off in this time has room in its queue; what comes when it is full
     /// is answered with 503 at once.
-    pub(crate) queue: Duration,
+    pub queue: Duration,
     /// How long a client waits for the answer to an attempt. The service does not notice that it
     /// has gone.
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
     /// Time before the fault: longer than anything looks back.
-    pub(crate) before: Duration,
+    pub before: Duration,
     /// How long the fault lasts.
-    pub(crate) fault: Duration,
+    pub fault: Duration,
     /// The part of its capacity that is left to the service during the fault. If it is nothing,
     /// all that is in the queue is lost, and every request is answered with 503 at once.
-    pub(crate) left: f64,
+    pub left: f64,
     /// The part of its capacity that the service comes back with.
-    pub(crate) cold: f64,
+    pub cold: f64,
     /// How long it takes from there to full capacity, in a straight line.
-    pub(crate) warming: Duration,
+    pub warming: Duration,
     /// Time after the fault that is looked at.
-    pub(crate) after: Duration,
+    pub after: Duration,
     /// Everything random follows from it.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 impl Scenario {
     /// The demand goes on for so long after the time that is looked at: by then every request
     /// of that time has ended, under every policy.
-    pub(crate) const TAIL: Duration = Duration::from_secs(40);
+    pub const TAIL: Duration = Duration::from_secs(40);
 
     /// More processes than this are never simulated, whatever [`thin`](Self::thin) says.
     const MOST: u64 = 100_000;
@@ -57,7 +57,7 @@ impl Scenario {
     /// A service that is down for `outage` and then slow for a while: half of its caches are
     /// cold. How slow is chosen so that it can just be borne: without any retry no caller has to
     /// wait longer than the timeout. `load` is the demand as part of the capacity.
-    pub(crate) fn outage(outage: Duration, load: f64, seed: u64) -> Self {
+    pub fn outage(outage: Duration, load: f64, seed: u64) -> Self {
         Self {
             clients: 100_000,
             processes: 100,
@@ -78,7 +78,7 @@ impl Scenario {
 
     /// The same service, which is never down but has 40 % of its capacity for 3 seconds: a long
     /// pause of a garbage collector, a failover, a deployment.
-    pub(crate) fn dip(load: f64, seed: u64) -> Self {
+    pub fn dip(load: f64, seed: u64) -> Self {
         Self {
             left: 0.4,
             cold: 1.0,
@@ -88,7 +88,7 @@ impl Scenario {
     }
 
     /// The same for other callers.
-    pub(crate) fn with(self, clients: u64, processes: u64, thin: u64) -> Self {
+    pub fn with(self, clients: u64, processes: u64, thin: u64) -> Self {
         Self {
             clients,
             processes,
@@ -98,33 +98,33 @@ impl Scenario {
     }
 
     /// Processes that are simulated.
-    pub(crate) fn simulated(&self) -> u64 {
+    pub fn simulated(&self) -> u64 {
         (self.processes / self.thin).clamp(1, Self::MOST)
     }
 
     /// The part of everything that is simulated.
-    pub(crate) fn share(&self) -> f64 {
+    pub fn share(&self) -> f64 {
         self.simulated() as f64 / self.processes as f64
     }
 
     /// First requests per second of one process.
-    pub(crate) fn rate_per_process(&self) -> f64 {
+    pub fn rate_per_process(&self) -> f64 {
         self.demand / self.processes as f64
     }
 
     /// When the fault is over.
-    pub(crate) fn over(&self) -> Duration {
+    pub fn over(&self) -> Duration {
         self.before + self.fault
     }
 
     /// The end of the time that is looked at.
-    pub(crate) fn end(&self) -> Duration {
+    pub fn end(&self) -> Duration {
         self.over() + self.after
     }
 
     /// What the service can do: pairs of a time in seconds and a part of the capacity, connected
     /// by straight lines. After the last one nothing changes.
-    pub(crate) fn health(&self) -> [(f64, f64); 6] {
+    pub fn health(&self) -> [(f64, f64); 6] {
         let fault = self.before.as_secs_f64();
         let over = self.over().as_secs_f64();
         [

@@ -11,12 +11,6 @@
 //! A port is never written down, and no step waits for time to pass: a server does its next step
 //! when the client has done its own.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses its own part, as it would use a crate"
-)]
-
 pub mod client;
 pub mod clock;
 pub mod fault;

@@ -1,8 +1,6 @@
 //! How the layers of one stack talk: what a layer below says of an answer reaches the policy, and
 //! what a layer further out shares bounds the retries below it.
 
-mod probe;
-
 use std::{borrow::Cow, time::Duration};
 
 use http::{Method, StatusCode};
@@ -19,7 +17,9 @@ use tower_http_retry::{
 };
 use tower_test::mock;
 
-use probe::{MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, sent, start};
+use test_support::probe::{
+    MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, sent, start,
+};
 
 fn said(status: u16, opinion: Opinion, wait: Option<Duration>) -> Res {
     let mut outcome = LayerOutcome::new("peek");

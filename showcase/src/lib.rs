@@ -1,0 +1,3 @@
+//! The parts of the showcases that have tests of their own.
+
+pub mod storm;

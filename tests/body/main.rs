@@ -1,0 +1,5 @@
+//! How a request's body is kept and sent again.
+
+mod allocations;
+mod diagnostics;
+mod wire;

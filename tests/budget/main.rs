@@ -1,0 +1,4 @@
+//! What all requests share: budgets and the adaptive throttle.
+
+mod buckets;
+mod throttle;

@@ -1,0 +1,3 @@
+//! What failed, and at which stage.
+
+mod errors;

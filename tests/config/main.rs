@@ -1,0 +1,5 @@
+//! Policies as documents, from the environment and from other libraries' settings.
+
+mod documents;
+mod import;
+mod round_trip;

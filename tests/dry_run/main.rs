@@ -1,0 +1,4 @@
+//! What a policy would do, and would have done.
+
+mod explain;
+mod replay;

@@ -1,0 +1,3 @@
+//! What is wrong with a policy.
+
+mod findings;

@@ -1,0 +1,3 @@
+//! Policies by the prefix of a URL.
+
+mod routing;

@@ -1,0 +1,19 @@
+//! The layer, its service and its future: what happens between two attempts.
+
+mod allocations;
+mod cancel;
+mod classifiers;
+mod events;
+mod future;
+mod guards;
+mod held;
+mod hooks;
+mod idempotency;
+mod no_runtime;
+mod overrides;
+mod policies;
+mod readiness;
+mod report;
+mod time;
+mod unprocessed;
+mod wait;

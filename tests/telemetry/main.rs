@@ -1,0 +1,4 @@
+//! What a subscriber hears.
+
+mod lint;
+mod span;
