@@ -35,7 +35,7 @@ pub enum RetryErrorKind {
     DeadlineExceeded,
     /// The request was not sent, because the adaptive throttle refused it, or because the server
     /// had asked another request for a longer wait than
-    /// [`max_hold`](crate::RetryLayer::max_hold).
+    /// [`max_hold`](crate::shared_hints::SharedHintsBuilder::max_hold).
     Throttled,
     /// The request body could not be made again for the next attempt. The error of the attempt
     /// before, if it failed with one, is still the error's [`source`](Error::source), and
@@ -160,7 +160,7 @@ impl fmt::Debug for RetryError {
 impl fmt::Display for RetryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = &self.inner.report;
-        let count = report.attempts.len();
+        let count = report.attempt_count();
         if count > 0 {
             let plural = if count == 1 { "attempt" } else { "attempts" };
             let (method, url) = (&report.method, &report.url);

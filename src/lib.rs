@@ -105,33 +105,34 @@ pub mod mounts;
 pub mod policy;
 pub mod reason;
 
+mod admitted;
+mod dice;
 mod error;
-mod future;
-mod guards;
 mod human;
-mod layer;
 mod observe;
 mod replay;
 mod report;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod retry;
 #[cfg(feature = "serde")]
 mod serde_http;
-mod service;
-mod settings;
+pub mod shared_hints;
 mod snapshot;
 pub mod stack;
+pub mod throttle;
 mod trial;
 
 pub use self::{
+    admitted::{Admitted, AdmittedFuture},
     error::{RetryError, RetryErrorKind},
-    future::ResponseFuture,
-    layer::RetryLayer,
     observe::{RetryEvent, TARGET},
     replay::{Difference, Replay, Unknown, Verdict},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
-    service::Retry,
-    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
+    retry::{
+        AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline, ResponseFuture, Retry,
+        RetryLayer,
+    },
 };
 
 /// A boxed error of any type, as Tower services use them.

@@ -9,7 +9,7 @@ use crate::{
     lint::{Finding, Severity},
     policy::StopReason,
     report::{AttemptOutcome, AttemptRecord, RetryReport},
-    settings::Settings,
+    retry::LayerSettings,
 };
 
 /// The target of all `tracing` events of this crate.
@@ -37,7 +37,7 @@ pub enum RetryEvent<'a> {
 }
 
 pub(crate) fn retry(
-    settings: &Settings,
+    settings: &LayerSettings,
     method: &Method,
     url: impl FnOnce() -> String,
     attempt: &AttemptRecord,
@@ -70,9 +70,9 @@ pub(crate) fn retry(
     }
 }
 
-pub(crate) fn finished(settings: &Settings, report: &RetryReport) {
+pub(crate) fn finished(settings: &LayerSettings, report: &RetryReport) {
     let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
-    let attempts = report.attempts.len();
+    let attempts = report.attempt_count();
     let (method, url) = (&report.method, report.url.as_str());
     let event = if report.stop.is_success() {
         tracing::debug!(target: TARGET, %method, url, attempts, elapsed_ms, "recovered");

@@ -47,8 +47,12 @@ pub struct RetryReport {
     pub method: Method,
     /// The request's URL without userinfo and query, which may hold secrets.
     pub url: String,
-    /// Every attempt, in order.
+    /// The attempts, in order: all of them, unless there were more than 128. Then they are the
+    /// first 64 and the last 64, and [`omitted`](Self::omitted) says how many there were between.
     pub attempts: Vec<AttemptRecord>,
+    /// How many attempts were made that are not in [`attempts`](Self::attempts).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_zero"))]
+    pub omitted: u32,
     /// Why no further attempt was made.
     pub stop: StopReason,
     /// The number of the attempt that this request was to a retry layer further out, if there is
@@ -59,7 +63,7 @@ pub struct RetryReport {
     )]
     pub outer_attempt: Option<u32>,
     /// How long the first attempt was held back because the server had asked another request to
-    /// wait; see [`RetryLayer::share_hints`](crate::RetryLayer::share_hints).
+    /// wait; see [`SharedHints`](crate::shared_hints::SharedHints).
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -235,6 +239,7 @@ impl RetryReport {
             url,
             // Many requests may wait at once.
             attempts: Vec::with_capacity(1),
+            omitted: 0,
             stop: StopReason::Succeeded,
             outer_attempt: None,
             held: Duration::ZERO,
@@ -248,6 +253,7 @@ impl RetryReport {
             method: Method::default(),
             url: String::new(),
             attempts: Vec::new(),
+            omitted: 0,
             stop: StopReason::NotReady,
             outer_attempt: None,
             held: Duration::ZERO,
@@ -257,15 +263,15 @@ impl RetryReport {
 
     /// The number of attempts made.
     pub fn attempt_count(&self) -> usize {
-        self.attempts.len()
+        self.attempts.len().saturating_add(self.omitted as usize)
     }
 
     /// The number of retries made.
     pub fn retry_count(&self) -> usize {
-        self.attempts.len().saturating_sub(1)
+        self.attempt_count().saturating_sub(1)
     }
 
-    /// The planned waits together.
+    /// The planned waits together, without those of [`omitted`](Self::omitted) attempts.
     pub fn waited(&self) -> Duration {
         self.attempts
             .iter()
@@ -293,8 +299,14 @@ impl RetryReport {
             min = min.saturating_add(*applied.start());
             max = max.saturating_add(*applied.end());
         }
-        min..=max
+        // Whatever they were: a retry followed.
+        min..=max.saturating_add(self.omitted)
     }
+}
+
+#[cfg(feature = "serde")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A URI as [`sanitized`] shows it.
@@ -354,7 +366,7 @@ impl fmt::Display for RetryReport {
         } else {
             "failed"
         };
-        let count = self.attempts.len();
+        let count = self.attempt_count();
         let plural = if count == 1 { "attempt" } else { "attempts" };
         let (method, url, elapsed) = (&self.method, &self.url, Human(self.elapsed));
         write!(
@@ -379,7 +391,12 @@ impl fmt::Display for RetryReport {
             .max();
         let width = width.unwrap_or(0);
         let mut last_error = "";
+        let mut expected = 1;
         for attempt in &self.attempts {
+            if self.omitted > 0 && attempt.number > expected {
+                write!(f, "\n  ({} attempts are left out)", self.omitted)?;
+            }
+            expected = attempt.number.saturating_add(1);
             let (number, offset) = (attempt.number, offset(attempt));
             write!(f, "\n  #{number:<2} {offset:>width$}  ")?;
             let error = match &attempt.outcome {

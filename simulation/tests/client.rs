@@ -31,6 +31,7 @@ use tower_http_retry::{
     budget::InFlightLimit,
     classify::FailureKind,
     policy::{Idempotent, InvalidPolicy, RetryPolicy},
+    shared_hints::SharedHints,
 };
 
 use crate::{
@@ -227,7 +228,6 @@ fn stack(
     let clock = world.client_clocks[index].clone();
     let mut layer = RetryLayer::new(policy.clone())
         .attempt_header(ATTEMPT)
-        .share_hints(plan.share_hints)
         .wall_clock(move || clock.now())
         .on_event(move |event| note(&log, event));
     if let Some(timeout) = plan.attempt_timeout {
@@ -244,8 +244,11 @@ fn stack(
         let new_key = move || format!("layer-{index}-{}", next.fetch_add(1, Relaxed));
         layer = layer.idempotency_keys_with(new_key);
     }
+    if plan.share_hints {
+        layer = layer.admission(SharedHints::default());
+    }
     if let Some(throttle) = plan.adaptive_throttle()? {
-        layer = layer.throttle(throttle);
+        layer = layer.admission(throttle);
     }
     if let Some(limit) = in_flight {
         layer = layer.max_retries_in_flight(limit);

@@ -262,6 +262,15 @@ impl<'a> Facts<'a> {
             }
     }
 
+    /// The retries that the budget was asked for.
+    fn paid(&self) -> usize {
+        let waits = self.retrying.iter();
+        let waits = waits.filter_map(|(_, _, record)| record.wait.as_ref());
+        waits
+            .filter(|wait| wait.why != WaitReason::NeverProcessed)
+            .count()
+    }
+
     fn charged(&self) -> impl Iterator<Item = CountKind> {
         self.retrying
             .iter()
@@ -671,9 +680,9 @@ impl<'a> Facts<'a> {
         // nor is what others put into the budget.
         let hinted =
             self.client.share_hints && matches!(report.stop, StopReason::DeadlineTooClose { .. });
-        let charged = self.charged().count() as f64;
+        let paid = self.paid() as f64;
         let budget = self.rules().budget.as_ref();
-        if hinted || budget.is_some_and(|budget| charged > budget.capacity) {
+        if hinted || budget.is_some_and(|budget| paid > budget.capacity) {
             return;
         }
         let policy = self.rules().policy(None);
@@ -797,7 +806,8 @@ fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
             .iter()
             .filter(|(_, _, record)| {
                 let wait = record.wait.as_ref();
-                wait.is_some_and(|wait| wait.charged.is_some())
+                // Free is only the first time of what was never processed.
+                wait.is_some_and(|wait| wait.why != WaitReason::NeverProcessed)
                     && facts
                         .calls
                         .iter()

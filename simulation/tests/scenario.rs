@@ -4,8 +4,9 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::{HeaderName, Method};
 use tower_http_retry::{
-    budget::{AdaptiveThrottle, RetryBudget},
+    budget::RetryBudget,
     policy::{Backoff, InvalidPolicy, Jitter, RetryAfterMode, RetryPolicy},
+    throttle::AdaptiveThrottle,
 };
 
 use crate::{body::Content, dice::Dice, sabotage::Sabotage};

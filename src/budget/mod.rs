@@ -24,7 +24,7 @@
 //!
 //! # Two more limits
 //!
-//! [`AdaptiveThrottle`] refuses requests, first attempts too, to a server that refuses most of
+//! [`AdaptiveThrottle`](crate::throttle::AdaptiveThrottle) refuses requests, first attempts too, to a server that refuses most of
 //! them anyway. [`InFlightLimit`] caps how many retries run at once. Both are optional.
 //!
 //! # Differences from `tower::retry::budget`
@@ -41,29 +41,26 @@
 //!
 //! [tower-rs/tower#857]: https://github.com/tower-rs/tower/issues/857
 
-mod board;
 mod bucket;
 mod builder;
 mod in_flight;
 mod permit;
 mod scope;
-mod sync;
-mod table;
-mod throttle;
+pub(crate) mod sync;
+pub(crate) mod table;
 #[cfg(feature = "tower")]
 mod tower;
 #[cfg(feature = "serde")]
 mod written;
 
+pub(crate) use self::scope::host_and_port;
 #[cfg(feature = "serde")]
 pub(crate) use self::written::{BudgetKind, Written};
-pub(crate) use self::{board::HintBoard, scope::host_and_port};
 pub use self::{
     builder::RetryBudgetBuilder,
     in_flight::{InFlightLimit, InFlightPlace},
     permit::RetryPermit,
     scope::{KeyFn, KeyHasher, Scope, Slot},
-    throttle::{AdaptiveThrottle, AdaptiveThrottleBuilder, ThrottleStats},
 };
 
 use std::{
@@ -129,7 +126,7 @@ struct Inner {
 /// Keeps a value that is written apart from those that are only read.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct OwnLine<T>(T);
+pub(crate) struct OwnLine<T>(pub(crate) T);
 
 #[derive(Debug)]
 enum Store {

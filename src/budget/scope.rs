@@ -53,7 +53,7 @@ impl Scope {
     /// The slot of a request to `uri`: pure arithmetic, nothing is allocated or locked.
     ///
     /// Equal scopes give equal slots, so one slot serves a budget and an
-    /// [`AdaptiveThrottle`](super::AdaptiveThrottle) of the same scope.
+    /// [`AdaptiveThrottle`](crate::throttle::AdaptiveThrottle) of the same scope.
     #[inline(always)]
     pub fn slot(&self, uri: &Uri) -> Slot {
         match self {
@@ -96,7 +96,14 @@ impl fmt::Debug for KeyFn {
 /// It is the hash of the request's key under a seed of this process, and means nothing outside
 /// of it. Two keys have the same slot with a chance of 2⁻⁶⁴; they would share a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Slot(pub(super) NonZeroU64);
+pub struct Slot(pub(crate) NonZeroU64);
+
+impl Slot {
+    /// The slot of the key that another slot's number is.
+    pub(crate) fn from_key(key: u64) -> Self {
+        Self(NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN))
+    }
+}
 
 impl Default for Slot {
     /// The slot of everything that has no key.

@@ -12,7 +12,7 @@ use std::num::NonZeroU64;
 use super::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Entries of a set. With the bucket's 16 bytes an entry, a set is two cache lines.
-pub(super) const WAYS: usize = 8;
+pub(crate) const WAYS: usize = 8;
 
 const VACANT: u64 = 0;
 
@@ -28,20 +28,20 @@ struct Set<V>([Entry<V>; WAYS]);
 
 /// Where a key's value is.
 #[derive(Debug)]
-pub(super) struct Place<'a, V> {
-    pub(super) index: u32,
-    pub(super) value: &'a V,
+pub(crate) struct Place<'a, V> {
+    pub(crate) index: u32,
+    pub(crate) value: &'a V,
 }
 
 #[derive(Debug)]
-pub(super) struct Table<V> {
+pub(crate) struct Table<V> {
     /// Not empty; its length is a power of two.
     sets: Box<[Set<V>]>,
 }
 
 impl<V: Default> Table<V> {
     /// A table of `entries`, rounded up to a whole power of two of sets.
-    pub(super) fn new(entries: usize) -> Self {
+    pub(crate) fn new(entries: usize) -> Self {
         let sets = entries.div_ceil(WAYS).max(1).next_power_of_two();
         Self {
             sets: (0..sets).map(|_| Set::default()).collect(),
@@ -62,13 +62,13 @@ impl<V> Table<V> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sets.len() * WAYS
     }
 
     /// The value of `key`, if it has an entry. Writes nothing.
     #[inline(always)]
-    pub(super) fn find(&self, key: NonZeroU64) -> Option<&V> {
+    pub(crate) fn find(&self, key: NonZeroU64) -> Option<&V> {
         for entry in &self.set(key).1.0 {
             match entry.key.load(Relaxed) {
                 VACANT => return None,
@@ -87,7 +87,7 @@ impl<V> Table<V> {
     ///
     /// Two threads that take over for the same key at the same moment may take two entries; the
     /// key then uses the first, and the other becomes free in its time.
-    pub(super) fn claim(
+    pub(crate) fn claim(
         &self,
         key: NonZeroU64,
         release: impl Fn(&V) -> Option<u32>,
@@ -127,7 +127,7 @@ impl<V> Table<V> {
 
     /// The entry that `key` shares with another key when it cannot have its own: always the
     /// same one, so that it cannot use up what several others own.
-    pub(super) fn borrow(&self, key: NonZeroU64) -> Place<'_, V> {
+    pub(crate) fn borrow(&self, key: NonZeroU64) -> Place<'_, V> {
         let (set, Set(entries)) = self.set(key);
         // The low bits have chosen the set.
         let way = (key.get() >> 32) as usize % WAYS;
@@ -135,14 +135,14 @@ impl<V> Table<V> {
     }
 
     /// The value at an index that a [`Place`] named.
-    pub(super) fn get(&self, index: u32) -> Option<&V> {
+    pub(crate) fn get(&self, index: u32) -> Option<&V> {
         let index = index as usize;
         let set = self.sets.get(index / WAYS)?;
         Some(&set.0[index % WAYS].value)
     }
 
     /// The values that keys own or owned.
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.sets
             .iter()
             .flat_map(|set| &set.0)

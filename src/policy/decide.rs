@@ -33,7 +33,7 @@ pub struct Retry {
     /// What each gate said.
     pub gates: Gates,
     /// How long the server asked for nothing to be sent, as far as the policy obeys: what other
-    /// requests wait for under [`share_hints`](crate::RetryLayer::share_hints). The `wait` is this
+    /// requests wait for under [`share_hints`](crate::shared_hints::SharedHints). The `wait` is this
     /// plus jitter.
     pub asked: Option<Duration>,
     /// Something the caller should know, for instance a header that was ignored.

@@ -25,7 +25,7 @@ pub enum WaitReason {
     /// The server named a longer time in this header, which was cut to the policy's cap.
     ServerHintClamped(HintHeader),
     /// The server asked another request to the same authority to wait until then; see
-    /// [`share_hints`](crate::RetryLayer::share_hints).
+    /// [`share_hints`](crate::shared_hints::SharedHints).
     SharedHint,
     /// A layer below named the time; see [`LayerOutcome::wait`](crate::stack::LayerOutcome::wait).
     LayerBelow {
@@ -205,10 +205,10 @@ pub enum StopReason {
     Throttled,
     /// The server asked another request to wait longer than this one may be held back.
     HeldTooLong {
-        /// The time that is left of that wait.
+        /// How long this one would have been held back in all.
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
         held: Duration,
-        /// The layer's `max_hold`.
+        /// The `max_hold` of the [shared hints](crate::shared_hints::SharedHints).
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
         max: Duration,
     },

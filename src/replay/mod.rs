@@ -117,7 +117,7 @@ impl RetryReport {
     ///   [`BudgetExhausted`](StopReason::BudgetExhausted). Replayed without its budget
     ///   ([`budget(None)`](crate::policy::RetryPolicyBuilder::budget)), a policy shows what else
     ///   it would have decided.
-    /// - A hint that [another request was given](crate::RetryLayer::share_hints) is named only by
+    /// - A hint that [another request was given](crate::shared_hints::SharedHints) is named only by
     ///   a wait that it prolonged ([`SharedHint`](WaitReason::SharedHint)) and by
     ///   [`HeldTooLong`](StopReason::HeldTooLong). Where it left too little time before the
     ///   deadline, the record says no more than [`DeadlineTooClose`](StopReason::DeadlineTooClose),
@@ -167,7 +167,13 @@ impl RetryReport {
         let mut runs: Vec<Run<'_, P::Session>> = [0.0, 1.0]
             .map(|unit| Run::new(rehearse(policy, &head, Rng::constant(unit)), self))
             .into();
-        for record in &self.attempts {
+        for (at, record) in self.attempts.iter().enumerate() {
+            // What was left out of the record was not decided on here either.
+            let expected = u32::try_from(at).map_or(u32::MAX, |at| at.saturating_add(1));
+            if self.omitted > 0 && record.number > expected {
+                replay.unknown.push(Unknown::Outcome { attempt: expected });
+                break;
+            }
             let recorded = self.verdict(record);
             let scripted = Scripted::of(self, record);
             let decided: Vec<_> = runs

@@ -4,15 +4,18 @@
 //! | --- | --- | --- | --- | --- |
 //! | up | [`LayerOutcome`] | the response's extensions, or a [`LayerError`] | a layer that knows more of an answer than its head says | [`RetryLayer`](crate::RetryLayer) |
 //! | down | [`RequestState`] | the request's extensions | the outermost layer that sends a request more than once | every such layer below it |
+//! | beside | [`Admission`] | [`RetryLayer::admission`](crate::RetryLayer::admission) | a throttle, shared hints | the attempt loop |
 //!
-//! A stack without such layers has neither and pays nothing for them: extensions are
+//! A stack without such layers has none of the three and pays nothing for them: extensions are
 //! searched only if there are any.
 
+mod admission;
 mod opinion;
 mod outcome;
 mod state;
 
 pub use self::{
+    admission::{Admission, Admit, Answer, Ask, Stage, Ticket},
     opinion::Opinion,
     outcome::{LayerError, LayerOutcome},
     state::RequestState,

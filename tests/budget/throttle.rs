@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tower_http_retry::budget::{AdaptiveThrottle, InFlightLimit, Scope, Slot};
+use tower_http_retry::{
+    budget::{InFlightLimit, Scope, Slot},
+    throttle::AdaptiveThrottle,
+};
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -118,9 +118,13 @@ fn the_default_policy_tells_what_it_does_with_a_get() {
     // Two outside of the counts, and then as a connect failure.
     let unprocessed = case(&explanation, Scenario::Unprocessed);
     assert_eq!(unprocessed.most, 5);
-    assert_eq!(waits(unprocessed)[..3], [(0, 0), (0, 0), (0, 100)]);
-    assert_eq!(unprocessed.waits[1].charged, None);
-    assert_eq!(unprocessed.waits[1].why, WaitReason::NeverProcessed);
+    assert_eq!(waits(unprocessed)[..3], [(0, 0), (0, 100), (0, 100)]);
+    let [first, second, ..] = &unprocessed.waits[..] else {
+        panic!("{unprocessed:?}");
+    };
+    assert_eq!((first.charged, second.charged), (None, None));
+    assert_eq!(first.why, WaitReason::NeverProcessed);
+    assert_eq!(second.why, WaitReason::Backoff);
 
     for (scenario, cause) in [
         (Scenario::Certificate, Cause::Certificate),

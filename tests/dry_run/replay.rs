@@ -23,6 +23,7 @@ use tower_http_retry::{
         RetryDisabled, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
         explain::ScriptedOutcome,
     },
+    shared_hints::SharedHints,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -597,8 +598,7 @@ async fn a_retry_that_other_requests_paid_for_is_one_without_the_budget() {
 async fn an_end_that_a_hint_for_another_request_made_is_longer_than_the_replayed_wait() {
     let policy = constant();
     let layer = RetryLayer::new(policy.clone())
-        .share_hints(true)
-        .max_hold(60 * SECOND)
+        .admission(SharedHints::default())
         .deadline(9 * SECOND);
     let service = layer.layer(service_fn(async |request: Request<Body>| {
         if request.method() == "POST" {

@@ -18,6 +18,7 @@ use hyper_util::client::legacy;
 use tower::{Layer, Service, ServiceExt};
 use tower_http_retry::{
     RetryLayer, RetryReport,
+    budget::InFlightLimit,
     policy::{Backoff, RetryPolicy},
 };
 
@@ -117,6 +118,15 @@ fn a_post_that_succeeds_at_once_costs_one_for_its_body() {
 fn a_request_that_is_never_retried_costs_none() {
     let policy = RetryPolicy::builder().total(0).build().expect("valid");
     let mut service = RetryLayer::new(policy).layer(server(&[200]));
+    let info = cost(&mut service, || request(http::Method::GET, b""));
+    assert_eq!(info.count_total, 0);
+}
+
+#[test]
+fn a_limit_of_retries_in_flight_costs_a_request_without_any_none() {
+    let limit = InFlightLimit::new(10).expect("valid");
+    let layer = RetryLayer::new(RetryPolicy::default()).max_retries_in_flight(limit);
+    let mut service = layer.layer(server(&[200]));
     let info = cost(&mut service, || request(http::Method::GET, b""));
     assert_eq!(info.count_total, 0);
 }

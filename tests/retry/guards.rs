@@ -16,8 +16,9 @@ use http_body_util::{Empty, Full};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 use tower_http_retry::{
     RetryError, RetryErrorKind, RetryLayer, RetryReport,
-    budget::{AdaptiveThrottle, InFlightLimit},
+    budget::InFlightLimit,
     policy::{Backoff, Gate, RetryPolicy, StopReason},
+    throttle::AdaptiveThrottle,
 };
 
 type Server = BoxCloneService<Request<Full<Bytes>>, Response<Empty<Bytes>>, Infallible>;
@@ -63,7 +64,7 @@ fn reason(answer: &Answer) -> StopReason {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_turns_everything_down_is_hardly_asked() {
     let throttle = AdaptiveThrottle::builder().build().expect("valid");
-    let layer = RetryLayer::new(policy(0)).throttle(throttle.clone());
+    let layer = RetryLayer::new(policy(0)).admission(throttle.clone());
     let (server, count) = server();
     let mut stack = layer.layer(server);
     let mut throttled = 0;
@@ -101,7 +102,7 @@ async fn a_server_that_turns_everything_down_is_hardly_asked() {
 async fn a_server_that_answers_is_never_throttled_whatever_it_answers() {
     let throttle = AdaptiveThrottle::builder().build().expect("valid");
     let (server, count) = server();
-    let stack = RetryLayer::new(policy(0)).throttle(throttle).layer(server);
+    let stack = RetryLayer::new(policy(0)).admission(throttle).layer(server);
     for uri in ["http://up.test/", "http://missing.test/"] {
         for _ in 0..200 {
             let answer = stack.clone().oneshot(get(uri)).await;
@@ -115,7 +116,9 @@ async fn a_server_that_answers_is_never_throttled_whatever_it_answers() {
 async fn retries_are_throttled_too_and_the_last_response_is_returned() {
     let throttle = AdaptiveThrottle::builder().build().expect("valid");
     let (server, count) = server();
-    let stack = RetryLayer::new(policy(50)).throttle(throttle).layer(server);
+    let stack = RetryLayer::new(policy(50))
+        .admission(throttle)
+        .layer(server);
     let answer = stack.oneshot(get("http://down.test/")).await;
     assert_eq!(reason(&answer), StopReason::Throttled);
     let response = answer.expect("the last response");

@@ -1,6 +1,17 @@
 //! What the caller is told: nothing on success, everything else otherwise.
 
-use std::{error::Error, fmt, io, task::Poll, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use tower::Layer;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, request::Parts};
@@ -605,5 +616,49 @@ async fn the_method_is_known_to_the_end() {
     assert_eq!(
         report(&response).stop,
         StopReason::MethodNotAllowed { method }
+    );
+}
+
+/// Fails so many times and then succeeds.
+#[tokio::test(start_paused = true)]
+async fn a_report_of_attempts_without_end_is_bounded_and_says_what_it_leaves_out() {
+    const FAILURES: u32 = 100_000;
+    let policy = RetryPolicy::builder()
+        .total(None)
+        .backoff(Backoff::none())
+        .budget(None)
+        .build()
+        .expect("valid");
+    let count = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&count);
+    let service = tower::service_fn(move |_: Req| {
+        let status = if counter.fetch_add(1, Relaxed) < FAILURES {
+            503
+        } else {
+            200
+        };
+        std::future::ready(Ok::<_, std::convert::Infallible>(answer(status)))
+    });
+    let mut service = mock::Spawn::new(RetryLayer::new(policy).layer(service));
+    let mut future = start(&mut service, get());
+    let response = assert_ready_ok!(future.poll());
+    let report = report(&response);
+    assert_eq!(report.attempt_count(), FAILURES as usize + 1);
+    assert_eq!(report.retry_count(), FAILURES as usize);
+    assert_eq!(report.omitted, FAILURES + 1 - 128);
+    let numbers: Vec<u32> = report
+        .attempts
+        .iter()
+        .map(|attempt| attempt.number)
+        .collect();
+    let last = FAILURES + 1;
+    let kept: Vec<u32> = (1..=64).chain(last - 63..=last).collect();
+    assert_eq!(numbers, kept);
+    assert_eq!(report.effects(), 1..=last);
+    let text = report.to_string();
+    assert!(text.contains("succeeded after 100001 attempts"), "{text}");
+    assert!(
+        text.contains("\n  (99873 attempts are left out)\n"),
+        "{text}"
     );
 }

@@ -110,7 +110,7 @@ fn slow() -> RetryPolicy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_stream_is_sent_again_at_once_for_any_method() {
+async fn a_refused_stream_is_sent_again_for_any_method_the_first_time_at_once() {
     for method in ["GET", "POST", "PATCH", "DELETE"] {
         let (client, requests) = h2_server(refused(2)).await;
         let begin = Instant::now();
@@ -119,13 +119,17 @@ async fn a_refused_stream_is_sent_again_at_once_for_any_method() {
             .expect("a response");
         assert_eq!(response.status(), 200);
         assert_eq!(requests.load(Relaxed), 3);
-        assert_eq!(begin.elapsed(), Duration::ZERO);
+        // The second time is the sign of a server with too much to do.
+        assert_eq!(begin.elapsed(), 1000 * MS);
         let report = report(&response);
         assert_eq!(report.stop, StopReason::Succeeded);
-        for attempt in &report.attempts[..2] {
+        let waits = [
+            (Duration::ZERO, WaitReason::NeverProcessed),
+            (1000 * MS, WaitReason::Backoff),
+        ];
+        for (attempt, planned) in report.attempts.iter().zip(waits) {
             let wait = attempt.wait.as_ref().expect("another attempt followed");
-            assert_eq!(wait.planned, Duration::ZERO);
-            assert_eq!(wait.why, WaitReason::NeverProcessed);
+            assert_eq!((wait.planned, wait.why.clone()), planned);
             assert_eq!(wait.charged, None);
             assert!(
                 attempt
@@ -152,7 +156,7 @@ async fn beyond_its_own_limit_a_refused_stream_counts_as_a_connect_failure() {
         .await
         .expect("a response");
     assert_eq!(requests.load(Relaxed), 5);
-    assert_eq!(begin.elapsed(), 2000 * MS);
+    assert_eq!(begin.elapsed(), 3000 * MS);
     let waits: Vec<_> = report(&response)
         .attempts
         .iter()
@@ -163,11 +167,12 @@ async fn beyond_its_own_limit_a_refused_stream_counts_as_a_connect_failure() {
                 .map(|wait| (wait.planned, wait.charged))
         })
         .collect();
-    let (free, counted) = (
+    let (at_once, free, counted) = (
         (Duration::ZERO, None),
+        (1000 * MS, None),
         (1000 * MS, Some(CountKind::Connect)),
     );
-    assert_eq!(waits, [free, free, counted, counted]);
+    assert_eq!(waits, [at_once, free, counted, counted]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +212,7 @@ async fn a_server_that_always_refuses_is_given_up_within_both_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_streams_cost_the_budget_nothing() {
+async fn a_stream_that_is_refused_once_costs_the_budget_nothing() {
     let budget = RetryBudget::builder()
         .ratio(0.01)
         .min_per_second(0)
@@ -216,7 +221,7 @@ async fn refused_streams_cost_the_budget_nothing() {
         .expect("valid");
     let policy = slow().to_builder().budget(budget).build().expect("valid");
     for _ in 0..3 {
-        let (client, _) = h2_server(refused(2)).await;
+        let (client, _) = h2_server(refused(1)).await;
         let response = send(policy.clone(), client, request("POST"))
             .await
             .expect("a response");
@@ -224,13 +229,38 @@ async fn refused_streams_cost_the_budget_nothing() {
             assert_eq!(attempt.gates.get(Gate::Budget), None, "it was not asked");
         }
     }
-    // The one retry that there is is still there: for the third refusal of one request.
+    // The one retry that there is is still there: for the second refusal of one request.
     let (client, requests) = h2_server(refused(100)).await;
     let error = send(policy, client, request("POST"))
         .await
         .expect_err("an error");
     assert_eq!(*error.stop_reason(), StopReason::BudgetExhausted);
-    assert_eq!(requests.load(Relaxed), 4);
+    assert_eq!(requests.load(Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_every_stream_is_not_flooded_past_the_budget() {
+    let budget = RetryBudget::builder()
+        .ratio(0.01)
+        .min_per_second(0)
+        .capacity(1)
+        .build()
+        .expect("valid");
+    let policy = RetryPolicy::builder()
+        .budget(budget)
+        .build()
+        .expect("valid");
+    let mut sent = 0;
+    for _ in 0..100 {
+        let (client, requests) = h2_server(refused(100)).await;
+        let error = send(policy.clone(), client, request("POST"))
+            .await
+            .expect_err("an error");
+        assert_eq!(*error.stop_reason(), StopReason::BudgetExhausted);
+        sent += requests.load(Relaxed);
+    }
+    // Each is sent a second time at once; of the others there is one in the budget.
+    assert_eq!(sent, 201);
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,15 +393,16 @@ async fn pool(dead: usize) -> Pool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_cancelled_in_the_pool_is_sent_again_at_once_for_any_method() {
+async fn a_request_cancelled_in_the_pool_is_sent_again_for_any_method_the_first_time_at_once() {
     for method in ["GET", "POST"] {
         let begin = Instant::now();
         let service = RetryLayer::new(slow()).layer(pool(2).await);
         let response = service.oneshot(request(method)).await.expect("a response");
-        assert_eq!(begin.elapsed(), Duration::ZERO);
+        assert_eq!(begin.elapsed(), 1000 * MS);
         let report = report(&response);
         assert_eq!(report.attempt_count(), 3);
-        for attempt in &report.attempts[..2] {
+        let whys = [WaitReason::NeverProcessed, WaitReason::Backoff];
+        for (attempt, why) in report.attempts.iter().zip(whys) {
             assert!(
                 attempt
                     .outcome
@@ -379,10 +410,7 @@ async fn a_request_cancelled_in_the_pool_is_sent_again_at_once_for_any_method() 
                     .contains(&Cause::Canceled.to_string())
             );
             let wait = attempt.wait.as_ref().expect("a wait");
-            assert_eq!(
-                (wait.why.clone(), wait.charged),
-                (WaitReason::NeverProcessed, None)
-            );
+            assert_eq!((wait.why.clone(), wait.charged), (why, None));
         }
         assert_eq!(report.effects(), 1..=1);
     }

@@ -229,7 +229,7 @@ impl Exchange {
                 if let StopReason::RetryAfterTooLong { asked, cap: by } = &stop.reason {
                     assert!(*by == cap && *asked > cap, "{asked:?} is within {cap:?}");
                     assert_eq!(policy.retry_after_mode(), RetryAfterMode::GiveUp);
-                    assert_eq!(stop.asked, Some(*asked));
+                    assert_eq!(stop.asked, Some(cap), "no longer than is obeyed");
                 }
                 if let StopReason::ForbiddenByServer { header } = &stop.reason {
                     assert!(self.headers.contains_key(header.as_str()));

@@ -47,7 +47,9 @@ impl RetrySession {
         self.ask_gates(attempt, found)
     }
 
-    /// A request that was never processed is sent again at once, outside of the counts.
+    /// A request that was never processed is sent again outside of the counts: the first time at
+    /// once and free. From then on it is the sign of a server that has too much to do, so it waits
+    /// like others and is charged to the budget.
     fn never_processed(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Option<Decision> {
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         if forbidden
@@ -57,12 +59,22 @@ impl RetrySession {
             return None;
         }
         self.unprocessed += 1;
+        let (wait, why) = if self.unprocessed == 1 {
+            (Duration::ZERO, WaitReason::NeverProcessed)
+        } else {
+            self.set_cost(attempt.outcome());
+            // Counted by itself, as all of it.
+            let run = std::mem::replace(&mut self.run, self.unprocessed - 1);
+            let backoff = self.backoff();
+            self.run = run;
+            backoff
+        };
         let mut gates = Gates::default();
         gates.set(Gate::Transient, true);
         gates.set(Gate::Method, true);
         Some(Decision::Retry(Retry {
-            wait: Duration::ZERO,
-            why: WaitReason::NeverProcessed,
+            wait,
+            why,
             charged: None,
             raise: false,
             last: self.is_last(),

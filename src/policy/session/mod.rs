@@ -198,7 +198,8 @@ impl Hinted {
     /// How long the server asked for nothing to be sent, as far as it is obeyed.
     fn asked(&self) -> Option<Duration> {
         match self {
-            Self::Wait(asked, _) | Self::TooLong { asked, .. } => Some(*asked),
+            Self::Wait(asked, _) => Some(*asked),
+            Self::TooLong { cap, .. } => Some(*cap),
             Self::None => None,
         }
     }

@@ -233,7 +233,7 @@ impl RetrySession {
                     reason: StopReason::RetryAfterTooLong { asked, cap },
                     raise,
                     gates,
-                    asked: Some(asked),
+                    asked: Some(cap),
                     note,
                 });
             }

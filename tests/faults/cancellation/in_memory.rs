@@ -26,6 +26,7 @@ use tower_http_retry::{
     budget::{InFlightLimit, RetryBudget},
     classify::{Opinion, Outcome},
     policy::{Backoff, RetryPolicy, StopReason},
+    shared_hints::SharedHints,
 };
 
 use super::cut::{Cut, Cutting};
@@ -373,8 +374,9 @@ fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             before: Before::AHint,
-            ..Scenario::new("is held back", [Reset], "succeeded")
-                .with(|layer| layer.share_hints(true))
+            ..Scenario::new("is held back", [Reset], "succeeded").with(|layer| {
+                layer.admission(SharedHints::builder().jitter(0.0).build().expect("valid"))
+            })
         },
         Scenario {
             before: Before::ARetry,

@@ -11,7 +11,9 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use tokio::time::{self, Instant};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_http_retry::{BoxError, RetryLayer, budget::RetryBudget, classify::FailureKind};
+use tower_http_retry::{
+    BoxError, RetryLayer, budget::RetryBudget, classify::FailureKind, shared_hints::SharedHints,
+};
 
 use super::{PRESETS, quick};
 
@@ -93,7 +95,7 @@ async fn requests_to_10_000_authorities_all_end() {
     for preset in PRESETS {
         let budget = RetryBudget::default();
         let policy = quick(preset).total(2).budget(budget.clone()).build();
-        let layer = RetryLayer::new(policy.expect("valid")).share_hints(true);
+        let layer = RetryLayer::new(policy.expect("valid")).admission(SharedHints::default());
         let attempts = AtomicU64::new(0);
         let server = service_fn(|_: Request<Empty<Bytes>>| {
             attempts.fetch_add(1, Relaxed);

@@ -175,7 +175,7 @@ pub fn may_repeat(facts: &Facts) -> bool {
 
 /// `RetryPolicy::default()`: three retries, full jitter between 0 and 100 ms doubling to 20 s,
 /// seven statuses, `Retry-After` up to a minute and a tenth more at random, and what was never processed is sent again twice
-/// at once, outside of the counts (rule 10).
+/// outside of the counts: at once and free, then after a wait and charged to the budget (rule 11).
 fn default(facts: &Facts, class: Class, retries: u32, unprocessed: u32) -> Verdict {
     const TOTAL: u32 = 3;
     const STATUSES: [u16; 7] = [408, 425, 429, 500, 502, 503, 504];
@@ -189,11 +189,18 @@ fn default(facts: &Facts, class: Class, retries: u32, unprocessed: u32) -> Verdi
         Class::Status(status, _) if !STATUSES.contains(&status) => {
             return Verdict::Stop(status_not_listed(status));
         }
-        Class::Unprocessed if unprocessed < 2 => {
+        Class::Unprocessed if unprocessed == 0 => {
             return Verdict::Retry(Wait {
                 charged: None,
                 why: WaitReason::NeverProcessed,
                 time: Duration::ZERO..=Duration::ZERO,
+            });
+        }
+        Class::Unprocessed if unprocessed == 1 => {
+            return Verdict::Retry(Wait {
+                charged: None,
+                why: WaitReason::Backoff,
+                time: Duration::ZERO..=Duration::from_millis(100),
             });
         }
         Class::Connect | Class::Unprocessed => CountKind::Connect,

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tower::retry::budget::TpsBudget;
 use tower_http_retry::{
-    budget::{AdaptiveThrottle, RetryBudget},
+    budget::RetryBudget,
     policy::{Backoff, InvalidPolicy, RetryPolicy, RetryPolicyBuilder},
+    throttle::AdaptiveThrottle,
 };
 
 /// What the processes retry by.

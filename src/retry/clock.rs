@@ -9,16 +9,24 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::settings::{RequestDeadline, Settings};
+use super::settings::{LayerSettings, RequestDeadline};
 
 /// The request's clock and its one timer.
 ///
 /// Without time limits, nothing is read until an attempt is pending or has failed: an attempt
 /// that succeeds at its first poll reads no clock.
-pub(crate) struct Clock {
+pub(super) struct Clock {
     started: Option<Instant>,
     attempt: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// As good as never, and small enough to be added to any instant.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The moment `wait` after `now`.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(FAR)
 }
 
 /// The times of an attempt that has ended.
@@ -32,7 +40,7 @@ pub(super) struct AttemptTime {
 }
 
 /// Which time limit an attempt ran into.
-pub(super) enum Limit {
+pub(super) enum TimeLimit {
     Attempt(Duration),
     Deadline(Duration),
 }
@@ -40,7 +48,7 @@ pub(super) enum Limit {
 impl Clock {
     /// The request starts, under the limits of `settings`.
     #[inline(always)]
-    pub(crate) fn start(settings: &Settings) -> Self {
+    pub(super) fn start(settings: &LayerSettings) -> Self {
         let now = settings.is_timed().then(Instant::now);
         Self {
             started: now,
@@ -57,8 +65,8 @@ impl Clock {
     }
 
     /// The request starts with a wait.
-    pub(super) fn start_waiting(&mut self) {
-        self.started.get_or_insert_with(Instant::now);
+    pub(super) fn start_waiting(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
     }
 
     pub(super) fn start_attempt(&mut self, now: Instant) {
@@ -107,14 +115,32 @@ impl Clock {
         timer.as_mut().poll(cx)
     }
 
+    /// Waits until the whole request, which may take as long as `limit`, has to be at its end.
+    /// Returns that limit.
+    pub(super) fn poll_deadline(
+        &mut self,
+        limit: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Duration> {
+        match self.deadline(limit).zip(limit) {
+            Some((at, limit)) => self.poll_until(Some(at), cx).map(|()| limit),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The limit of the whole request, if that is over.
+    pub(super) fn passed(&self, limit: Option<Duration>, now: Instant) -> Option<Duration> {
+        limit.filter(|_| self.deadline(limit).is_some_and(|at| at <= now))
+    }
+
     /// The attempt in flight is pending: waits for the first of its time limits, of which `limit`
     /// is the whole request's.
     pub(super) fn poll_attempt(
         &mut self,
         limit: Option<Duration>,
-        settings: &Settings,
+        settings: &LayerSettings,
         cx: &mut Context<'_>,
-    ) -> Poll<Limit> {
+    ) -> Poll<TimeLimit> {
         let attempt = match self.attempt {
             Some(attempt) => attempt,
             None => {
@@ -125,12 +151,12 @@ impl Clock {
         };
         let own = settings
             .attempt_timeout
-            .and_then(|after| Some((attempt.checked_add(after)?, Limit::Attempt(after))));
+            .and_then(|after| Some((attempt.checked_add(after)?, TimeLimit::Attempt(after))));
         let all = self.deadline(limit).zip(limit);
         let (at, limit) = match (own, all) {
-            (Some((own, _)), Some((all, after))) if all <= own => (all, Limit::Deadline(after)),
+            (Some((own, _)), Some((all, after))) if all <= own => (all, TimeLimit::Deadline(after)),
             (Some(own), _) => own,
-            (None, Some((all, after))) => (all, Limit::Deadline(after)),
+            (None, Some((all, after))) => (all, TimeLimit::Deadline(after)),
             (None, None) => return Poll::Pending,
         };
         self.poll_until(Some(at), cx).map(|()| limit)

@@ -6,12 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    OwnLine, Scope, Slot,
-    sync::{AtomicU64, Ordering::Relaxed},
-    table::Table,
+use http::Uri;
+
+use crate::{
+    budget::{
+        OwnLine, Scope, Slot,
+        sync::{AtomicU64, Ordering::Relaxed},
+        table::Table,
+    },
+    dice::Dice,
+    reason::{InvalidPolicy, StopReason},
+    stack::{Admission, Admit, Answer, Ask, Stage, Ticket},
 };
-use crate::policy::InvalidPolicy;
 
 const K: f64 = 2.0;
 const WINDOW: Duration = Duration::from_secs(120);
@@ -21,7 +27,7 @@ const MAX_SLOTS: usize = 1 << 16;
 /// Parts of the window. It slides by one part at a time.
 const PARTS: usize = 12;
 
-/// Client-side throttling as in the SRE book, chapter [Handling Overload].
+/// An [`Admission`]: client-side throttling as in the SRE book, chapter [Handling Overload].
 ///
 /// Over a sliding window, 2 minutes by default, it counts for each authority the *requests* that
 /// were made, also those refused here, and those the server *accepted*. A request is refused
@@ -38,8 +44,10 @@ const PARTS: usize = 12;
 ///
 /// Accepted is what the server did not turn down for overload: a 404 is accepted, a 503 is not.
 ///
-/// It is for all attempts, first ones too; a [`RetryBudget`](super::RetryBudget) limits retries
-/// only. Its counters are written on each request, without a lock: one atomic word for each
+/// Registered with [`RetryLayer::admission`](crate::RetryLayer::admission), it is for all attempts,
+/// first ones too; a [`RetryBudget`](crate::budget::RetryBudget) limits retries only. A request that
+/// is dropped before it had an outcome takes its count back. Alone in a stack it is a
+/// [`Layer`](tower_layer::Layer) as well; see [`Admitted`](crate::Admitted). Its counters are written on each request, without a lock: one atomic word for each
 /// twelfth of the window.
 ///
 /// # Clone
@@ -49,7 +57,7 @@ const PARTS: usize = 12;
 /// # Example
 ///
 /// ```
-/// use tower_http_retry::budget::AdaptiveThrottle;
+/// use tower_http_retry::throttle::AdaptiveThrottle;
 ///
 /// let throttle = AdaptiveThrottle::builder().k(2.0).build()?;
 /// let slot = throttle.slot(&http::Uri::from_static("http://example.com/"));
@@ -81,6 +89,7 @@ struct Inner {
     origin: Instant,
     table: Table<Ring>,
     counters: OwnLine<Counters>,
+    dice: Dice,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +121,7 @@ impl AdaptiveThrottle {
             window: WINDOW,
             scope: Scope::PerAuthority,
             slots: SLOTS,
+            seed: None,
         }
     }
 
@@ -124,8 +134,11 @@ impl AdaptiveThrottle {
     /// Counts a request, whether it is sent or was refused by
     /// [`should_reject`](Self::should_reject), which is to be asked before.
     pub fn on_request(&self, slot: Slot, now: Instant) {
+        self.count(slot, self.inner.part(now));
+    }
+
+    fn count(&self, slot: Slot, part: u64) {
         let inner = &*self.inner;
-        let part = inner.part(now);
         let release = |ring: &Ring| (ring.sum(part).requests == 0).then_some(0);
         match inner.table.claim(slot.0, release) {
             Some(place) => place.value.count(part, 1, 0),
@@ -179,6 +192,44 @@ impl AdaptiveThrottle {
     }
 }
 
+impl Admission for AdaptiveThrottle {
+    fn ticket(&self, uri: &Uri) -> Ticket {
+        Ticket::for_key(self.slot(uri).0.get())
+    }
+
+    fn admit(&self, ticket: &mut Ticket, ask: &Ask) -> Admit {
+        // What was admitted before it waited is counted already.
+        if ask.stage == Stage::Again {
+            return Admit::Now;
+        }
+        let slot = Slot::from_key(ticket.key);
+        let is_rejected = self.should_reject(slot, ask.now, self.inner.dice.draw());
+        let part = self.inner.part(ask.now);
+        self.count(slot, part);
+        if is_rejected {
+            return Admit::Refuse(StopReason::Throttled);
+        }
+        ticket.memo = part.wrapping_add(1);
+        Admit::Now
+    }
+
+    fn answered(&self, ticket: &mut Ticket, answer: &Answer) {
+        // Nothing was counted.
+        if ticket.memo == 0 {
+            return;
+        }
+        let part = std::mem::take(&mut ticket.memo).wrapping_sub(1);
+        let slot = Slot::from_key(ticket.key);
+        if answer.dropped {
+            if let Some(ring) = self.inner.table.find(slot.0) {
+                ring.take_back(part);
+            }
+        } else if answer.is_accepted() {
+            self.on_accept(slot, answer.now);
+        }
+    }
+}
+
 impl Inner {
     fn part(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.origin);
@@ -199,6 +250,7 @@ pub struct AdaptiveThrottleBuilder {
     window: Duration,
     scope: Scope,
     slots: usize,
+    seed: Option<u64>,
 }
 
 impl AdaptiveThrottleBuilder {
@@ -237,6 +289,12 @@ impl AdaptiveThrottleBuilder {
     /// not throttled.
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// Makes the decisions of a run repeatable. Without a seed, each is drawn anew.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 
@@ -280,6 +338,7 @@ impl AdaptiveThrottleBuilder {
                 origin: tokio::time::Instant::now().into_std(),
                 table: Table::new(slots),
                 counters: OwnLine::default(),
+                dice: Dice::new(self.seed),
             }),
         })
     }
@@ -366,6 +425,20 @@ impl Ring {
                 Err(newer) => word = newer,
             }
         }
+    }
+
+    /// Takes back a request that was counted in the part `number`, if that is still there.
+    fn take_back(&self, number: u64) {
+        let cell = &self.0[(number % PARTS as u64) as usize];
+        // An error is a part that has passed on, or was halved down to nothing.
+        let _ = cell.fetch_update(Relaxed, Relaxed, |word| {
+            let mut part = Part::unpack(word);
+            if part.age(number) != 0 || part.counts.requests == 0 {
+                return None;
+            }
+            part.counts.requests -= 1;
+            Some(part.pack())
+        });
     }
 
     fn sum(&self, number: u64) -> Counts {

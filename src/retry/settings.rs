@@ -7,8 +7,9 @@ use http::{
 };
 use tokio::time::Instant;
 
+use super::admissions;
 use crate::{
-    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
+    budget::InFlightLimit,
     classify::{Classify, Failure, Opinion, Outcome},
     lint::LintCode,
     observe::RetryEvent,
@@ -126,15 +127,15 @@ impl RequestDeadline {
 
 /// What a request brought along in its extensions for the layer, rather than for the policy.
 #[derive(Clone, Default)]
-pub(crate) struct Brought {
+pub(crate) struct RequestOptions {
     pub(crate) deadline: Option<RequestDeadline>,
     pub(crate) outer_attempt: Option<u32>,
     pub(crate) state: Option<RequestState>,
 }
 
-impl Brought {
+impl RequestOptions {
     #[inline]
-    pub(crate) fn by(extensions: &Extensions) -> Self {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
         // An empty map costs no look-up.
         if extensions.is_empty() {
             return Self::default();
@@ -150,10 +151,10 @@ impl Brought {
 type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) + Send + Sync>;
-type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+type WallClockFn = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-#[derive(Clone, Default)]
-pub(crate) struct Settings {
+#[derive(Clone)]
+pub(crate) struct LayerSettings {
     pub(crate) classifiers: Vec<Arc<dyn Classify + Send + Sync>>,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
@@ -163,11 +164,9 @@ pub(crate) struct Settings {
     pub(crate) before_retry: Option<BeforeRetry>,
     pub(crate) attempt_header: Option<HeaderName>,
     pub(crate) new_key: Option<NewKey>,
-    pub(crate) wall_clock: Option<WallClock>,
-    pub(crate) throttle: Option<AdaptiveThrottle>,
+    pub(crate) wall_clock: Option<WallClockFn>,
+    pub(super) admissions: admissions::List,
     pub(crate) in_flight: Option<InFlightLimit>,
-    pub(crate) hints: Option<HintBoard>,
-    pub(crate) max_hold: Option<Duration>,
     /// The bytes of a request body that `Replay` keeps, where it is used.
     pub(crate) body_limit: Option<u64>,
     /// The methods that lint should look for, and the findings that are meant to be so.
@@ -194,7 +193,29 @@ fn quoted(key: &str) -> String {
     quoted
 }
 
-impl Settings {
+impl Default for LayerSettings {
+    fn default() -> Self {
+        Self {
+            classifiers: Vec::new(),
+            attempt_timeout: None,
+            deadline: None,
+            min_attempt: Duration::ZERO,
+            drain: DrainLimit::DEFAULT,
+            on_event: None,
+            before_retry: None,
+            attempt_header: None,
+            new_key: None,
+            wall_clock: None,
+            admissions: Arc::new([]),
+            in_flight: None,
+            body_limit: None,
+            wanted: Vec::new(),
+            allowed: Vec::new(),
+        }
+    }
+}
+
+impl LayerSettings {
     /// Gives a request that needs one an idempotency key, which makes it repeatable.
     #[inline]
     pub(crate) fn add_key<B>(&self, request: &mut Request<B>) {
@@ -211,14 +232,9 @@ impl Settings {
         }
     }
 
-    /// Whether requests have [`Guards`](crate::guards::Guards).
-    pub(crate) fn is_guarded(&self) -> bool {
-        self.throttle.is_some() || self.hints.is_some() || self.in_flight.is_some()
-    }
-
     /// Whether nothing is to be done to a request before it is sent.
     pub(crate) fn is_plain(&self) -> bool {
-        self.new_key.is_none() && !self.is_guarded()
+        self.new_key.is_none() && self.admissions.is_empty()
     }
 
     /// Whether there are limits to a request's time.
@@ -255,9 +271,9 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for LayerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("LayerSettings")
             .field("classifiers", &self.classifiers)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("deadline", &self.deadline)

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 pin_project! {
     /// A failed response that is being read.
-    pub(crate) struct Drain<D> {
+    pub(super) struct Drain<D> {
         #[pin]
         pub(super) body: D,
         // The bytes that are still worth reading.

@@ -15,7 +15,7 @@ use crate::{
             schedule,
         },
     },
-    settings::Brought,
+    retry::RequestOptions,
 };
 
 impl<P: Policy, R> RetryLayer<P, R> {
@@ -103,7 +103,7 @@ impl<P: Policy, R> RetryLayer<P, R> {
         run: impl FnOnce(&RequestHead<'_>, &Venue<'_>) -> T,
     ) -> T {
         let settings = &self.settings;
-        let brought = Brought::by(request.extensions());
+        let brought = RequestOptions::of(request.extensions());
         let left =
             |deadline: crate::RequestDeadline| -> Duration { deadline.remaining(Instant::now()) };
         let judge = |outcome: &Outcome<'_>| -> Judgement { settings.judge(outcome) };

@@ -2,37 +2,40 @@
 
 use std::time::Duration;
 
-use super::Clock;
-use crate::{
-    guards::Guards,
-    settings::{Brought, RequestDeadline, Settings},
-    stack::RequestState,
-};
+use http::Request;
 
-pub(crate) struct Special {
+use super::{
+    admissions::Admissions,
+    clock::Clock,
+    settings::{LayerSettings, RequestDeadline, RequestOptions},
+};
+use crate::stack::RequestState;
+
+pub(super) struct Extras {
     /// The request's own deadline, or that of all layers together, counted from its start.
     deadline: Option<Duration>,
     /// The number of the attempt that the request is to a layer further out.
     pub(super) outer_attempt: Option<u32>,
-    pub(super) guards: Option<Guards>,
     /// What the request shares with the layers further out.
     pub(super) state: Option<RequestState>,
+    pub(super) admissions: Option<Admissions>,
 }
 
-impl Special {
+impl Extras {
     /// `None` for a request that has nothing of it.
-    pub(super) fn of(
-        brought: Brought,
-        guards: Option<Guards>,
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        settings: &LayerSettings,
         clock: &mut Clock,
-        settings: &Settings,
     ) -> Option<Box<Self>> {
-        let Brought {
+        let RequestOptions {
             deadline,
             outer_attempt,
             state,
-        } = brought;
-        if deadline.is_none() && outer_attempt.is_none() && guards.is_none() && state.is_none() {
+        } = RequestOptions::of(request.extensions());
+        let admissions = Admissions::enter(&settings.admissions, request.uri());
+        if deadline.is_none() && outer_attempt.is_none() && state.is_none() && admissions.is_none()
+        {
             return None;
         }
         let own = deadline.map(|deadline| clock.limit(deadline));
@@ -45,19 +48,20 @@ impl Special {
         Some(Box::new(Self {
             deadline,
             outer_attempt,
-            guards,
             state,
+            admissions,
         }))
     }
 }
 
-/// The time that a request has: its own, or the layer's.
-pub(super) fn limit(special: Option<&Special>, settings: &Settings) -> Option<Duration> {
-    special
-        .and_then(|special| special.deadline)
-        .or(settings.deadline)
+/// The request's dealings with its admissions, if it has any.
+pub(super) fn admissions(extras: &mut Option<Box<Extras>>) -> Option<&mut Admissions> {
+    extras.as_mut()?.admissions.as_mut()
 }
 
-pub(super) fn guards(special: Option<&Special>) -> Option<&Guards> {
-    special?.guards.as_ref()
+/// The time that a request has: its own, or the layer's.
+pub(super) fn time_limit(extras: Option<&Extras>, settings: &LayerSettings) -> Option<Duration> {
+    extras
+        .and_then(|extras| extras.deadline)
+        .or(settings.deadline)
 }

@@ -3,6 +3,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -10,16 +11,22 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::{
+    LayerSettings, ResponseFuture,
+    clock::{Clock, after},
+    extras::{self, Extras},
+    future::State,
+    kept::{HeldAttempt, Retained},
+};
 use crate::{
     BoxError,
     body::Rewind,
     error::RetryError,
-    future::{Clock, Held, Kept, ResponseFuture, Start, State},
-    guards::{Admission, Guards},
     observe,
     policy::{AnySession, Policy, RequestHead, Session, select},
-    settings::{Brought, Settings},
+    reason::StopReason,
     snapshot::Snapshot,
+    stack::Stage,
 };
 
 /// A service that sends the requests of its inner service again when that is safe and useful.
@@ -36,13 +43,18 @@ pub struct Retry<S, P, R = crate::body::CloneBody> {
     inner: S,
     policy: P,
     rewind: R,
-    settings: Arc<Settings>,
+    settings: Arc<LayerSettings>,
     /// Whether the layer does nothing to a request before it is sent.
     plain: bool,
 }
 
 impl<S, P, R> Retry<S, P, R> {
-    pub(crate) fn with_settings(inner: S, policy: P, rewind: R, settings: Arc<Settings>) -> Self {
+    pub(super) fn with_settings(
+        inner: S,
+        policy: P,
+        rewind: R,
+        settings: Arc<LayerSettings>,
+    ) -> Self {
         Self {
             inner,
             policy,
@@ -66,25 +78,6 @@ impl<S, P, R> Retry<S, P, R> {
     pub fn into_inner(self) -> S {
         self.inner
     }
-}
-
-/// The future of a request whose first attempt is on the way, and about which there is nothing
-/// special. A macro, since a function would move its arguments once more.
-macro_rules! called {
-    ($retry:ident, $future:expr, $session:expr, $kept:expr) => {{
-        // First, since what can panic keeps what was made before it in memory of its own.
-        let clock = Clock::start(&$retry.settings);
-        let settings = Arc::clone(&$retry.settings);
-        ResponseFuture {
-            state: State::Called { future: $future },
-            kept: $kept,
-            session: $session,
-            clock,
-            settings,
-            special: None,
-            progress: None,
-        }
-    }};
 }
 
 impl<S, P, R, B, ResBody> Service<Request<B>> for Retry<S, P, R>
@@ -112,7 +105,7 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !self.plain || !request.extensions().is_empty() {
-            return self.call_specially(request);
+            return self.call_with_extras(request);
         }
         let session = AnySession::Layer(self.policy.session(&RequestHead::of(&request)));
         if session.is_eligible() {
@@ -133,29 +126,45 @@ where
                     self.inner.call(Request::from_parts(parts, first))
                 }
             };
-            called!(
-                self,
-                future,
-                session,
-                Kept::All {
+            // First, since what can panic keeps what was made before it in memory of its own.
+            let clock = Clock::start(&self.settings);
+            let settings = Arc::clone(&self.settings);
+            ResponseFuture {
+                state: State::Called { future },
+                kept: Retained::Replayable {
                     head,
                     service,
-                    body
-                }
-            )
+                    body,
+                },
+                session,
+                clock,
+                settings,
+                extras: None,
+                history: None,
+            }
         } else {
             let (method, uri) = (request.method().clone(), request.uri().clone());
             let future = self.rewind.send(&mut self.inner, request);
-            called!(self, future, session, Kept::Line { method, uri })
+            let clock = Clock::start(&self.settings);
+            let settings = Arc::clone(&self.settings);
+            ResponseFuture {
+                state: State::Called { future },
+                kept: Retained::HeadOnly { method, uri },
+                session,
+                clock,
+                settings,
+                extras: None,
+                history: None,
+            }
         }
     }
 }
 
 impl<S, P, R> Retry<S, P, R> {
-    /// Calls the service with a request that is to be given a key, that the guards may hold back or
-    /// refuse, or that may have brought something along for this layer.
+    /// Calls the service with a request that is to be given a key, that the admissions may hold
+    /// back or refuse, or that may have brought something along for this layer.
     #[inline(never)]
-    fn call_specially<B, ResBody>(
+    fn call_with_extras<B, ResBody>(
         &mut self,
         mut request: Request<B>,
     ) -> <Self as Service<Request<B>>>::Future
@@ -167,41 +176,91 @@ impl<S, P, R> Retry<S, P, R> {
         ResBody: Body,
     {
         self.settings.add_key(&mut request);
-        let guards = Guards::of(&self.settings, request.uri());
-        let admission = guards.as_ref().map_or(Admission::Now, |guards| {
-            guards.admit(Instant::now().into_std())
-        });
+        let mut clock = Clock::start(&self.settings);
+        let mut extras = Extras::of(&request, &self.settings, &mut clock);
+        let entry = enter(extras.as_deref_mut(), &self.settings, &mut clock);
         let session = select(&self.policy, &RequestHead::of(&request));
-        let brought = Brought::by(request.extensions());
         let (kept, request) = if session.is_eligible() {
             let head = Snapshot::take(&request);
             let service = self.inner.clone();
             let (parts, body) = request.into_parts();
             let (first, body) = self.rewind.prepare(body);
-            let kept = Kept::All {
+            let kept = Retained::Replayable {
                 head,
                 service,
                 body,
             };
             (kept, Request::from_parts(parts, first))
         } else {
-            let kept = Kept::line(&request);
+            let kept = Retained::head_only(&request);
             (kept, request.map(|body| self.rewind.pass(body)))
         };
-        let start = match admission {
-            Admission::Now => Start::Called(self.inner.call(request)),
-            // The service that was polled ready is replaced: what it reserved for a call that is
-            // not made, such as the permit of a limit, must not be kept from others.
-            Admission::Held => {
-                let service = self.inner.clone();
-                self.inner = service.clone();
-                Start::Held(Box::new(Held { service, request }))
+        let state = match entry {
+            Entry::Now => State::Called {
+                future: self.inner.call(request),
+            },
+            Entry::Held(until) => {
+                let held = HeldAttempt {
+                    service: self.unready(),
+                    request,
+                    until: Some(until),
+                };
+                State::Held {
+                    held: Some(Box::new(held)),
+                }
             }
-            Admission::Refused => {
-                self.inner = self.inner.clone();
-                Start::Refused
+            Entry::Refused(stop) => {
+                self.unready();
+                State::Refused {
+                    stop: Some(Box::new(stop)),
+                }
             }
         };
-        ResponseFuture::special(start, session, kept, &self.settings, brought, guards)
+        ResponseFuture {
+            state,
+            kept,
+            session,
+            clock,
+            settings: Arc::clone(&self.settings),
+            extras,
+            history: None,
+        }
+    }
+
+    /// Replaces the service that was polled ready: what it reserved for a call that is not made,
+    /// such as the permit of a limit, must not be kept from others.
+    fn unready(&mut self) -> S
+    where
+        S: Clone,
+    {
+        let service = self.inner.clone();
+        self.inner = service.clone();
+        service
+    }
+}
+
+/// Whether a first attempt may be sent.
+enum Entry {
+    Now,
+    Held(Instant),
+    Refused(StopReason),
+}
+
+/// Asks the admissions for the first attempt.
+fn enter(extras: Option<&mut Extras>, settings: &LayerSettings, clock: &mut Clock) -> Entry {
+    let limit = extras::time_limit(extras.as_deref(), settings);
+    let Some(admissions) = extras.and_then(|extras| extras.admissions.as_mut()) else {
+        return Entry::Now;
+    };
+    let now = Instant::now();
+    clock.start_waiting(now);
+    let left = clock.left(limit, now);
+    match admissions.admit(Stage::First, now, left) {
+        Ok(Duration::ZERO) => Entry::Now,
+        Ok(needed) => match left.filter(|left| *left <= needed) {
+            Some(left) => Entry::Refused(StopReason::DeadlineTooClose { left, needed }),
+            None => Entry::Held(after(now, needed)),
+        },
+        Err(stop) => Entry::Refused(stop),
     }
 }

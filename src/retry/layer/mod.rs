@@ -9,18 +9,17 @@ use std::{
 };
 
 use http::{HeaderName, request::Parts};
-use tokio::time::Instant;
 use tower_layer::Layer;
 
+use super::{AttemptInfo, DrainLimit, LayerSettings, Retry};
 use crate::{
     BoxError,
     body::{CloneBody, Reopen, Replay},
-    budget::{AdaptiveThrottle, HintBoard, InFlightLimit},
+    budget::InFlightLimit,
     classify::Classify,
     observe::RetryEvent,
     policy::Policy,
-    service::Retry,
-    settings::{AttemptInfo, DrainLimit, Settings},
+    stack::Admission,
 };
 
 /// Retries the requests of the service it wraps, by the rules of a
@@ -43,7 +42,7 @@ use crate::{
 pub struct RetryLayer<P, R = CloneBody> {
     policy: P,
     rewind: R,
-    settings: Arc<Settings>,
+    settings: Arc<LayerSettings>,
     /// Whether the findings of lint were logged; shared by all clones.
     linted: Arc<AtomicBool>,
 }
@@ -214,12 +213,34 @@ impl<P, R> RetryLayer<P, R> {
         self.idempotency_keys_with(|| uuid::Uuid::now_v7().to_string())
     }
 
-    /// Refuses requests, first attempts too, that the server would most likely turn down. Such a
-    /// request ends at once with
-    /// [`RetryErrorKind::Throttled`](crate::RetryErrorKind::Throttled).
+    /// Lets `admission` hold back or refuse requests, first attempts too, for reasons that lie in
+    /// other requests: an [`AdaptiveThrottle`](crate::throttle::AdaptiveThrottle), which refuses
+    /// what the server would most likely turn down, or [`SharedHints`](crate::shared_hints::SharedHints), which holds requests back
+    /// when the server asked another one to wait.
+    ///
+    /// Several are asked in the order in which they were added. A first attempt that is refused
+    /// ends with [`RetryErrorKind::Throttled`](crate::RetryErrorKind::Throttled); a retry that is
+    /// refused ends with the last response or error.
+    ///
+    /// ```
+    /// use tower_http_retry::{
+    ///     RetryLayer, policy::RetryPolicy, shared_hints::SharedHints, throttle::AdaptiveThrottle,
+    /// };
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default())
+    ///     .admission(AdaptiveThrottle::builder().build()?)
+    ///     .admission(SharedHints::default());
+    /// # let _ = layer;
+    /// # Ok::<_, tower_http_retry::policy::InvalidPolicy>(())
+    /// ```
     #[must_use]
-    pub fn throttle(mut self, throttle: AdaptiveThrottle) -> Self {
-        self.change().throttle = Some(throttle);
+    pub fn admission<A>(mut self, admission: A) -> Self
+    where
+        A: Admission + 'static,
+    {
+        let settings = self.change();
+        let added: Arc<dyn Admission> = Arc::new(admission);
+        settings.admissions = settings.admissions.iter().cloned().chain([added]).collect();
         self
     }
 
@@ -227,30 +248,6 @@ impl<P, R> RetryLayer<P, R> {
     #[must_use]
     pub fn max_retries_in_flight(mut self, limit: InFlightLimit) -> Self {
         self.change().in_flight = Some(limit);
-        self
-    }
-
-    /// Whether a server's hint to one request slows the others to the same authority: none is
-    /// sent before the time that the server named. Off by default.
-    ///
-    /// Every [hint](crate::policy::hints) that the policy obeys counts, without its jitter and
-    /// whatever becomes of the request that was told. One that is longer than the policy allows
-    /// ends that request, and holds the others as long as they may be held: see
-    /// [`max_hold`](Self::max_hold).
-    ///
-    /// The hints are shared by the layer's services and by its clones.
-    #[must_use]
-    pub fn share_hints(mut self, share: bool) -> Self {
-        self.change().hints = share.then(|| HintBoard::new(Instant::now().into_std()));
-        self
-    }
-
-    /// The longest that a request is held back by [`share_hints`](Self::share_hints), 60 seconds
-    /// if this is not set. One that would be held longer ends at once with
-    /// [`HeldTooLong`](crate::policy::StopReason::HeldTooLong).
-    #[must_use]
-    pub fn max_hold(mut self, longest: Duration) -> Self {
-        self.change().max_hold = Some(longest);
         self
     }
 
@@ -267,8 +264,8 @@ impl<P, R> RetryLayer<P, R> {
         if let Some(bytes) = keys.drain_limit {
             self = self.drain(bytes);
         }
-        if let Some(share) = keys.share_hints {
-            self = self.share_hints(share);
+        if let Some(true) = keys.share_hints {
+            self = self.admission(crate::shared_hints::SharedHints::default());
         }
         // Never 0, which is the only number that is not allowed.
         if let Some(limit) = keys.max_retries_in_flight.map(InFlightLimit::new) {
@@ -300,7 +297,7 @@ impl<P, R> RetryLayer<P, R> {
         &self.policy
     }
 
-    fn change(&mut self) -> &mut Settings {
+    fn change(&mut self) -> &mut LayerSettings {
         // What was said of the layer before need not hold any more.
         self.linted = Arc::default();
         Arc::make_mut(&mut self.settings)

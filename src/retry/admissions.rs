@@ -1,0 +1,92 @@
+//! The request's dealings with its [`Admission`]s, which may hold it back or refuse it.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Uri;
+use tokio::time::Instant;
+
+use crate::{
+    reason::StopReason,
+    stack::{Admission, Admit, Answer, Ask, Stage, Ticket},
+};
+
+/// The admissions of a layer.
+pub(super) type List = Arc<[Arc<dyn Admission>]>;
+
+/// What they remember of one request. Exists only where the layer has any.
+pub(super) struct Admissions {
+    list: List,
+    tickets: Box<[Ticket]>,
+    /// Whether they have let something through of which they have not heard yet.
+    outstanding: bool,
+    /// Since when the coming attempt is held back.
+    held_since: Option<Instant>,
+}
+
+impl Admissions {
+    /// Starts a request to `uri`.
+    pub(super) fn enter(list: &List, uri: &Uri) -> Option<Self> {
+        if list.is_empty() {
+            return None;
+        }
+        Some(Self {
+            tickets: list.iter().map(|admission| admission.ticket(uri)).collect(),
+            list: Arc::clone(list),
+            outstanding: false,
+            held_since: None,
+        })
+    }
+
+    /// Asks all of them, in their order. Returns how long the request is to be held back; zero if
+    /// it is not.
+    pub(super) fn admit(
+        &mut self,
+        stage: Stage,
+        now: Instant,
+        left: Option<Duration>,
+    ) -> Result<Duration, StopReason> {
+        let mut ask = Ask::new(now.into_std(), stage);
+        ask.left = left;
+        ask.held = self
+            .held_since
+            .map_or(Duration::ZERO, |since| now.duration_since(since));
+        self.outstanding = true;
+        let mut longest = Duration::ZERO;
+        for (admission, ticket) in self.list.iter().zip(&mut self.tickets) {
+            match admission.admit(ticket, &ask) {
+                Admit::Now => {}
+                Admit::Wait(wait) => longest = longest.max(wait),
+                Admit::Refuse(stop) => {
+                    self.answered(&Answer::dropped(now.into_std()));
+                    return Err(stop);
+                }
+            }
+        }
+        if !longest.is_zero() {
+            self.held_since.get_or_insert(now);
+        }
+        Ok(longest)
+    }
+
+    /// The attempt is sent: what holds the next one back is another hold.
+    pub(super) fn sent(&mut self) {
+        self.held_since = None;
+    }
+
+    /// What became of the attempt that they let through.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        if std::mem::take(&mut self.outstanding) {
+            for (admission, ticket) in self.list.iter().zip(&mut self.tickets) {
+                admission.answered(ticket, answer);
+            }
+        }
+    }
+}
+
+impl Drop for Admissions {
+    fn drop(&mut self) {
+        if self.outstanding {
+            self.answered(&Answer::dropped(Instant::now().into_std()));
+        }
+    }
+}

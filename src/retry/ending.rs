@@ -1,0 +1,91 @@
+//! The ends that come from outside of an attempt's outcome: the deadline, the inner service's
+//! readiness, the admissions.
+
+use std::{pin::Pin, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{ResponseFuture, extras, history::History};
+use crate::{
+    BoxError,
+    body::Saved as SavedBody,
+    classify::DeadlinePassed,
+    error::{RetryError, RetryErrorKind},
+    policy::Session,
+    reason::{Cause, Gate, StopReason},
+    report::{AttemptOutcome, AttemptRecord, RetryReport},
+    stack::Answer,
+};
+
+impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
+    ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+{
+    /// The deadline passed, during an attempt or while the next one was waited for.
+    pub(super) fn deadline_exceeded(
+        mut self: Pin<&mut Self>,
+        deadline: Duration,
+        in_attempt: bool,
+    ) -> RetryError {
+        let now = Instant::now();
+        if in_attempt {
+            self.as_mut().cut_off(now);
+        }
+        let (report, last) = self.end(StopReason::DeadlineExceeded { deadline }, now);
+        let last = last.or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
+        RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
+    }
+
+    /// Keeps record of the attempt in flight, which the deadline ends.
+    fn cut_off(self: Pin<&mut Self>, now: Instant) {
+        let this = self.project();
+        let time = this.clock.end_attempt(now);
+        let history = this.history.get_or_insert_with(History::new);
+        let outcome = AttemptOutcome::Failed {
+            kind: Cause::AttemptTimeout.kind(),
+            cause: Cause::AttemptTimeout,
+            error: String::new(),
+        };
+        let mut record = AttemptRecord {
+            started: time.offset,
+            took: time.took,
+            ..AttemptRecord::new(history.number(), outcome)
+        };
+        record.gates.set(Gate::Deadline, false);
+        history.push(record);
+        if let Some(admissions) = extras::admissions(this.extras) {
+            admissions.answered(&Answer::failed(now.into_std()));
+        }
+    }
+
+    /// The end of a request whose next attempt must not be sent.
+    pub(super) fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
+        let kind = match stop {
+            StopReason::DeadlineTooClose { .. } => RetryErrorKind::DeadlineExceeded,
+            _ => RetryErrorKind::Throttled,
+        };
+        let (report, last) = self.end(stop, Instant::now());
+        RetryError::new(kind, report, last)
+    }
+
+    /// The inner service failed to become ready for an attempt.
+    pub(super) fn not_ready(self: Pin<&mut Self>, error: BoxError) -> RetryError {
+        let (report, last) = self.end(StopReason::NotReady, Instant::now());
+        RetryError::not_ready_again(report, last, error)
+    }
+
+    /// The report of a request that ends here, and the error of its last attempt.
+    fn end(
+        self: Pin<&mut Self>,
+        stop: StopReason,
+        now: Instant,
+    ) -> (RetryReport, Option<BoxError>) {
+        let this = self.project();
+        this.session.failed(now.into_std());
+        let elapsed = this.clock.elapsed(now);
+        let history = this.history.get_or_insert_with(History::new);
+        let last = history.last_error.take();
+        let extras = this.extras.as_deref();
+        let report = history.finish(this.kept, extras, stop, elapsed, this.settings);
+        (report, last)
+    }
+}

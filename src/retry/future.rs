@@ -1,0 +1,246 @@
+//! [`ResponseFuture`], and the loop over its states.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{
+    LayerSettings,
+    clock::Clock,
+    drain::Drain,
+    extras::Extras,
+    history::History,
+    kept::{HeldAttempt, Retained},
+    verdict::Ended,
+};
+use crate::{
+    BoxError,
+    body::Saved as SavedBody,
+    error::RetryError,
+    policy::{AnySession, Session},
+    reason::StopReason,
+    stack::{Answer, LayerOutcome},
+};
+
+pin_project! {
+    /// The future of a [`Retry`](crate::Retry) service: all attempts at one request.
+    ///
+    /// Dropping it at any point sends nothing more, and gives back what an unsent retry took from
+    /// a budget.
+    ///
+    /// The exception is an upload over HTTP/1.1 whose response had arrived already, although
+    /// nobody had looked at it yet: clients then go on sending. A body that is recorded
+    /// ([`Replay`](crate::body::Replay)) ends with an error there before it reads any more, and
+    /// with it the connection. One that is sent as it is runs on to its end.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+    where
+        Sess: Session,
+        Saved: SavedBody<ReqBody>,
+    {
+        #[pin]
+        pub(super) state: State<Fut, ResBody, HeldAttempt<S, ReqBody>>,
+        pub(super) kept: Retained<S, Saved>,
+        pub(super) session: AnySession<Sess>,
+        pub(super) settings: Arc<LayerSettings>,
+        pub(super) clock: Clock,
+        // Boxed, since most requests need neither.
+        pub(super) extras: Option<Box<Extras>>,
+        pub(super) history: Option<Box<History>>,
+    }
+
+    impl<S, Fut, Sess, ReqBody, Saved, ResBody> PinnedDrop
+        for ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+    where
+        Sess: Session,
+        Saved: SavedBody<ReqBody>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            this.give_up();
+        }
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<Fut, ResBody, Held> {
+        /// The first attempt is held back by an admission.
+        Held { held: Option<Box<Held>> },
+        /// The first attempt is refused by an admission.
+        Refused { stop: Option<Box<StopReason>> },
+        /// Polling the response of the attempt in flight.
+        Called { #[pin] future: Fut },
+        /// Reading a failed response to its end, so that its connection can be used again.
+        Draining { drain: Pin<Box<Drain<ResBody>>> },
+        /// Waiting until the next attempt is due, if it is not due at once. Nothing is held.
+        Waiting { until: Option<Instant> },
+        /// Polling the inner service until it is ready for the next attempt.
+        Readying,
+        /// Finished.
+        Done,
+    }
+}
+
+/// What a state has come to.
+pub(super) enum Step<ResBody> {
+    /// Another state.
+    Next,
+    /// The answer.
+    Return(Result<Response<ResBody>, RetryError>),
+}
+
+/// One call of `poll`.
+pub(super) struct Turn<'a, 'cx, ResBody> {
+    pub(super) cx: &'a mut Context<'cx>,
+    /// The end of the attempt in flight, if it was just polled.
+    pub(super) polled: Option<Poll<Ended<ResBody>>>,
+    /// The time, as long as nothing was waited for.
+    pub(super) now: Option<Instant>,
+}
+
+impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
+    ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+{
+    /// Ends the attempt in flight, if there is one, and the upload that a client may go on with
+    /// where the response has come before its end.
+    fn give_up(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let StateProj::Called { .. } = this.state.as_mut().project() else {
+            return;
+        };
+        // First, so that the client cancels the upload where it still can.
+        this.state.set(State::Done);
+        if let Retained::Replayable { body, .. } = this.kept {
+            body.cancel();
+        }
+    }
+
+    /// Gives back what the request holds, now that it has its answer.
+    fn finish(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        this.state.set(State::Done);
+        *this.extras = None;
+        *this.history = None;
+    }
+
+    /// A request succeeded at once, of which the admissions are to hear.
+    #[inline(never)]
+    fn leave(self: Pin<&mut Self>, status: StatusCode) {
+        let extras = self.project().extras.take();
+        if let Some(mut admissions) = extras.and_then(|extras| extras.admissions) {
+            admissions.answered(&Answer::response(Instant::now().into_std(), status));
+        }
+    }
+}
+
+impl<S, Fut, Sess, ReqBody, Saved, ResBody, E> Future
+    for ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
+    Fut: Future<Output = Result<Response<ResBody>, E>>,
+    E: Into<BoxError>,
+    Sess: Session,
+    Saved: SavedBody<ReqBody>,
+    ResBody: Body,
+{
+    type Output = Result<Response<ResBody>, RetryError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // What most requests take: a response is large, so it is moved once only.
+        let this = self.as_mut().project();
+        let StateProj::Called { future } = this.state.project() else {
+            return self.poll_slow(None, cx);
+        };
+        let polled = match future.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                let session = &mut *this.session;
+                if this.history.is_none()
+                    && this.settings.classifiers.is_empty()
+                    && session.is_final(response.status(), response.headers())
+                    && LayerOutcome::of(response.extensions()).is_none()
+                {
+                    session.succeeded();
+                    if this.extras.is_some() {
+                        self.as_mut().leave(response.status());
+                    }
+                    self.project().state.set(State::Done);
+                    return Poll::Ready(Ok(response));
+                }
+                Poll::Ready(Ended::Response(response))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Ended::Error(error.into())),
+            Poll::Pending => Poll::Pending,
+        };
+        self.poll_slow(Some(polled), cx)
+    }
+}
+
+impl<S, Fut, Sess, ReqBody, Saved, ResBody, E> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
+    Fut: Future<Output = Result<Response<ResBody>, E>>,
+    E: Into<BoxError>,
+    Sess: Session,
+    Saved: SavedBody<ReqBody>,
+    ResBody: Body,
+{
+    /// Goes from state to state until there is an answer. If the attempt in flight was just
+    /// polled, then with what came of it.
+    fn poll_slow(
+        mut self: Pin<&mut Self>,
+        polled: Option<Poll<Ended<ResBody>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<ResBody>, RetryError>> {
+        let now = None;
+        let mut turn = Turn { cx, polled, now };
+        let result = loop {
+            let this = self.as_mut();
+            let step = match this.state {
+                State::Held { .. } => this.poll_held(&mut turn),
+                State::Refused { .. } => this.refused(),
+                State::Called { .. } => this.poll_called(&mut turn),
+                State::Draining { .. } => this.poll_draining(&mut turn),
+                State::Waiting { .. } => this.poll_waiting(&mut turn),
+                State::Readying => this.poll_readying(&mut turn),
+                State::Done => panic!("`ResponseFuture` polled after it finished"),
+            };
+            if let Step::Return(result) = ready!(step) {
+                break result;
+            }
+        };
+        if result.is_err() {
+            self.as_mut().give_up();
+        }
+        self.finish();
+        Poll::Ready(result)
+    }
+}
+
+impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody> fmt::Debug
+    for ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Held { .. } => "held",
+            State::Refused { .. } => "refused",
+            State::Called { .. } => "called",
+            State::Draining { .. } => "draining",
+            State::Waiting { .. } => "waiting",
+            State::Readying => "readying",
+            State::Done => "done",
+        };
+        f.debug_struct("ResponseFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

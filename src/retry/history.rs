@@ -1,0 +1,184 @@
+//! What is remembered of a request's attempts, for the report and the error.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    clock::after,
+    extras::Extras,
+    kept::Retained,
+    settings::{LayerSettings, PreviousOutcome},
+};
+use crate::{
+    BoxError,
+    budget::{InFlightPlace, RetryPermit},
+    observe,
+    policy::Retry,
+    reason::{Cause, Failure, StopReason},
+    report::{AttemptOutcome, AttemptRecord, RetryReport},
+};
+
+/// The first so many attempts are kept, and the last so many; those between are counted. Without a
+/// limit there is no end to them.
+const FIRST: usize = 64;
+const LAST: usize = 64;
+
+/// The records of the attempts so far.
+///
+/// Keeps the first record without memory of its own: many requests may wait at once, and most
+/// need no third attempt.
+struct Attempts {
+    /// Moves to the front of the others when there are any.
+    first: Option<AttemptRecord>,
+    others: Vec<AttemptRecord>,
+    /// The last ones, once there are too many.
+    tail: VecDeque<AttemptRecord>,
+    /// How many are in neither.
+    omitted: u32,
+}
+
+impl Attempts {
+    const NONE: Self = Self {
+        first: None,
+        others: Vec::new(),
+        tail: VecDeque::new(),
+        omitted: 0,
+    };
+
+    fn push(&mut self, record: AttemptRecord) {
+        if self.first.is_none() && self.others.is_empty() {
+            self.first = Some(record);
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            // As many as the third attempt needs.
+            self.others.reserve_exact(3);
+            self.others.push(first);
+        }
+        if self.others.len() < FIRST {
+            self.others.push(record);
+            return;
+        }
+        if self.tail.len() == LAST {
+            self.tail.pop_front();
+            self.omitted = self.omitted.saturating_add(1);
+        }
+        self.tail.push_back(record);
+    }
+
+    fn count(&self) -> u32 {
+        let kept = usize::from(self.first.is_some()) + self.others.len() + self.tail.len();
+        u32::try_from(kept).map_or(u32::MAX, |kept| kept.saturating_add(self.omitted))
+    }
+
+    fn last(&self) -> Option<&AttemptRecord> {
+        self.tail
+            .back()
+            .or_else(|| self.others.last())
+            .or(self.first.as_ref())
+    }
+
+    fn take(&mut self) -> Vec<AttemptRecord> {
+        match self.first.take() {
+            Some(only) => vec![only],
+            None => {
+                let mut all = std::mem::take(&mut self.others);
+                all.extend(self.tail.drain(..));
+                all
+            }
+        }
+    }
+}
+
+/// The attempts so far.
+pub(super) struct History {
+    attempts: Attempts,
+    /// The shortest time that an attempt took.
+    pub(super) quickest: Duration,
+    /// The error of the last attempt, if it failed without a response.
+    pub(super) last_error: Option<BoxError>,
+    /// Whether the next attempt is certainly the last one.
+    pub(super) last: bool,
+    /// The permit of a retry that is not sent yet.
+    pub(super) permit: Option<RetryPermit>,
+    /// The request's place among the retries in flight, once it has one.
+    pub(super) place: Option<InFlightPlace>,
+}
+
+impl History {
+    pub(super) fn new() -> Box<Self> {
+        Box::new(Self {
+            attempts: Attempts::NONE,
+            quickest: Duration::MAX,
+            last_error: None,
+            last: false,
+            permit: None,
+            place: None,
+        })
+    }
+
+    /// The number of the attempt that follows those that have ended.
+    pub(super) fn number(&self) -> u32 {
+        self.attempts.count().saturating_add(1)
+    }
+
+    pub(super) fn push(&mut self, record: AttemptRecord) {
+        self.quickest = self.quickest.min(record.took);
+        self.attempts.push(record);
+    }
+
+    /// How the last attempt ended.
+    pub(super) fn previous(&self) -> PreviousOutcome {
+        match self.attempts.last().map(|attempt| &attempt.outcome) {
+            Some(AttemptOutcome::Response(status)) => PreviousOutcome::Response(*status),
+            Some(AttemptOutcome::Failed { kind, cause, .. }) => {
+                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
+            }
+            None => PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
+        }
+    }
+
+    /// A retry is on its way from now on. Returns when it is due; `None` if it is due at once.
+    pub(super) fn retrying<S, Saved>(
+        &mut self,
+        record: AttemptRecord,
+        kept: &Retained<S, Saved>,
+        settings: &LayerSettings,
+        retry: &Retry,
+        now: Instant,
+    ) -> Option<Instant> {
+        observe::retry(settings, kept.method(), || kept.url(), &record);
+        self.push(record);
+        self.last = retry.last;
+        (!retry.wait.is_zero()).then(|| after(now, retry.wait))
+    }
+
+    /// The whole story of the request, which is told to whoever listens.
+    pub(super) fn finish<S, Saved>(
+        &mut self,
+        kept: &Retained<S, Saved>,
+        extras: Option<&Extras>,
+        stop: StopReason,
+        elapsed: Duration,
+        settings: &LayerSettings,
+    ) -> RetryReport {
+        let omitted = self.attempts.omitted;
+        let attempts = self.attempts.take();
+        let report = RetryReport {
+            method: kept.method().clone(),
+            url: kept.url(),
+            stop,
+            outer_attempt: extras.and_then(|extras| extras.outer_attempt),
+            // A first attempt starts at once unless it was held back.
+            held: attempts
+                .first()
+                .map_or(Duration::ZERO, |first| first.started),
+            elapsed,
+            attempts,
+            omitted,
+        };
+        observe::finished(settings, &report);
+        report
+    }
+}

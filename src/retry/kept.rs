@@ -1,0 +1,64 @@
+//! What is kept of a request while it is on its way.
+
+use http::{Method, Request, Uri};
+use tokio::time::Instant;
+
+use crate::{
+    report::sanitized,
+    snapshot::{Snapshot, Target},
+};
+
+/// What another attempt needs, or what a report does.
+pub(super) enum Retained<S, Saved> {
+    /// All that another attempt needs.
+    Replayable {
+        head: Snapshot,
+        service: S,
+        body: Saved,
+    },
+    /// It will never be sent again.
+    HeadOnly { method: Method, uri: Uri },
+}
+
+impl<S, Saved> Retained<S, Saved> {
+    pub(super) fn head_only<B>(request: &Request<B>) -> Self {
+        Self::HeadOnly {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        match self {
+            Self::HeadOnly { method, .. } => method,
+            Self::Replayable { head, .. } => head.method(),
+        }
+    }
+
+    /// Gives memory back, since the request has to wait.
+    pub(super) fn settle(&mut self) {
+        if let Self::Replayable { head, .. } = self {
+            head.settle();
+        }
+    }
+
+    /// The URL as a report shows it.
+    pub(super) fn url(&self) -> String {
+        let target = match self {
+            Self::HeadOnly { uri, .. } => Target::of(uri),
+            Self::Replayable { head, .. } => head.target(),
+        };
+        sanitized(target.scheme, target.authority, target.path_and_query)
+    }
+}
+
+/// A first attempt that is held back: the request as it was given, and the service to send it with.
+///
+/// The service is a clone of the one that was polled ready, which must not be kept from others
+/// for the time of the wait.
+pub(super) struct HeldAttempt<S, B> {
+    pub(super) service: S,
+    pub(super) request: Request<B>,
+    /// When the admissions are asked again; `None` once they have let it through.
+    pub(super) until: Option<Instant>,
+}

@@ -1,0 +1,36 @@
+//! The attempt loop: [`RetryLayer`], [`Retry`] and [`ResponseFuture`]. It is the only place that
+//! sleeps, reads a clock or drops a response.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `layer`, `settings` | what a user says, and what a request brings along |
+//! | `service` | how a request starts |
+//! | `future` | the future, and the loop over its states |
+//! | `states` | one function for each state |
+//! | `verdict` | what becomes of an attempt that has ended, by the rules of the kernel |
+//! | `ending` | the ends that come from outside of an attempt's outcome |
+//! | `admissions` | the request's dealings with what may hold it back or refuse it |
+//! | `kept`, `history`, `extras`, `clock` | what is remembered of a request |
+//! | `drain` | how a failed response is read to its end |
+
+mod admissions;
+mod clock;
+mod drain;
+mod ending;
+mod extras;
+mod future;
+mod history;
+mod kept;
+mod layer;
+mod service;
+mod settings;
+mod states;
+mod verdict;
+
+pub(crate) use self::settings::{LayerSettings, RequestOptions};
+pub use self::{
+    future::ResponseFuture,
+    layer::RetryLayer,
+    service::Retry,
+    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
+};

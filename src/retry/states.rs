@@ -1,0 +1,360 @@
+//! What the future does in each of its states.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{
+    AttemptInfo, LayerSettings,
+    clock::{TimeLimit, after},
+    drain::Drain,
+    extras,
+    future::{ResponseFuture, State, StateProj, Step, Turn},
+    history::History,
+    kept::{HeldAttempt, Retained},
+    verdict::{Ended, Next, refused},
+};
+use crate::{
+    BoxError, body::Saved as SavedBody, error::RetryError, policy::Session, reason::StopReason,
+    snapshot, stack::Stage,
+};
+
+type Polled<ResBody> = Poll<Step<ResBody>>;
+
+fn fail<ResBody>(error: RetryError) -> Polled<ResBody> {
+    Poll::Ready(Step::Return(Err(error)))
+}
+
+impl<S, Fut, Sess, ReqBody, Saved, ResBody, E> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
+    Fut: Future<Output = Result<Response<ResBody>, E>>,
+    E: Into<BoxError>,
+    Sess: Session,
+    Saved: SavedBody<ReqBody>,
+    ResBody: Body,
+{
+    /// The first attempt was refused before it was sent.
+    pub(super) fn refused(self: Pin<&mut Self>) -> Polled<ResBody> {
+        let mut this = self;
+        let StateProj::Refused { stop } = this.as_mut().project().state.project() else {
+            unreachable!("the state is that one")
+        };
+        let stop = stop.take();
+        let stop = *stop.expect("a request is refused once");
+        fail(this.unsent(stop))
+    }
+
+    /// The first attempt waits until the admissions let it through, and the service is ready.
+    pub(super) fn poll_held(
+        mut self: Pin<&mut Self>,
+        turn: &mut Turn<'_, '_, ResBody>,
+    ) -> Polled<ResBody> {
+        let limit = self.time_limit();
+        let this = self.as_mut().project();
+        let StateProj::Held { held: slot } = this.state.project() else {
+            unreachable!("the state is that one")
+        };
+        let held = slot.as_mut().expect("a request that was held is sent once");
+        while let Some(until) = held.until {
+            ready!(this.clock.poll_until(Some(until), turn.cx));
+            let now = Instant::now();
+            let left = this.clock.left(limit, now);
+            let admitted =
+                extras::admissions(this.extras).map(|all| all.admit(Stage::Again, now, left));
+            match admitted.unwrap_or(Ok(Duration::ZERO)) {
+                Ok(Duration::ZERO) => held.until = None,
+                Ok(needed) => match left.filter(|left| *left <= needed) {
+                    Some(left) => {
+                        return fail(self.unsent(StopReason::DeadlineTooClose { left, needed }));
+                    }
+                    None => held.until = Some(after(now, needed)),
+                },
+                Err(stop) => return fail(self.unsent(stop)),
+            }
+        }
+        let now = Instant::now();
+        if let Some(deadline) = this.clock.passed(limit, now) {
+            return fail(self.deadline_exceeded(deadline, false));
+        }
+        match held.service.poll_ready(turn.cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return fail(self.not_ready(error.into())),
+            Poll::Pending => {
+                let deadline = ready!(this.clock.poll_deadline(limit, turn.cx));
+                return fail(self.deadline_exceeded(deadline, false));
+            }
+        }
+        let first = slot.take();
+        let HeldAttempt {
+            mut service,
+            request,
+            ..
+        } = *first.expect("it was there");
+        let future = service.call(request);
+        let mut this = self.project();
+        // The report tells of the hold, also if all goes well from here on.
+        *this.history = Some(History::new());
+        this.clock.start_attempt(now);
+        if let Some(admissions) = extras::admissions(this.extras) {
+            admissions.sent();
+        }
+        this.state.set(State::Called { future });
+        Poll::Ready(Step::Next)
+    }
+
+    /// The attempt in flight goes on, or has ended.
+    #[inline]
+    pub(super) fn poll_called(
+        mut self: Pin<&mut Self>,
+        turn: &mut Turn<'_, '_, ResBody>,
+    ) -> Polled<ResBody> {
+        let limit = self.time_limit();
+        let this = self.as_mut().project();
+        let StateProj::Called { future } = this.state.project() else {
+            unreachable!("the state is that one")
+        };
+        let polled = match turn.polled.take() {
+            Some(polled) => polled,
+            None => future.poll(turn.cx).map(Ended::of),
+        };
+        let ended = match polled {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => match ready!(this.clock.poll_attempt(limit, this.settings, turn.cx)) {
+                TimeLimit::Attempt(after) => Ended::TimedOut(after),
+                TimeLimit::Deadline(deadline) => {
+                    return fail(self.deadline_exceeded(deadline, true));
+                }
+            },
+        };
+        match self.as_mut().decide(ended) {
+            Next::Return(result) => Poll::Ready(Step::Return(result)),
+            Next::Wait { body, now, until } => {
+                let waits = self.wait(body, now, until);
+                turn.now = (!waits).then_some(now);
+                Poll::Ready(Step::Next)
+            }
+        }
+    }
+
+    /// The failed response is read to its end, within bounds.
+    pub(super) fn poll_draining(
+        self: Pin<&mut Self>,
+        turn: &mut Turn<'_, '_, ResBody>,
+    ) -> Polled<ResBody> {
+        let mut this = self.project();
+        let StateProj::Draining { drain } = this.state.as_mut().project() else {
+            unreachable!("the state is that one")
+        };
+        if !drain.as_mut().is_done(turn.cx) {
+            ready!(this.clock.poll_until(drain.until, turn.cx));
+        }
+        let until = drain.then;
+        this.state.set(State::Waiting { until });
+        Poll::Ready(Step::Next)
+    }
+
+    /// The next attempt is waited for; then the admissions are asked once more, since a server may
+    /// have asked another request to wait in the meantime.
+    pub(super) fn poll_waiting(
+        mut self: Pin<&mut Self>,
+        turn: &mut Turn<'_, '_, ResBody>,
+    ) -> Polled<ResBody> {
+        let limit = self.time_limit();
+        let mut this = self.as_mut().project();
+        let StateProj::Waiting { until } = this.state.as_mut().project() else {
+            unreachable!("the state is that one")
+        };
+        if until.is_some() {
+            ready!(this.clock.poll_until(*until, turn.cx));
+        }
+        if let Some(admissions) = extras::admissions(this.extras) {
+            let now = Instant::now();
+            match admissions.admit(Stage::Again, now, this.clock.left(limit, now)) {
+                Ok(Duration::ZERO) => {}
+                Ok(held) => {
+                    // Only a wait that ends before the deadline is worth it.
+                    if this.clock.passed(limit, now).is_none() {
+                        let deadline = this.clock.deadline(limit);
+                        let free = Some(after(now, held));
+                        *until = deadline.into_iter().chain(free).min();
+                        turn.now = None;
+                        this.kept.settle();
+                        return Poll::Ready(Step::Next);
+                    }
+                }
+                Err(stop) => return fail(self.unsent(stop)),
+            }
+            admissions.sent();
+        }
+        this.state.set(State::Readying);
+        Poll::Ready(Step::Next)
+    }
+
+    /// The inner service is polled until it is ready, and then called.
+    pub(super) fn poll_readying(
+        mut self: Pin<&mut Self>,
+        turn: &mut Turn<'_, '_, ResBody>,
+    ) -> Polled<ResBody> {
+        let limit = self.time_limit();
+        let this = self.as_mut().project();
+        let Retained::Replayable { service, .. } = this.kept else {
+            unreachable!("a request of which nothing was kept is never retried")
+        };
+        let at_once = turn.now.is_some();
+        let now = turn.now.take().unwrap_or_else(Instant::now);
+        // An attempt that cannot be waited for is not sent.
+        if let Some(deadline) = this.clock.passed(limit, now) {
+            return fail(self.deadline_exceeded(deadline, false));
+        }
+        match service.poll_ready(turn.cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return fail(self.not_ready(error.into())),
+            Poll::Pending => {
+                this.kept.settle();
+                let deadline = ready!(this.clock.poll_deadline(limit, turn.cx));
+                return fail(self.deadline_exceeded(deadline, false));
+            }
+        }
+        match self.send_again(now, at_once) {
+            Ok(()) => Poll::Ready(Step::Next),
+            Err(error) => fail(error),
+        }
+    }
+}
+
+impl<S, Fut, Sess, ReqBody, Saved, ResBody> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+where
+    Sess: Session,
+    Saved: SavedBody<ReqBody>,
+    ResBody: Body,
+{
+    /// The time that the request has, from its start.
+    pub(super) fn time_limit(&self) -> Option<Duration> {
+        extras::time_limit(self.extras.as_deref(), &self.settings)
+    }
+
+    /// Lets go of the failed response and everything else, and waits. Returns whether there is
+    /// anything to wait for.
+    fn wait(
+        self: Pin<&mut Self>,
+        body: Option<ResBody>,
+        now: Instant,
+        then: Option<Instant>,
+    ) -> bool {
+        let limit = self.time_limit();
+        let mut this = self.project();
+        let waits = match body.filter(|body| is_worth_draining(body, this.settings)) {
+            Some(body) => {
+                let limits = this.settings.drain;
+                let deadline = this.clock.deadline(limit);
+                let until = now.checked_add(limits.time);
+                let drain = Box::pin(Drain {
+                    body,
+                    left: limits.bytes,
+                    until: until.into_iter().chain(deadline).min(),
+                    then,
+                });
+                this.state.set(State::Draining { drain });
+                true
+            }
+            None => {
+                // Drops the inner future as well, and what it holds.
+                this.state.set(State::Waiting { until: then });
+                then.is_some()
+            }
+        };
+        if waits {
+            this.kept.settle();
+        }
+        waits
+    }
+
+    /// Sends the next attempt, `at_once` if it was not waited for. The inner service is ready.
+    fn send_again<E>(self: Pin<&mut Self>, now: Instant, at_once: bool) -> Result<(), RetryError>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
+    {
+        let limit = self.time_limit();
+        let mut this = self.project();
+        let (
+            Retained::Replayable {
+                head,
+                service,
+                body,
+            },
+            Some(history),
+        ) = (&mut *this.kept, this.history.as_mut())
+        else {
+            unreachable!("a retry follows a failure of a request that was kept")
+        };
+        this.clock.start_attempt(now);
+        let info = AttemptInfo {
+            number: history.number(),
+            previous: history.previous(),
+            elapsed: this.clock.elapsed(now),
+            left: this.clock.left(limit, now),
+        };
+        let next = match (history.last, at_once) {
+            (true, _) => snapshot::Next::Never,
+            (false, true) => snapshot::Next::Soon,
+            (false, false) => snapshot::Next::Later,
+        };
+        let request = make_request(head.restore(next), body, &info, history.last, this.settings);
+        let request = match request {
+            Ok(request) => request,
+            Err((reason, source)) => {
+                this.session.failed(now.into_std());
+                let last = history.last_error.take();
+                let extras = this.extras.as_deref();
+                let report = history.finish(this.kept, extras, reason, info.elapsed, this.settings);
+                return Err(RetryError::without_body(report, last, source));
+            }
+        };
+        if let Some(permit) = history.permit.take() {
+            permit.sent();
+        }
+        let future = service.call(request);
+        this.state.set(State::Called { future });
+        Ok(())
+    }
+}
+
+/// The next attempt, or why there is none.
+fn make_request<ReqBody>(
+    head: Option<http::request::Parts>,
+    body: &mut impl SavedBody<ReqBody>,
+    info: &AttemptInfo,
+    last: bool,
+    settings: &LayerSettings,
+) -> Result<Request<ReqBody>, (StopReason, Option<BoxError>)> {
+    let Some(mut parts) = head else {
+        let reason = "the request has a header value that must not be sent again";
+        return Err((StopReason::Custom(reason.into()), None));
+    };
+    parts.extensions.insert(*info);
+    if let Some(name) = &settings.attempt_header {
+        let retries = HeaderValue::from(info.number - 1);
+        parts.headers.insert(name.clone(), retries);
+    }
+    if let Some(before_retry) = &settings.before_retry {
+        before_retry(&mut parts, info);
+    }
+    let body = body.next(&parts, last).map_err(refused)?;
+    Ok(Request::from_parts(parts, body))
+}
+
+/// Whether there is something of the response to be read, and not too much.
+fn is_worth_draining(body: &impl Body, settings: &LayerSettings) -> bool {
+    let most = settings.drain.bytes;
+    // A body that is known to be too long would be read in vain.
+    !body.is_end_stream() && body.size_hint().lower() <= most && most > 0
+}

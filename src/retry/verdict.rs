@@ -1,0 +1,463 @@
+//! What becomes of an attempt that has ended.
+
+use std::{error::Error, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
+
+use http::{Response, StatusCode};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::{
+    LayerSettings, ResponseFuture, admissions::Admissions, clock::AttemptTime, extras,
+    history::History, kept::Retained,
+};
+use crate::{
+    BoxError,
+    body::{NotReplayable, Saved as SavedBody},
+    budget::{InFlightLimit, InFlightPlace},
+    classify::{self, AttemptTimedOut, Outcome},
+    error::{RetryError, RetryErrorKind},
+    policy::{Attempt, Decision, Judgement, Retry, Session, Stop, WallClock},
+    reason::{Cause, Failure, FailureKind, StopReason, WaitReason},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
+    stack::{Answer, LayerError, LayerOutcome, Opinion, Stage},
+    trial::{self, Conditions, Ruling, rule},
+};
+
+/// An attempt's end.
+pub(super) enum Ended<ResBody> {
+    Response(Response<ResBody>),
+    Error(BoxError),
+    TimedOut(Duration),
+}
+
+/// What to do after an attempt.
+pub(super) enum Next<ResBody> {
+    Return(Result<Response<ResBody>, RetryError>),
+    /// Wait from `now` on until then, if there is a wait; the response that failed is still to be
+    /// drained.
+    Wait {
+        body: Option<ResBody>,
+        now: Instant,
+        until: Option<Instant>,
+    },
+}
+
+impl<ResBody> Ended<ResBody> {
+    pub(super) fn of<E: Into<BoxError>>(result: Result<Response<ResBody>, E>) -> Self {
+        match result {
+            Ok(response) => Self::Response(response),
+            Err(error) => Self::Error(error.into()),
+        }
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Response(response) => Some(response.status()),
+            Self::Error(_) | Self::TimedOut(_) => None,
+        }
+    }
+
+    /// What the attempt failed of, if it failed without a response.
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Response(_) => None,
+            Self::Error(error) => {
+                let failure = classify::classify(&**error);
+                Some(match error.downcast_ref::<RetryError>() {
+                    Some(inner) => with_attempts_before(failure, inner.report()),
+                    None => failure,
+                })
+            }
+            Self::TimedOut(_) => Some(Failure::new(Cause::AttemptTimeout)),
+        }
+    }
+
+    fn outcome(&self, failure: Option<Failure>) -> Outcome<'_> {
+        match (self, failure) {
+            (Self::Response(response), _) => Outcome::Response {
+                status: response.status(),
+                headers: response.headers(),
+            },
+            (Self::Error(error), failure) => Outcome::Error {
+                failure: failure.unwrap_or(Failure::new(Cause::Unknown)),
+                error: Some(&**error as &(dyn Error + 'static)),
+            },
+            (Self::TimedOut(_), failure) => Outcome::Error {
+                failure: failure.unwrap_or(Failure::new(Cause::AttemptTimeout)),
+                error: None,
+            },
+        }
+    }
+
+    fn record(&self, number: u32, time: AttemptTime, failure: Option<Failure>) -> AttemptRecord {
+        let error = match self {
+            Self::Response(_) => String::new(),
+            Self::Error(error) => classify::chain(&**error),
+            Self::TimedOut(after) => AttemptTimedOut::new(*after).to_string(),
+        };
+        let outcome = match (self, failure) {
+            (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
+            (_, failure) => {
+                let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
+                AttemptOutcome::Failed { kind, cause, error }
+            }
+        };
+        AttemptRecord {
+            started: time.offset,
+            took: time.took,
+            inner_attempts: self.inner_attempts(),
+            ..AttemptRecord::new(number, outcome)
+        }
+    }
+
+    /// What a response said about when to come back.
+    fn hint(&self, wall: &WallClock<'_>) -> Option<Box<HintRecord>> {
+        match self {
+            Self::Response(response) => HintRecord::of(response.headers(), || wall.now()),
+            Self::Error(_) | Self::TimedOut(_) => None,
+        }
+    }
+
+    /// The response's body, which is still to be drained, or the error.
+    fn let_go(self) -> (Option<ResBody>, Option<BoxError>) {
+        match self {
+            Self::Response(response) => (Some(response.into_body()), None),
+            Self::Error(error) => (None, Some(error)),
+            Self::TimedOut(after) => (None, Some(Box::new(AttemptTimedOut::new(after)))),
+        }
+    }
+
+    /// The service's answer.
+    fn with_report(
+        self,
+        report: RetryReport,
+        raise: bool,
+    ) -> Result<Response<ResBody>, RetryError> {
+        let (kind, source): (_, Option<BoxError>) = match self {
+            Self::Response(mut response) if !raise => {
+                response.extensions_mut().insert(report);
+                return Ok(response);
+            }
+            Self::Response(_) => (RetryErrorKind::Status, None),
+            Self::Error(error) => (RetryErrorKind::Failed, Some(error)),
+            Self::TimedOut(after) => {
+                let source = AttemptTimedOut::new(after);
+                (RetryErrorKind::AttemptTimeout, Some(Box::new(source)))
+            }
+        };
+        Err(RetryError::new(kind, report, source))
+    }
+
+    /// What a layer below says of it.
+    fn below(&self) -> Option<&LayerOutcome> {
+        match self {
+            Self::Response(response) => LayerOutcome::of(response.extensions()),
+            Self::Error(error) => error.downcast_ref().map(LayerError::outcome),
+            Self::TimedOut(_) => None,
+        }
+    }
+
+    /// How many attempts a layer further in made.
+    fn inner_attempts(&self) -> Option<u32> {
+        if let Some(attempts) = self.below().and_then(|below| below.attempts) {
+            return Some(attempts);
+        }
+        let report = match self {
+            Self::Response(response) => response.extensions().get::<RetryReport>()?,
+            Self::Error(error) => error.downcast_ref::<RetryError>()?.report(),
+            Self::TimedOut(_) => return None,
+        };
+        u32::try_from(report.attempt_count()).ok()
+    }
+}
+
+/// The failure of a retry layer further in is that of its last attempt; an attempt before that
+/// one may have been applied all the same.
+fn with_attempts_before(failure: Failure, inner: &RetryReport) -> Failure {
+    if failure.cause.sent().is_safe_to_repeat() && *inner.effects().end() > 0 {
+        Failure::with_kind(FailureKind::Read, Cause::Unknown)
+    } else {
+        failure
+    }
+}
+
+/// An attempt that has ended, but for how.
+struct Facts<'a> {
+    now: Instant,
+    number: u32,
+    time: AttemptTime,
+    failure: Option<Failure>,
+    wall: &'a WallClock<'a>,
+}
+
+impl<S, Fut, Sess, ReqBody, Saved, ResBody> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
+where
+    Sess: Session,
+    Saved: SavedBody<ReqBody>,
+    ResBody: Body,
+{
+    /// Decides what becomes of an attempt that has ended, and keeps record of it.
+    pub(super) fn decide(mut self: Pin<&mut Self>, ended: Ended<ResBody>) -> Next<ResBody> {
+        let now = Instant::now();
+        let this = self.as_mut().project();
+        let settings = Arc::clone(this.settings);
+        let read = || settings.wall_clock();
+        let facts = Facts {
+            now,
+            number: this.history.as_ref().map_or(1, |history| history.number()),
+            time: this.clock.end_attempt(now),
+            failure: ended.failure(),
+            wall: &WallClock::new(&read),
+        };
+        let (ruling, place) = self.as_mut().rule(&ended, &facts);
+        let ended = match (&ruling, &self.history, ended) {
+            (Ruling::Accept, None, Ended::Response(response)) => {
+                return Next::Return(Ok(response));
+            }
+            (_, _, ended) => ended,
+        };
+        let mut record = ended.record(facts.number, facts.time, facts.failure);
+        record.hint = ended.hint(facts.wall);
+        let stop = match ruling {
+            Ruling::Accept => Stop::because(StopReason::Succeeded),
+            Ruling::Stop(stop) => stop,
+            Ruling::Retry(retry, permit) => {
+                let history = self.as_mut().project().history;
+                let history = history.get_or_insert_with(History::new);
+                // First, since who is told may panic.
+                history.permit = Some(permit);
+                history.place = place.or(history.place.take());
+                let until = self.as_mut().prepare_retry(record, retry, now);
+                let (body, error) = ended.let_go();
+                if let Some(history) = self.project().history {
+                    history.last_error = error;
+                }
+                return Next::Wait { body, now, until };
+            }
+        };
+        record.gates = stop.gates;
+        record.note = stop.note.map(Box::new);
+        let report = self.conclude(record, stop.reason, facts.time.elapsed);
+        Next::Return(ended.with_report(report, stop.raise))
+    }
+
+    /// Asks the kernel.
+    fn rule(
+        self: Pin<&mut Self>,
+        ended: &Ended<ResBody>,
+        facts: &Facts<'_>,
+    ) -> (Ruling, Option<InFlightPlace>) {
+        let this = self.project();
+        let settings: &LayerSettings = this.settings;
+        let limit = extras::time_limit(this.extras.as_deref(), settings);
+        let history = this.history.as_deref();
+        let quickest = history.map_or(Duration::MAX, |history| history.quickest);
+        let has_place = history.is_some_and(|history| history.place.is_some());
+        let method = this.kept.method().clone();
+        let mut live = Live {
+            kept: this.kept,
+            admissions: extras::admissions(this.extras),
+            in_flight: settings.in_flight.as_ref(),
+            has_place,
+            place: None,
+            status: ended.status(),
+            now: facts.now,
+            left: this.clock.left(limit, facts.now),
+            least: settings.min_attempt.max(quickest.min(facts.time.took)),
+            body: PhantomData,
+        };
+        let outcome = ended.outcome(facts.failure);
+        let below = ended.below();
+        let judgement = match settings.judge(&outcome) {
+            Judgement::None => below.map_or(Judgement::None, judged_by),
+            judgement => judgement,
+        };
+        let judged = trial::Ended {
+            now: facts.now.into_std(),
+            outcome,
+            judgement,
+            wait: below.and_then(|below| Some((below.wait?, below.by.clone()))),
+        };
+        let ruling = rule(this.session, &mut live, judged, |outcome| {
+            Attempt::new(facts.number, &method, outcome)
+                .with_elapsed(facts.time.elapsed)
+                .with_wall_clock_of(facts.wall)
+        });
+        (ruling, live.place)
+    }
+
+    /// Keeps record of an attempt that is followed by another. Returns when that is due; `None` if
+    /// at once.
+    fn prepare_retry(
+        self: Pin<&mut Self>,
+        mut record: AttemptRecord,
+        mut retry: Retry,
+        now: Instant,
+    ) -> Option<Instant> {
+        let this = self.project();
+        let state = this
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.state.as_ref());
+        if let (Some(state), Some(kind)) = (state, retry.charged) {
+            state.charge(kind);
+        }
+        record.gates = retry.gates;
+        record.note = retry.note.take().map(Box::new);
+        record.wait = Some(WaitRecord {
+            planned: retry.wait,
+            why: retry.why.clone(),
+            charged: retry.charged,
+        });
+        let history = this.history.get_or_insert_with(History::new);
+        history.retrying(record, this.kept, this.settings, &retry, now)
+    }
+
+    /// Keeps record of the last attempt. Returns the report.
+    fn conclude(
+        self: Pin<&mut Self>,
+        record: AttemptRecord,
+        reason: StopReason,
+        elapsed: Duration,
+    ) -> RetryReport {
+        let this = self.project();
+        let history = this.history.get_or_insert_with(History::new);
+        history.push(record);
+        let extras = this.extras.as_deref();
+        history.finish(this.kept, extras, reason, elapsed, this.settings)
+    }
+}
+
+/// The opinion of a layer below, as that of a classifier.
+fn judged_by(below: &LayerOutcome) -> Judgement {
+    let by = below.by.clone();
+    match below.opinion.clone() {
+        Opinion::NoOpinion => Judgement::None,
+        Opinion::Retry(because) => Judgement::Retry { by, because },
+        Opinion::Forbid(because) => Judgement::Forbid { by, because },
+    }
+}
+
+/// How long the server asked for nothing to be sent, as far as the policy obeys, and whether it
+/// asked for longer; whatever becomes of this request.
+fn asked(decision: &Decision) -> (Option<Duration>, bool) {
+    match decision {
+        Decision::Accept => (None, false),
+        // A policy of the user's own need not say more than the reason.
+        Decision::Retry(retry) => match retry.why {
+            WaitReason::ServerHint(_) => (retry.asked.or(Some(retry.wait)), false),
+            WaitReason::ServerHintClamped(_) => (retry.asked.or(Some(retry.wait)), true),
+            _ => (retry.asked, false),
+        },
+        Decision::Stop(stop) => match stop.reason {
+            StopReason::RetryAfterTooLong { asked, cap } => {
+                (Some(stop.asked.unwrap_or(asked).min(cap)), true)
+            }
+            _ => (stop.asked, false),
+        },
+    }
+}
+
+/// What the gates of a request that is sent are asked about.
+struct Live<'a, S, ReqBody, Saved> {
+    kept: &'a mut Retained<S, Saved>,
+    admissions: Option<&'a mut Admissions>,
+    in_flight: Option<&'a InFlightLimit>,
+    /// Whether the request is among the retries in flight already.
+    has_place: bool,
+    /// The place that it has taken now.
+    place: Option<InFlightPlace>,
+    /// That of the response, if there was one.
+    status: Option<StatusCode>,
+    now: Instant,
+    left: Option<Duration>,
+    least: Duration,
+    body: PhantomData<fn() -> ReqBody>,
+}
+
+impl<S, ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
+    for Live<'_, S, ReqBody, Saved>
+{
+    fn is_kept(&self) -> bool {
+        matches!(self.kept, Retained::Replayable { .. })
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        let Some(admissions) = &mut self.admissions else {
+            return;
+        };
+        let now = self.now.into_std();
+        let mut answer = match self.status {
+            Some(status) => Answer::response(now, status),
+            None => Answer::failed(now),
+        };
+        answer.failed = !matches!(decision, Decision::Accept);
+        (answer.asked, answer.cut) = asked(decision);
+        admissions.answered(&answer);
+    }
+
+    fn body(&mut self) -> Option<Result<(), StopReason>> {
+        match self.kept {
+            Retained::Replayable { body, .. } => Some(body.check().map_err(|no| refused(no).0)),
+            Retained::HeadOnly { .. } => None,
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.left
+    }
+
+    fn least(&self) -> Duration {
+        self.least
+    }
+
+    fn admit(&mut self, retry: &Retry) -> Option<Result<Duration, StopReason>> {
+        if self.admissions.is_none() && self.in_flight.is_none() {
+            return None;
+        }
+        let told = matches!(
+            retry.why,
+            WaitReason::ServerHint(_) | WaitReason::ServerHintClamped(_)
+        );
+        Some(self.let_through(told))
+    }
+
+    fn retire(&mut self) -> Result<(), StopReason> {
+        match self.kept {
+            Retained::Replayable { body, .. } => body.retire().map_err(|no| refused(no).0),
+            Retained::HeadOnly { .. } => Ok(()),
+        }
+    }
+}
+
+impl<S, ReqBody, Saved> Live<'_, S, ReqBody, Saved> {
+    /// Asks the admissions, and takes a place among the retries in flight.
+    fn let_through(&mut self, told: bool) -> Result<Duration, StopReason> {
+        let held = match &mut self.admissions {
+            Some(admissions) => admissions.admit(Stage::Retry { told }, self.now, self.left)?,
+            None => Duration::ZERO,
+        };
+        match self.in_flight {
+            Some(limit) if !self.has_place => {
+                self.place = limit.acquire();
+                match self.place {
+                    Some(_) => Ok(held),
+                    None => Err(StopReason::TooManyInFlight { max: limit.max() }),
+                }
+            }
+            _ => Ok(held),
+        }
+    }
+}
+
+/// A body that cannot be sent again, as a reason and, where there is one, an error.
+pub(super) fn refused(error: NotReplayable) -> (StopReason, Option<BoxError>) {
+    match error {
+        NotReplayable::OverLimit { sent, limit } => {
+            (StopReason::BodyNotReplayable { sent, limit }, None)
+        }
+        NotReplayable::Failed => (StopReason::BodyFailed, None),
+        NotReplayable::NotKept => (StopReason::BodyNotKept, None),
+        NotReplayable::Reopen(error) => (StopReason::BodyNotReopened, Some(error)),
+    }
+}
