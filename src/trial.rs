@@ -103,7 +103,7 @@ pub(crate) fn rule<'a, S: Session>(
         judgement,
         wait,
     } = ended;
-    let mut decision = ask(session, outcome, judgement, attempt);
+    let mut decision = ask(session, conditions, outcome, judgement, attempt);
     if let (Decision::Retry(retry), Some((wait, by))) = (&mut decision, wait) {
         retry.wait = wait;
         retry.why = WaitReason::LayerBelow { by };
@@ -133,6 +133,7 @@ pub(crate) fn rule<'a, S: Session>(
 /// What holds for every policy's answer.
 fn ask<'a, S: Session>(
     session: &mut S,
+    conditions: &impl Conditions<S>,
     outcome: Outcome<'a>,
     judgement: Judgement,
     attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
@@ -145,7 +146,8 @@ fn ask<'a, S: Session>(
         }
         _ => {}
     }
-    let decision = session.decide(&attempt(outcome).with_judgement(judgement));
+    let attempt = attempt(outcome).with_judgement(judgement);
+    let decision = session.decide(&attempt.with_room(room(conditions)));
     match (decision, outcome) {
         // An error cannot be handed out as a response.
         (Decision::Accept, Outcome::Error { failure, .. }) => {
@@ -155,6 +157,15 @@ fn ask<'a, S: Session>(
         }
         (decision, _) => decision,
     }
+}
+
+/// So much later than asked for a timer of tokio's can end.
+const TIMER: Duration = Duration::from_millis(1);
+
+/// The longest wait that leaves time for another attempt.
+fn room<S: Session>(conditions: &impl Conditions<S>) -> Option<Duration> {
+    let needed = conditions.least().saturating_add(TIMER);
+    Some(conditions.left()?.saturating_sub(needed))
 }
 
 /// Asks the gates behind the session's own.

@@ -65,6 +65,8 @@ codes! {
     NoBackoff = "no-backoff", Warn;
     /// All clients wait equally long.
     NoJitter = "no-jitter", Warn;
+    /// Waits are shorter after throttling than after other failures.
+    ThrottleBaseBelowBase = "throttle-base-below-base", Warn;
     /// All processes draw the same jitter.
     FixedSeed = "fixed-seed", Warn;
     /// A request that is not idempotent is repeated.

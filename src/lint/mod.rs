@@ -39,13 +39,14 @@
 //! | `method-not-allowed` | warning | A method that is wanted ([`LintContext::wanting`], [`wanted_methods`](crate::RetryLayer::wanted_methods)) is not in `allowed_methods`: such a request is repeated only when nothing of it was sent. |
 //! | `no-method-allowed` | warning | `allowed_methods` is empty, which means no method, not any as in urllib3: only connect failures are retried. |
 //! | `no-status-listed` | warning | `status_forcelist` is empty: an answer of 502 or 503 is returned at once. This is urllib3's default. |
-//! | `status-never-transient` | warning | A status is listed that the same request gets again and again: 400, 401, 404, 501, and others of which RFC 9110, section 15, says so. |
-//! | `success-listed` | warning | A status below 300 is listed: an answer that means success is thrown away and the request repeated. |
+//! | `status-never-transient` | warning | A status is listed that the same request gets again and again: 400, 401, 404, 412, 501, 511, and others of which RFC 9110, section 15, says so. |
+//! | `success-listed` | warning | A status below 300, or 304, is listed: an answer that means success is thrown away and the request repeated. |
 //! | `total-zero` | error | `total` allows no retry, and so another limit that allows some never counts. |
 //! | `limit-unreachable` | warning | A limit is above `total`, which is always used up first. |
 //! | `unlimited-retries` | error | Neither `total` nor the limit of a kind of failure has an end. A warning where a deadline ends it. |
 //! | `no-backoff` | warning | No retry waits: a server that is down gets them all at once. |
 //! | `no-jitter` | warning | All clients wait equally long, and those that failed together come back together (AWS Architecture Blog, "Exponential Backoff And Jitter"). |
+//! | `throttle-base-below-base` | warning | The backoff has a shorter base after throttling than after other failures: a server that asks for less load gets more. |
 //! | `fixed-seed` | warning | With `seed` set, all processes draw the same jitter, which is for tests. |
 //! | `non-idempotent-without-key` | warning | A method that is not idempotent (RFC 9110, section 9.2.2, and the IANA registry) is allowed, and nothing gives its requests a key: what the server already applied is applied again. |
 //! | `budget-too-small` | error | Even a full budget does not grant one retry. |

@@ -9,52 +9,20 @@ use crate::{
     budget::RetryBudget,
     classify::FailureKind,
     human::{Human, range},
-    policy::{Backoff, CountKind, Limit, Preset, RetryAfterMode, RetryPolicy, Rng},
+    policy::{Backoff, CountKind, Limit, Methods, Preset, RetryAfterMode, RetryPolicy, Rng},
 };
 
 /// So many retries are looked at where there is no end to them.
 const HORIZON: u32 = 64;
 
 /// Statuses that a repeated request gets again: the request itself is at fault, or the server will
-/// never do what it asks for (RFC 9110, section 15; RFC 6585; RFC 7725). Left out are those that
-/// can go away: 408, 409, 412, 413, 421, 423, 424, 425, 429, and of the 5xx all but these.
-const NEVER_TRANSIENT: [u16; 20] = [
-    400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 416, 417, 422, 426, 431, 451, 501,
-    505,
-];
-
-/// The methods that the IANA registry has as idempotent, apart from those of RFC 9110.
-const IDEMPOTENT_EXTENSIONS: [&str; 30] = [
-    "ACL",
-    "BASELINE-CONTROL",
-    "BIND",
-    "CHECKIN",
-    "CHECKOUT",
-    "COPY",
-    "LABEL",
-    "LINK",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MKREDIRECTREF",
-    "MKWORKSPACE",
-    "MOVE",
-    "ORDERPATCH",
-    "PRI",
-    "PROPFIND",
-    "PROPPATCH",
-    "QUERY",
-    "REBIND",
-    "REPORT",
-    "SEARCH",
-    "UNBIND",
-    "UNCHECKOUT",
-    "UNLINK",
-    "UNLOCK",
-    "UPDATE",
-    "UPDATEREDIRECTREF",
-    "VERSION-CONTROL",
+/// never do what it asks for (RFC 9110, section 15; RFC 6585; RFC 7725). What a precondition
+/// asks about has changed, and repeating it asks the same (412); a network wants its user to log
+/// in (511). Left out are those that can go away: 408, 409, 413, 421, 423, 424, 425, 429, and of
+/// the 5xx all but these.
+const NEVER_TRANSIENT: [u16; 22] = [
+    400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 412, 414, 415, 416, 417, 422, 426, 431, 451,
+    501, 505, 511,
 ];
 
 /// The methods whose requests usually have a body.
@@ -73,6 +41,7 @@ pub(super) fn policy(policy: &RetryPolicy, context: &LintContext) -> impl Iterat
         look.unreachable_limits(),
         look.unlimited(),
         look.waits(),
+        look.throttle_base(),
         look.seed(),
         look.not_idempotent(),
         look.budget(),
@@ -198,7 +167,9 @@ impl Look<'_> {
 
     fn successes_listed(&self) -> Option<Finding> {
         let listed = self.policy.status_forcelist();
-        let successes: Vec<_> = listed.filter(|status| *status < 300).collect();
+        // 304 says that what the client has is still right (RFC 9110, section 15.4.5).
+        let is_success = |status: &u16| *status < 300 || *status == 304;
+        let successes: Vec<_> = listed.filter(is_success).collect();
         (self.retries_anything() && !successes.is_empty()).then(|| {
             Finding::new(
                 LintCode::SuccessListed,
@@ -309,6 +280,23 @@ impl Look<'_> {
                 "set `backoff_jitter`, or a backoff with `Jitter::Full`",
             )
             .fields(["backoff_jitter"])
+        })
+    }
+
+    fn throttle_base(&self) -> Option<Finding> {
+        let backoff = self.policy.backoff();
+        let (base, usual) = (backoff.get_throttle_base()?, backoff.get_base());
+        (self.retries_anything() && base < usual).then(|| {
+            let (base, usual) = (Human(base), Human(usual));
+            Finding::new(
+                LintCode::ThrottleBaseBelowBase,
+                format!(
+                    "after throttling the waits begin with {base}, after other failures with \
+                     {usual}: a server that asks for less load gets more"
+                ),
+                "set `throttle_base` to several times the base, or leave it out",
+            )
+            .fields(["throttle_base", "backoff_factor"])
         })
     }
 
@@ -510,7 +498,7 @@ fn grants_one(budget: &RetryBudget, kind: FailureKind) -> bool {
 }
 
 fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent() || IDEMPOTENT_EXTENSIONS.contains(&method.as_str())
+    Methods::idempotent().contains(method)
 }
 
 /// `total` and `kinds`.

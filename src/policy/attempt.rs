@@ -107,6 +107,7 @@ pub struct Attempt<'a> {
     outcome: Outcome<'a>,
     judgement: Judgement,
     elapsed: Duration,
+    room: Option<Duration>,
     wall_clock: Wall<'a>,
 }
 
@@ -137,6 +138,7 @@ impl<'a> Attempt<'a> {
             outcome,
             judgement: Judgement::None,
             elapsed: Duration::ZERO,
+            room: None,
             wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
         }
     }
@@ -145,6 +147,13 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
         self.elapsed = elapsed;
+        self
+    }
+
+    /// Sets the longest wait after which another attempt could still end before the deadline.
+    #[must_use]
+    pub fn with_room(mut self, room: impl Into<Option<Duration>>) -> Self {
+        self.room = room.into();
         self
     }
 
@@ -191,6 +200,13 @@ impl<'a> Attempt<'a> {
     /// The time since the request started.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
+    }
+
+    /// The longest wait after which another attempt could still end before the deadline; `None`
+    /// if there is no deadline. What is drawn at random should stay within it: a longer wait ends
+    /// the request with [`DeadlineTooClose`](super::StopReason::DeadlineTooClose).
+    pub fn room(&self) -> Option<Duration> {
+        self.room
     }
 
     /// The wall clock when the attempt ended.

@@ -208,13 +208,11 @@ impl RetryPolicyBuilder {
 
     /// A number of seconds as a duration; remembers `field` as wrong if it is none.
     fn seconds(&mut self, field: &'static str, seconds: f64) -> Option<Duration> {
-        match Duration::try_from_secs_f64(seconds) {
+        match super::backoff::seconds(seconds) {
             Ok(duration) => Some(duration),
-            // Finite or not, too much is as long as can be.
-            Err(_) if seconds > 0.0 => Some(Duration::MAX),
-            Err(_) => {
+            Err(wrong) => {
                 self.wrong.get_or_insert_with(|| {
-                    InvalidPolicy::new(field, seconds, "a number of seconds that is not negative")
+                    InvalidPolicy::new(field, wrong, "a number of seconds that is not negative")
                 });
                 None
             }

@@ -1,6 +1,9 @@
 //! How often, for which methods and for which statuses: the three sets a policy is made of.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use http::Method;
 
@@ -115,43 +118,93 @@ impl<T: Copy> PerKind<T> {
     }
 }
 
+/// The methods that IANA's registry has as idempotent, apart from those of RFC 9110.
+const IDEMPOTENT_EXTENSIONS: [&str; 30] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 /// The methods that may be repeated after the request may have been sent.
 ///
 /// An empty set means none, unlike urllib3's, where it means any.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Methods {
     any: bool,
-    set: Vec<Method>,
+    set: Arc<[Method]>,
     /// The first name that is not a method, for the error at `build()`.
     invalid: Option<String>,
 }
 
 impl Methods {
     /// Every method.
-    pub const fn any() -> Self {
+    pub fn any() -> Self {
         Self {
             any: true,
-            set: Vec::new(),
+            set: Arc::default(),
             invalid: None,
         }
     }
 
     /// No method.
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             any: false,
-            set: Vec::new(),
+            set: Arc::default(),
             invalid: None,
         }
     }
 
-    /// The idempotent methods of RFC 9110, section 9.2.2 (GET, HEAD, OPTIONS, TRACE, PUT and
-    /// DELETE), and QUERY, which its specification defines as safe and idempotent.
+    /// The methods that [IANA's registry] has as idempotent: those of RFC 9110, section 9.2.2
+    /// (GET, HEAD, OPTIONS, TRACE, PUT and DELETE), QUERY, and those of WebDAV and other
+    /// extensions, such as PROPFIND, REPORT, SEARCH, MKCOL, COPY and MOVE.
+    ///
+    /// [IANA's registry]: https://www.iana.org/assignments/http-methods/http-methods.xhtml
     pub fn idempotent() -> Self {
-        let mut methods = Self::urllib3();
-        // `from_bytes` cannot fail on a token; a failure would only leave QUERY out.
-        methods.set.extend(Method::from_bytes(b"QUERY"));
-        methods
+        static SET: LazyLock<Arc<[Method]>> = LazyLock::new(|| {
+            let mut set = Methods::urllib3().set.to_vec();
+            let names = IDEMPOTENT_EXTENSIONS.iter();
+            // Each is a token, so that none is left out.
+            set.extend(names.filter_map(|name| Method::from_bytes(name.as_bytes()).ok()));
+            set.into()
+        });
+        Self {
+            any: false,
+            set: Arc::clone(&SET),
+            invalid: None,
+        }
+    }
+
+    /// Whether these are all idempotent methods, and no others.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        *self == Self::idempotent()
     }
 
     /// urllib3's `DEFAULT_ALLOWED_METHODS`.
@@ -207,6 +260,15 @@ fn has_lower(method: &Method) -> bool {
     method.as_str().bytes().any(|b| b.is_ascii_lowercase())
 }
 
+impl fmt::Debug for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.invalid {
+            Some(name) => write!(f, "Methods(not a method: {name:?})"),
+            None => write!(f, "Methods({self})"),
+        }
+    }
+}
+
 impl fmt::Display for Methods {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.any {
@@ -214,6 +276,9 @@ impl fmt::Display for Methods {
         }
         if self.set.is_empty() {
             return f.write_str("none");
+        }
+        if self.is_idempotent() {
+            return f.write_str("idempotent");
         }
         for (i, method) in self.set.iter().enumerate() {
             write!(f, "{}{method}", if i == 0 { "" } else { " " })?;
@@ -224,13 +289,17 @@ impl fmt::Display for Methods {
 
 impl FromIterator<Method> for Methods {
     fn from_iter<I: IntoIterator<Item = Method>>(methods: I) -> Self {
-        let mut all = Self::none();
+        let mut set = Vec::new();
         for method in methods {
-            if !all.set.contains(&method) {
-                all.set.push(method);
+            if !set.contains(&method) {
+                set.push(method);
             }
         }
-        all
+        Self {
+            any: false,
+            set: set.into(),
+            invalid: None,
+        }
     }
 }
 
@@ -337,5 +406,38 @@ impl From<i32> for Seconds {
 impl From<std::time::Duration> for Seconds {
     fn from(duration: std::time::Duration) -> Self {
         Self(duration.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The methods of IANA's registry, as of 2026-11, and which of them are idempotent.
+    const REGISTRY: &str = "ACL yes, BASELINE-CONTROL yes, BIND yes, CHECKIN yes, CHECKOUT yes, \
+        CONNECT no, COPY yes, DELETE yes, GET yes, HEAD yes, LABEL yes, LINK yes, LOCK no, \
+        MERGE yes, MKACTIVITY yes, MKCALENDAR yes, MKCOL yes, MKREDIRECTREF yes, \
+        MKWORKSPACE yes, MOVE yes, OPTIONS yes, ORDERPATCH yes, PATCH no, POST no, PRI yes, \
+        PROPFIND yes, PROPPATCH yes, PUT yes, QUERY yes, REBIND yes, REPORT yes, SEARCH yes, \
+        TRACE yes, UNBIND yes, UNCHECKOUT yes, UNLINK yes, UNLOCK yes, UPDATE yes, \
+        UPDATEREDIRECTREF yes, VERSION-CONTROL yes, * no";
+
+    #[test]
+    fn the_idempotent_methods_are_those_of_the_registry() {
+        let mut count = 0;
+        for row in REGISTRY.split(", ") {
+            let (name, idempotent) = row.split_once(' ').expect("two columns");
+            let method = Method::from_bytes(name.as_bytes()).expect("a token");
+            let listed = Methods::idempotent().contains(&method);
+            assert_eq!(listed, idempotent == "yes", "{name}");
+            count += usize::from(listed);
+        }
+        assert_eq!(Methods::idempotent().iter().count(), count);
+        assert_eq!(Methods::idempotent().to_string(), "idempotent");
+        assert_eq!(
+            Methods::urllib3().iter().count(),
+            6,
+            "urllib3's are its own"
+        );
     }
 }

@@ -15,7 +15,7 @@ use super::{
     hints::Hints,
     limit::{PerKind, StatusSet},
 };
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 
 use crate::budget::RetryBudget;
 
@@ -63,8 +63,8 @@ pub enum RetryAfterMode {
 /// | `total` | 3 | a fault that outlives three retries is an outage, which retries prolong |
 /// | `connect`, `read`, `status`, `other` | unlimited under `total` | one number to reason about |
 /// | `unprocessed` | 2 | what a server refused unprocessed is sent again at once, for any method, outside of the counts (RFC 9113, section 8.7) |
-/// | `allowed_methods` | GET HEAD OPTIONS TRACE PUT DELETE QUERY | the idempotent methods (RFC 9110, section 9.2.2); another method is repeated only after a connect failure, or with an `Idempotency-Key` header or [`Idempotent`](super::Idempotent) mark |
-/// | `status_forcelist` | 408 425 429 500 502 503 504 | the statuses that say "not now"; 501 and 505 say "never" |
+/// | `allowed_methods` | [`Methods::idempotent`]: GET HEAD OPTIONS TRACE PUT DELETE QUERY PROPFIND and the others of IANA's registry | RFC 9110, section 9.2.2; another method is repeated only after a connect failure, or with an `Idempotency-Key` header or [`Idempotent`](super::Idempotent) mark |
+/// | `status_forcelist` | 408 425 429 500 502 503 504 | the statuses that say "not now"; 501 and 505 say "never". One from 500 on that is not registered, Cloudflare's 520 for instance, is as good as 500 (RFC 9110, section 15) |
 /// | backoff | exponential, 100 ms doubling to 20 s, full jitter | spreads clients best for the least work (AWS Architecture Blog, "Exponential Backoff And Jitter") |
 /// | `respect_retry_after_header` | true | the server knows better; RFC 9110, section 10.2.3 |
 /// | `retry_after_max` | 60 s, then give up | coming back earlier than asked is a broken promise, waiting longer is a broken client |
@@ -267,6 +267,18 @@ impl Settings {
         }
     }
 
+    /// Whether `status` is retried. Under the default preset a status from 500 on that is not
+    /// registered is "equivalent to the x00 status code of that class", and one from 600 on is
+    /// treated "as if it were a 5xx" (RFC 9110, section 15).
+    pub(super) fn lists(&self, status: StatusCode) -> bool {
+        let code = status.as_u16();
+        self.statuses.contains(code)
+            || self.preset == Preset::Default
+                && code >= 500
+                && !REGISTERED_5XX.contains(&code)
+                && self.statuses.contains(500)
+    }
+
     fn allows(&self, method: &Method) -> bool {
         match self.preset {
             Preset::Urllib3 => self.methods.contains_upper(method),
@@ -290,6 +302,9 @@ impl Settings {
         }
     }
 }
+
+/// The server errors of IANA's registry of status codes, as of 2026-11.
+const REGISTERED_5XX: [u16; 11] = [500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511];
 
 /// A limit for all retries together, and none for the single kinds.
 const fn limits(total: Limit) -> PerKind<Limit> {

@@ -12,7 +12,7 @@ use std::{error::Error, fmt};
 /// let error = Backoff::urllib3(f64::NAN).validate().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "`backoff_factor` is NaN: allowed is a finite number of seconds >= 0",
+///     "`backoff_factor` is NaN: allowed is a number of seconds that is not negative",
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

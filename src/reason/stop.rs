@@ -64,6 +64,12 @@ pub enum Note {
         #[cfg_attr(feature = "serde", serde(default))]
         nearest: Vec<String>,
     },
+    /// The status is none that is registered, and so it is treated as 500.
+    TreatedAs500 {
+        /// The response's status.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
+        status: StatusCode,
+    },
     /// A classifier took the outcome for transient.
     Reclassified {
         /// The classifier's name.
@@ -84,6 +90,11 @@ impl fmt::Display for Note {
                 f,
                 "no mount matches the URL, so the fallback policy applies{}",
                 Nearest(nearest)
+            ),
+            Self::TreatedAs500 { status } => write!(
+                f,
+                "{} is not registered, so it is treated as 500 (RFC 9110, section 15)",
+                status.as_u16()
             ),
             Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
         }

@@ -466,7 +466,7 @@ fn unknown_keys_name_the_nearest_known_one() {
         ),
         (
             "backoff.growth = 1",
-            "`backoff.growth` is unknown: allowed is one of `kind`, `base`, `waits`, `max`, `multiplier`, `jitter`",
+            "`backoff.growth` is unknown: allowed is one of `kind`, `base`, `throttle_base`, `waits`, `max`, `multiplier`, `jitter`",
         ),
     ] {
         assert_eq!(message(document), expected);
@@ -593,14 +593,14 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
             "or of tables with `name`, `format` and `remaining`",
         ),
         (
-            "reset_headers = [\"retry-after\"]",
-            "`reset_headers` is retry-after",
+            "reset_headers = [\"ratelimit\"]",
+            "`reset_headers` is ratelimit",
             "allowed is a header that is not read as something else",
         ),
         (
             "reset_headers = [{ name = \"a\", format = \"date\" }]",
             "`reset_headers.format` is \"date\"",
-            "allowed is \"auto\", \"seconds\", \"milliseconds\" or \"epoch\"",
+            "allowed is \"auto\", \"seconds\", \"milliseconds\", \"epoch\", \"go_duration\" or \"rfc3339\"",
         ),
         (
             "raise_on_status = \"yes\"",
@@ -936,6 +936,63 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_new_can_be_said_in_documents_and_variables() {
+    let policy = built(
+        r#"
+        allowed_methods = "idempotent"
+        backoff = { kind = "exponential", base = "50ms", throttle_base = "1s", jitter = "around 0.2" }
+        reset_headers = [
+            { name = "retry-after", format = "epoch" },
+            { name = "x-ratelimit-reset-requests", format = "go_duration" },
+            { name = "anthropic-ratelimit-requests-reset", format = "rfc3339" },
+        ]
+        "#,
+    );
+    let name = HeaderName::from_static;
+    let same = RetryPolicy::builder()
+        .allowed_methods(Methods::idempotent())
+        .backoff(
+            Backoff::exponential(SECOND / 20)
+                .throttle_base(SECOND)
+                .jitter(Jitter::Around(0.2)),
+        )
+        .reset_headers([
+            ResetHeader::new(name("retry-after"), ResetFormat::Epoch),
+            ResetHeader::new(name("x-ratelimit-reset-requests"), ResetFormat::GoDuration),
+            ResetHeader::new(
+                name("anthropic-ratelimit-requests-reset"),
+                ResetFormat::Rfc3339,
+            ),
+        ])
+        .build()
+        .expect("valid");
+    assert_eq!(policy, same);
+    let written = serde_json::to_string(&RetryConfig::from(&policy)).expect("JSON");
+    let read: RetryConfig = serde_json::from_str(&written).expect("a document");
+    assert_eq!(read.build().expect("a policy"), policy);
+
+    let vars = [
+        ("R_ALLOWED_METHODS", "idempotent"),
+        ("R_BACKOFF_THROTTLE_BASE", "1s"),
+        ("R_BACKOFF_JITTER", "around 0.5"),
+    ];
+    let policy = RetryConfig::from_vars("R_", vars)
+        .expect("variables")
+        .build()
+        .expect("valid");
+    assert_eq!(*policy.allowed_methods(), Methods::idempotent());
+    assert_eq!(policy.backoff().get_throttle_base(), Some(SECOND));
+    assert_eq!(policy.backoff().get_jitter(), Jitter::Around(0.5));
+
+    let allowed = message("backoff.jitter = \"around 1.5\"");
+    assert!(
+        allowed.starts_with("`backoff.jitter` is \"around 1.5\": allowed is"),
+        "{allowed}"
+    );
+    assert!(message("backoff = { kind = \"none\", throttle_base = 1 }").contains("throttle_base"));
 }
 
 // What it costs.

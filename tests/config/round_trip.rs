@@ -50,7 +50,7 @@ jitter = "none"
     let expected = concat!(
         r#"{"preset":"default","total":3,"connect":"unlimited","read":"unlimited","#,
         r#""redirect":"unlimited","status":"unlimited","other":"unlimited","unprocessed":2,"#,
-        r#""allowed_methods":["HEAD","GET","PUT","DELETE","OPTIONS","TRACE","QUERY"],"#,
+        r#""allowed_methods":"idempotent","#,
         r#""status_forcelist":[408,425,429,500,502,503,504],"respect_retry_after_header":true,"#,
         r#""retry_after_max":"1m","retry_after_mode":"give_up","retry_after_jitter":0.1,"#,
         r#""should_retry_header":"x-should-retry","raise_on_status":false,"#,
@@ -79,6 +79,21 @@ fn a_budget_that_cannot_be_written_is_kept() {
         .expect_err("a function")
         .to_string();
     assert!(error.starts_with("`budget` cannot be written"), "{error}");
+}
+
+#[test]
+fn a_backoff_that_cannot_be_written_is_kept() {
+    let squares = Backoff::from_fn(|n| Duration::from_millis(u64::from(n).pow(2)));
+    let policy = RetryPolicy::builder()
+        .backoff(squares)
+        .build()
+        .expect("valid");
+    let config = RetryConfig::from(&policy);
+    assert_eq!(config.build().expect("a policy"), policy);
+    let error = serde_json::to_string(&config)
+        .expect_err("a function")
+        .to_string();
+    assert!(error.starts_with("`backoff` cannot be written"), "{error}");
 }
 
 #[cfg(feature = "tower")]
@@ -148,17 +163,25 @@ fn backoff() -> impl Strategy<Value = Backoff> {
             ][..]
         ),
         duration().prop_map(Jitter::Additive),
+        (0.0..=1.0).prop_map(Jitter::Around),
     ];
-    (kind, option::of(duration()), option::of(jitter)).prop_map(|(backoff, max, jitter)| {
-        let backoff = match max {
-            Some(max) => backoff.max(max),
-            None => backoff,
-        };
-        match jitter {
-            Some(jitter) => backoff.jitter(jitter),
-            None => backoff,
-        }
-    })
+    let throttle = option::of(duration());
+    (kind, option::of(duration()), option::of(jitter), throttle).prop_map(
+        |(backoff, max, jitter, throttle)| {
+            let throttled = throttle.map(|base| backoff.clone().throttle_base(base));
+            let backoff = throttled
+                .filter(|backoff| backoff.validate().is_ok())
+                .unwrap_or(backoff);
+            let backoff = match max {
+                Some(max) => backoff.max(max),
+                None => backoff,
+            };
+            match jitter {
+                Some(jitter) => backoff.jitter(jitter),
+                None => backoff,
+            }
+        },
+    )
 }
 
 fn budget() -> impl Strategy<Value = RetryBudget> {

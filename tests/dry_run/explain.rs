@@ -140,7 +140,8 @@ fn the_default_policy_tells_what_it_does_with_a_get() {
 #[test]
 fn the_default_policy_tells_what_it_does_with_statuses() {
     let explanation = explain(&RetryPolicy::default(), "GET");
-    for code in [408, 425, 429, 500, 502, 503, 504] {
+    // Cloudflare's 520 and whatever is not registered are as good as 500.
+    for code in [408, 425, 429, 500, 502, 503, 504, 520, 599] {
         let plain = answered(&explanation, code, None);
         assert_eq!((plain.most, waits(plain)[2]), (3, (0, 400)));
         let hinted = answered(&explanation, code, Some(SECOND));
@@ -158,10 +159,11 @@ fn the_default_policy_tells_what_it_does_with_statuses() {
     assert!(!answered(&explanation, 413, None).is_retried());
     assert_eq!(answered(&explanation, 413, Some(SECOND)).most, 3);
     // All others are alike.
-    for code in [400, 404, 418, 499, 501, 505, 599] {
+    for code in [400, 404, 418, 499, 501, 505, 511] {
         for hint in [None, Some(SECOND)] {
             let case = answered(&explanation, code, hint);
-            assert!(matches!(case.scenario, Scenario::Others { class, .. } if class == code / 100));
+            let own = matches!(case.scenario, Scenario::Status { .. });
+            assert_eq!(own, code > 500, "most of 5xx are as good as 500");
             assert!(matches!(
                 case.stop,
                 Some(StopReason::StatusNotListed { .. })
@@ -172,7 +174,9 @@ fn the_default_policy_tells_what_it_does_with_statuses() {
         assert!(answered(&explanation, code, None).is_accepted());
     }
     assert!(explanation.status(status(103), None).is_none());
-    assert!(explanation.status(status(999), None).is_none());
+    assert!(answered(&explanation, 999, None).is_retried());
+    let exact = explain(&policy(|p| p.status_forcelist([503])), "GET");
+    assert!(exact.status(status(999), None).is_none());
 }
 
 #[test]
@@ -546,8 +550,8 @@ async fn requests_do_what_was_explained() {
 #[tokio::test(start_paused = true)]
 async fn requests_with_a_deadline_do_what_was_explained() {
     let policy = policy(|p| {
-        p.total(6)
-            .backoff(Backoff::exponential(SECOND).jitter(Jitter::Full))
+        p.total(4)
+            .backoff(Backoff::exponential(SECOND).jitter(Jitter::Equal))
     });
     let layer = RetryLayer::new(policy)
         .deadline(9 * SECOND)
@@ -922,17 +926,26 @@ fn attempts_take_their_time_in_a_schedule() {
 
 #[test]
 fn a_schedule_says_how_many_requests_come_so_far() {
-    let policy = policy(|p| {
-        p.total(2)
-            .backoff(Backoff::constant(SECOND).jitter(Jitter::Full))
-    });
-    let layer = RetryLayer::new(policy).deadline(SECOND);
-    let schedule = layer.schedule(&RequestHead::of(&request("GET")), &Cause::Timeout.into());
-    let shares: Vec<_> = schedule.retries().iter().map(|retry| retry.share).collect();
-    assert!(shares[0] > 0.99, "{shares:?}");
-    // Two uniform times of a second are below one second half of the time.
-    assert!((0.45..0.55).contains(&shares[1]), "{shares:?}");
-    assert!(schedule.to_string().contains(" % of the requests"));
+    let schedule = |jitter, deadline| {
+        let policy = policy(|p| p.total(3).backoff(Backoff::constant(SECOND).jitter(jitter)));
+        let layer = RetryLayer::new(policy).deadline(deadline);
+        layer.schedule(&RequestHead::of(&request("GET")), &Cause::Timeout.into())
+    };
+    // Two waits of 500 to 1000 ms, the second one at most what is left of 1750 ms: one time in
+    // eight they are short enough for another 500 ms.
+    let schedule_of_half = schedule(Jitter::Equal, 1750 * MS);
+    let shares: Vec<_> = schedule_of_half
+        .retries()
+        .iter()
+        .map(|retry| retry.share)
+        .collect();
+    assert!(shares[1] > 0.99, "{shares:?}");
+    assert!((0.08..0.17).contains(&shares[2]), "{shares:?}");
+    assert!(schedule_of_half.to_string().contains(" % of the requests"));
+    // What may be as short as nothing always fits.
+    let full = schedule(Jitter::Full, SECOND);
+    assert!(full.retries().iter().all(|retry| retry.share == 1.0));
+    assert_eq!(full.retries().len(), 3);
 }
 
 fn any_policy() -> impl Strategy<Value = RetryPolicy> {

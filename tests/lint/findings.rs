@@ -722,6 +722,47 @@ fn findings_can_be_serialised() {
     );
 }
 
+#[test]
+fn statuses_that_say_never_or_not_modified_are_found() {
+    for status in [412, 511] {
+        let policy = policy(|p| p.status_forcelist([status, 503]));
+        let finding = only(policy.lint());
+        assert_eq!(finding.code, LintCode::StatusNeverTransient);
+        assert!(finding.message.contains(&status.to_string()), "{finding}");
+    }
+    let policy = policy(|p| p.status_forcelist([304, 503]));
+    assert_eq!(only(policy.lint()).code, LintCode::SuccessListed);
+}
+
+#[test]
+fn a_shorter_base_after_throttling() {
+    let base = |usual, throttled| {
+        let backoff = Backoff::exponential(usual).throttle_base(throttled);
+        policy(|p| p.backoff(backoff.jitter(Jitter::Full))).lint()
+    };
+    let fields = ["throttle_base", "backoff_factor"];
+    let code = LintCode::ThrottleBaseBelowBase;
+    found(base(SECOND, SECOND / 2), code, Severity::Warn, &fields);
+    assert!(base(SECOND / 20, SECOND).is_empty());
+    assert!(base(SECOND, SECOND).is_empty());
+}
+
+#[test]
+fn new_kinds_of_backoff_are_looked_at_like_others() {
+    let lint = |backoff| codes(&policy(|p| p.backoff(backoff)).lint());
+    assert_eq!(
+        lint(Backoff::from_fn(|_| Duration::ZERO)),
+        [LintCode::NoBackoff]
+    );
+    let line = || Backoff::from_fn(|n| SECOND * n);
+    assert_eq!(lint(line()), [LintCode::NoJitter]);
+    assert_eq!(
+        lint(line().jitter(Jitter::Around(0.0))),
+        [LintCode::NoJitter]
+    );
+    assert_eq!(lint(line().jitter(Jitter::Around(0.2))), []);
+}
+
 // What it costs.
 
 /// The allocations of a look at a layer with so many mounts, each with its own mistakes.

@@ -18,8 +18,8 @@ use tower_http_retry::{
     RequestDeadline, RetryError, RetryErrorKind, RetryLayer, RetryReport,
     classify::{Opinion, Outcome},
     policy::{
-        Backoff, Gate, HintHeader, Note, ResetFormat, ResetHeader, RetryAfterMode, RetryPolicy,
-        RetryPolicyBuilder, StopReason, WaitReason,
+        Backoff, Gate, HintHeader, Jitter, Note, ResetFormat, ResetHeader, RetryAfterMode,
+        RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
     },
     shared_hints::SharedHints,
 };
@@ -326,7 +326,7 @@ async fn a_malformed_hint_is_ignored_and_said() {
     for (name, value) in [
         ("retry-after", "soon"),
         ("retry-after-ms", "-5"),
-        ("x-ratelimit-reset", "6m0s"),
+        ("x-ratelimit-reset", "in 6 minutes"),
         ("x-should-retry", "maybe"),
         #[cfg(feature = "ratelimit")]
         ("ratelimit", r#""burst";r=0;t=soon, ="#),
@@ -687,6 +687,99 @@ async fn a_hint_that_passes_the_deadline_ends_the_request_at_once() {
         };
         assert_eq!(report.stop, stop, "{header}");
         assert_eq!(report.elapsed, Duration::ZERO);
+    }
+}
+
+/// The jitter takes what room there is, and not more: a request that has time is not given up.
+#[tokio::test(start_paused = true)]
+async fn jitter_does_not_carry_a_wait_past_the_deadline() {
+    for _ in 0..300 {
+        let server = Server::answering([response(429, &[("retry-after", "19")])]);
+        let policy = RetryPolicy::builder().build().expect("valid");
+        let layer = RetryLayer::new(policy).deadline(20 * SECOND);
+        let start = Instant::now();
+        let answer = layer
+            .layer(server.service())
+            .oneshot(get("http://a.test/"))
+            .await;
+        assert_eq!(answer.expect("in time").status(), 200);
+        let took = start.elapsed();
+        assert!((19 * SECOND..20 * SECOND).contains(&took), "{took:?}");
+    }
+    // What was asked itself does not fit.
+    let server = Server::answering([response(429, &[("retry-after", "20")])]);
+    let layer = RetryLayer::new(RetryPolicy::default()).deadline(20 * SECOND);
+    let answer = layer
+        .layer(server.service())
+        .oneshot(get("http://a.test/"))
+        .await;
+    let needed = 20 * SECOND;
+    let StopReason::DeadlineTooClose { needed: said, .. } = report(&answer).stop else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(said, needed, "without any jitter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backoff_is_drawn_from_the_time_that_is_left() {
+    let backoff = Backoff::exponential(SECOND)
+        .jitter(Jitter::Full)
+        .max(8 * SECOND);
+    for _ in 0..100 {
+        let server = Server::answering((0..4).map(|_| response(503, &[])));
+        let policy = RetryPolicy::builder().total(4).backoff(backoff.clone());
+        let layer = RetryLayer::new(policy.build().expect("valid")).deadline(3 * SECOND);
+        let start = Instant::now();
+        let answer = layer
+            .layer(server.service())
+            .oneshot(get("http://a.test/"))
+            .await;
+        assert_eq!(answer.expect("in time").status(), 200);
+        assert!(start.elapsed() <= 3 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_has_a_backoff_of_its_own() {
+    let backoff = Backoff::constant(50 * MS).throttle_base(SECOND);
+    let policy = || exact().backoff(backoff.clone()).should_retry_header(None);
+    for (status, headers, wait) in [
+        (503, &[][..], 50 * MS),
+        (429, &[], SECOND),
+        // A hint of zero, and one that cannot be read.
+        (503, &[("retry-after", "0")], SECOND),
+        (503, &[("retry-after", "soon")], SECOND),
+        (503, &[("retry-after", "7")], 7 * SECOND),
+    ] {
+        let report = told(layer(policy()), status, headers).await;
+        assert_eq!(first_wait(&report).0, wait, "{status} {headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_not_registered_is_as_good_as_500() {
+    for status in [509, 512, 520, 530, 598, 599, 600, 777, 999] {
+        let report = told(layer(exact()), status, &[("retry-after", "7")]).await;
+        let why = WaitReason::ServerHint(HintHeader::RetryAfter);
+        assert_eq!(first_wait(&report), (7 * SECOND, why), "{status}");
+        let status = StatusCode::from_u16(status).expect("a status");
+        let note = Note::TreatedAs500 { status };
+        assert_eq!(report.attempts[0].note.as_deref(), Some(&note));
+        assert!(report.to_string().contains("is treated as 500"), "{report}");
+    }
+    let refused = |policy: RetryPolicyBuilder, status| async move {
+        let report = told(layer(policy), status, &[]).await;
+        let status = StatusCode::from_u16(status).expect("a status");
+        assert_eq!(report.stop, StopReason::StatusNotListed { status });
+    };
+    // Those that are registered are known, and without 500 nothing is like it.
+    for status in [501, 505, 506, 507, 508, 510, 511, 499, 418] {
+        refused(exact(), status).await;
+    }
+    for status in [520, 600] {
+        refused(exact().status_forcelist([502, 503]), status).await;
+        let urllib3 = RetryPolicy::urllib3_builder().status_forcelist([500]);
+        refused(urllib3.raise_on_status(false), status).await;
     }
 }
 

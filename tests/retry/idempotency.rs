@@ -12,7 +12,7 @@ use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
     AttemptInfo, PreviousOutcome, RetryLayer, RetryReport,
-    policy::{Backoff, Note, RetryPolicy, StopReason},
+    policy::{Backoff, Methods, Note, RetryPolicy, StopReason},
 };
 
 type Head = http::request::Parts;
@@ -99,6 +99,51 @@ async fn a_conflict_with_the_first_attempt_is_waited_for() {
         Some(&Note::StillInProgress)
     );
     assert_eq!(report.stop, StopReason::Succeeded);
+}
+
+/// PUT is allowed by itself, POST and PATCH by the user.
+#[tokio::test(start_paused = true)]
+async fn the_rules_of_a_key_hold_also_where_the_method_is_allowed() {
+    let backoff = Backoff::constant(Duration::from_millis(10));
+    let keyed = |method: Method| {
+        let mut request = request(method);
+        let key = "\"mine\"".parse().expect("valid");
+        request.headers_mut().insert("idempotency-key", key);
+        request
+    };
+    for methods in [
+        Methods::any(),
+        [Method::POST, Method::PATCH, Method::PUT].into(),
+    ] {
+        let policy = RetryPolicy::builder()
+            .backoff(backoff.clone())
+            .allowed_methods(methods)
+            .budget(None);
+        let layer = RetryLayer::new(policy.build().expect("valid"));
+        for method in [Method::POST, Method::PATCH, Method::PUT] {
+            let (report, seen) = send(layer.clone(), keyed(method.clone()), &[503, 409, 201]).await;
+            assert_eq!(seen.len(), 3, "{method}");
+            let report = report.expect("retried");
+            assert_eq!(report.stop, StopReason::Succeeded);
+            let note = report.attempts[1].note.as_deref();
+            assert_eq!(note, Some(&Note::StillInProgress));
+
+            let (report, seen) = send(layer.clone(), keyed(method.clone()), &[503, 422]).await;
+            assert_eq!(seen.len(), 2);
+            assert_eq!(
+                report.expect("retried").stop,
+                StopReason::IdempotencyKeyReused
+            );
+
+            // Without a key it is the caller's affair.
+            let (report, seen) = send(layer.clone(), request(method), &[503, 409]).await;
+            assert_eq!(seen.len(), 2);
+            assert!(matches!(
+                report.expect("failed").stop,
+                StopReason::StatusNotListed { .. }
+            ));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

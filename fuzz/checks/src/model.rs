@@ -41,26 +41,42 @@ pub(super) fn digits(text: &str) -> Option<u64> {
     Some(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
-/// A number with or without a fraction: the whole part, and the first nine digits of the fraction.
-fn decimal(text: &str) -> Option<(u64, u32)> {
+/// A number with or without a fraction, in billionths, rounded up.
+fn billionths(text: &str) -> Option<u128> {
+    const BILLION: u128 = 1_000_000_000;
     let Some((whole, fraction)) = text.split_once('.') else {
-        return Some((digits(text)?, 0));
+        return Some(u128::from(digits(text)?) * BILLION);
     };
-    digits(fraction)?;
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let whole = digits(&format!("0{whole}"))?;
+    digits(&format!("0{fraction}"))?;
     let nine: String = format!("{fraction}000000000").chars().take(9).collect();
-    Some((digits(whole)?, nine.parse().expect("nine digits")))
+    let part: u128 = nine.parse().expect("nine digits");
+    let finer = fraction.chars().skip(9).any(|digit| digit != '0');
+    let most = u128::from(u64::MAX) * BILLION + BILLION - 1;
+    let all = u128::from(whole) * BILLION + part + u128::from(finer);
+    // Beyond the longest time, the carry is lost.
+    Some(if all > most {
+        u128::from(u64::MAX) * BILLION
+    } else {
+        all
+    })
+}
+
+fn of_nanos(nanos: u128) -> Duration {
+    let secs = u64::try_from(nanos / 1_000_000_000).expect("at most a u64");
+    let rest = u32::try_from(nanos % 1_000_000_000).expect("below a second");
+    Duration::new(secs, rest)
 }
 
 pub(super) fn seconds(text: &str) -> Option<Duration> {
-    decimal(text).map(|(whole, billionths)| Duration::new(whole, billionths))
+    billionths(text).map(of_nanos)
 }
 
 pub(super) fn milliseconds(text: &str) -> Option<Duration> {
-    let (whole, billionths) = decimal(text)?;
-    let nanos = u128::from(whole) * 1_000_000 + u128::from(billionths / 1000);
-    let secs = u64::try_from(nanos / 1_000_000_000).expect("a thousandth of a u64");
-    let rest = u32::try_from(nanos % 1_000_000_000).expect("below a second");
-    Some(Duration::new(secs, rest))
+    Some(of_nanos(billionths(text)?.div_ceil(1000)))
 }
 
 /// A date, counted from 1970.
@@ -99,17 +115,63 @@ pub(super) fn server_now(exchange: &Exchange) -> Duration {
     }
 }
 
-/// `Retry-After` in one of its spellings, when the clock shows `now`.
-pub(super) fn retry_after(exchange: &Exchange, header: &HintHeader, now: Duration) -> Said {
-    match single(&exchange.values(header.as_str())) {
+/// What is between the commas, but for those of dates.
+fn elements(value: &[u8]) -> Vec<String> {
+    let pieces: Vec<String> = trimmed(value).split(',').map(str::to_owned).collect();
+    let mut elements = Vec::new();
+    let mut at = 0;
+    while at < pieces.len() {
+        let day = pieces[at].trim();
+        let is_day = (3..=9).contains(&day.len()) && day.chars().all(|c| c.is_ascii_alphabetic());
+        let both = pieces[at..pieces.len().min(at + 2)].join(",");
+        if is_day && at + 1 < pieces.len() && date(both.trim()).is_some() {
+            elements.push(both.trim().to_owned());
+            at += 2;
+        } else {
+            elements.push(day.to_owned());
+            at += 1;
+        }
+    }
+    elements.retain(|element| !element.is_empty());
+    elements
+}
+
+/// The longest time that the values of a header say.
+fn longest(values: &[&[u8]], read: impl Fn(&str) -> Option<Duration>) -> Said {
+    let is_there = |value: &&&[u8]| !value.iter().all(|byte| b" \t".contains(byte));
+    let values: Vec<_> = values.iter().filter(is_there).collect();
+    if values.is_empty() {
+        return Said::Nothing;
+    }
+    let elements = values.iter().flat_map(|value| elements(value));
+    elements.filter_map(|element| read(&element)).max().into()
+}
+
+/// `Retry-After` as urllib3 reads it, when the clock shows `now`.
+pub(super) fn standard(exchange: &Exchange, now: Duration) -> Said {
+    match single(&exchange.values(RETRY_AFTER.as_str())) {
         Err(said) => said,
-        Ok(text) if header.as_str() == RETRY_AFTER => {
+        Ok(text) => {
             let seconds = digits(&text).map(Duration::from_secs);
             let left = || date(&text).map(|date| date.saturating_sub(now));
             seconds.or_else(left).into()
         }
-        Ok(text) => milliseconds(&text).into(),
     }
+}
+
+/// `Retry-After` in one of its spellings, when the clock shows `now`.
+pub(super) fn retry_after(exchange: &Exchange, header: &HintHeader, now: Duration) -> Said {
+    let values = exchange.values(header.as_str());
+    if header.as_str() != RETRY_AFTER {
+        return longest(&values, milliseconds);
+    }
+    longest(&values, |text| {
+        let whole = seconds(text).map(|time| {
+            let more = u64::from(time.subsec_nanos() > 0);
+            Duration::from_secs(time.as_secs().saturating_add(more))
+        });
+        whole.or_else(|| date(text).map(|date| date.saturating_sub(now)))
+    })
 }
 
 /// The spellings of `Retry-After`, in the order in which they are read.
@@ -140,35 +202,38 @@ pub(super) fn is_forbidden(exchange: &Exchange) -> bool {
     values.any(|value| value.eq_ignore_ascii_case("false"))
 }
 
-/// One of the default preset's reset headers.
-pub(super) fn reset(exchange: &Exchange, prefix: &str, now: Duration) -> Said {
-    let text = single(&exchange.values(&format!("{prefix}reset")));
-    if text == Err(Said::Nothing) {
-        return Said::Nothing;
+/// One of the default preset's reset headers. `None` for what is no number where other forms
+/// count.
+pub(super) fn reset(exchange: &Exchange, prefix: &str, now: Duration) -> Option<Said> {
+    let values = exchange.values(&format!("{prefix}reset"));
+    let numbers_only = prefix == "x-rate-limit-";
+    let mut all = values.iter().flat_map(|value| elements(value));
+    if !numbers_only && all.any(|element| seconds(&element).is_none()) {
+        return None;
+    }
+    let said = longest(&values, |text| {
+        let number = seconds(text)?;
+        let at = if number.as_secs() > 100_000_000_000 {
+            milliseconds(text).expect("it is a number")
+        } else {
+            number
+        };
+        Some(match prefix {
+            "x-rate-limit-" => at.saturating_sub(now),
+            _ if number.as_secs() > 1_000_000_000 => at.saturating_sub(now),
+            _ => number,
+        })
+    });
+    if said == Said::Nothing {
+        return Some(said);
     }
     let remaining = single(&exchange.values(&format!("{prefix}remaining"))).ok();
-    let remaining = remaining.as_deref().and_then(decimal);
-    let is_for_this = match remaining {
-        Some((whole, _)) => whole == 0,
-        None => exchange.status == StatusCode::TOO_MANY_REQUESTS,
-    };
-    let text = match text {
-        _ if !is_for_this => return Said::Nothing,
-        Err(said) => return said,
-        Ok(text) => text,
-    };
-    let Some(number) = seconds(&text) else {
-        return Said::Unreadable;
-    };
-    let at = if number.as_secs() > 100_000_000_000 {
-        milliseconds(&text).expect("it is a number")
-    } else {
-        number
-    };
-    Said::Wait(match prefix {
-        "x-rate-limit-" => at.saturating_sub(now),
-        _ if number.as_secs() > 1_000_000_000 => at.saturating_sub(now),
-        _ => number,
+    let remaining = remaining.as_deref().and_then(seconds);
+    Some(match remaining {
+        Some(left) if left.as_secs() == 0 => said,
+        Some(_) => Said::Nothing,
+        None if exchange.status == StatusCode::TOO_MANY_REQUESTS => said,
+        None => Said::Unreadable,
     })
 }
 

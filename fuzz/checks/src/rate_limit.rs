@@ -56,7 +56,7 @@ fn wait(exchange: &Exchange, pushback: Said) -> Option<(Option<Duration>, &'stat
         return Some((Some(wait), "rate limit"));
     }
     for prefix in ["x-ratelimit-", "ratelimit-", "x-rate-limit-"] {
-        if let Said::Wait(wait) = model::reset(exchange, prefix, now) {
+        if let Said::Wait(wait) = model::reset(exchange, prefix, now)? {
             return Some((Some(wait), "reset"));
         }
     }

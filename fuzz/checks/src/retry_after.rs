@@ -132,7 +132,8 @@ fn response(exchange: &Exchange) -> &'static str {
         return "absent";
     }
     check_hint(&hint, &said, cap);
-    check_hint(&standard, &said[2..], cap);
+    let as_urllib3 = (HintHeader::RetryAfter, model::standard(exchange, NOW));
+    check_hint(&standard, &[as_urllib3], cap);
 
     let decision = exchange.decide();
     if exchange.reads_all_hints() {

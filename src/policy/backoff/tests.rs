@@ -164,50 +164,135 @@ fn nothing_is_drawn_when_there_is_no_choice() {
 }
 
 #[test]
-fn setters_in_seconds_work_for_every_kind() {
-    let mut backoff = Backoff::linear(ms(1));
+fn the_factor_can_be_set_for_every_kind_that_has_one() {
+    let mut backoff = Backoff::linear(ms(1))
+        .max(ms(600))
+        .jitter(Jitter::Additive(ms(50)));
     backoff.set_factor(0.25);
-    backoff.set_max(0.6);
-    backoff.set_jitter(0.05);
     assert_eq!(backoff.validate(), Ok(()));
     assert_eq!(backoff.get_base(), ms(250));
-    assert_eq!(backoff.get_jitter(), Jitter::Additive(ms(50)));
     assert_eq!(backoff.bounds(2, NONE_BEFORE), (ms(500), ms(550)));
     assert_eq!(backoff.bounds(3, NONE_BEFORE), (ms(600), ms(600)));
-    backoff.set_jitter(0.0);
-    assert_eq!(backoff.get_jitter(), Jitter::None);
 
     let mut none = Backoff::none();
     none.set_factor(1.5);
     assert_eq!(waits(&none), [1500, 1500]);
+    // Too much is as long as can be, finite or not.
+    for factor in [f64::INFINITY, f64::MAX] {
+        none.set_factor(factor);
+        assert_eq!(none.validate(), Ok(()));
+        assert_eq!(none.get_base(), Duration::MAX);
+        assert_eq!(
+            none.clone().max(ms(7)).wait(3, ZERO, &mut Rng::new()),
+            ms(7)
+        );
+    }
 }
 
 #[test]
 fn a_later_value_replaces_a_bad_one() {
     let mut backoff = Backoff::urllib3(f64::NAN);
-    backoff.set_max(-1.0);
+    assert!(backoff.validate().is_err());
     backoff.set_factor(0.5);
-    assert_eq!(
-        refusal(&backoff),
-        "`backoff_max` is -1: allowed is a finite number of seconds >= 0"
-    );
-    assert_eq!(backoff.max(ms(1)).validate(), Ok(()));
+    assert_eq!(backoff.validate(), Ok(()));
+}
+
+#[test]
+fn around_is_that_part_below_and_above_what_the_cap_left() {
+    let backoff = Backoff::exponential(ms(1000))
+        .max(ms(3000))
+        .jitter(Jitter::Around(0.2));
+    assert_eq!(backoff.bounds(1, NONE_BEFORE), (ms(800), ms(1200)));
+    assert_eq!(backoff.bounds(2, NONE_BEFORE), (ms(1600), ms(2400)));
+    // gRFC A6: `random(0.8, 1.2) * min(initial * multiplier^(n-1), max)`.
+    assert_eq!(backoff.bounds(9, NONE_BEFORE), (ms(2400), ms(3600)));
+    for part in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        assert_eq!(
+            refusal(&Backoff::none().jitter(Jitter::Around(part))),
+            format!("`backoff_jitter` is {part}: allowed is a part of the wait in 0..=1")
+        );
+    }
+}
+
+#[test]
+fn throttling_has_a_base_of_its_own() {
+    let throttled = |backoff: &Backoff, n| {
+        let under = Circumstances {
+            throttled: true,
+            ..Circumstances::default()
+        };
+        backoff.draw(n, under, &mut Rng::with_seed(1))
+    };
+    let second = ms(1000);
+    for (backoff, plain, slower) in [
+        (Backoff::exponential(ms(50)), ms(200), second * 4),
+        (Backoff::linear(ms(50)), ms(150), second * 3),
+        (Backoff::fibonacci(ms(50)), ms(100), second * 2),
+        (Backoff::constant(ms(50)), ms(50), second),
+        (Backoff::urllib3(0.05), ms(200), second * 4),
+    ] {
+        assert_eq!(throttled(&backoff, 3), plain);
+        let backoff = backoff.throttle_base(second);
+        assert_eq!(backoff.validate(), Ok(()));
+        assert_eq!(throttled(&backoff, 3), slower);
+        assert_eq!(backoff.wait(3, ZERO, &mut Rng::new()), plain);
+    }
+    for backoff in [
+        Backoff::none(),
+        Backoff::list([ms(1)]),
+        Backoff::from_fn(|_| ZERO),
+    ] {
+        assert_eq!(
+            refusal(&backoff.throttle_base(second)),
+            "`throttle_base` is 1 s: allowed is nothing: this backoff has no base"
+        );
+    }
+}
+
+#[test]
+fn what_is_drawn_stays_within_the_room_where_some_of_it_fits() {
+    let decorrelated = Backoff::exponential(ms(100)).jitter(Jitter::Decorrelated);
+    for (backoff, low) in [
+        (Backoff::exponential(ms(1000)).jitter(Jitter::Full), 0),
+        (Backoff::exponential(ms(1000)).jitter(Jitter::Equal), 500),
+        (
+            Backoff::exponential(ms(1000)).jitter(Jitter::Around(0.5)),
+            500,
+        ),
+        (
+            Backoff::constant(ms(400)).jitter(Jitter::Additive(ms(900))),
+            400,
+        ),
+        (decorrelated, 100),
+    ] {
+        let mut rng = Rng::with_seed(7);
+        for _ in 0..500 {
+            let mut draw = |room: u64| {
+                let under = Circumstances {
+                    previous: ms(900),
+                    room: Some(ms(room)),
+                    ..Circumstances::default()
+                };
+                backoff.draw(1, under, &mut rng)
+            };
+            let wait = draw(600);
+            assert!((ms(low)..=ms(600)).contains(&wait), "{backoff:?} {wait:?}");
+            // Without room the wait is what it would have been, for the report to say.
+            if low > 0 {
+                assert!(draw(low - 1) >= ms(low));
+            }
+        }
+    }
 }
 
 #[test]
 fn bad_settings_are_named() {
-    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.1] {
-        let seconds = format!("{value}: allowed is a finite number of seconds >= 0");
+    for value in [f64::NAN, f64::NEG_INFINITY, -0.1] {
+        let seconds = format!("{value}: allowed is a number of seconds that is not negative");
         assert_eq!(
             refusal(&Backoff::urllib3(value)),
             format!("`backoff_factor` is {seconds}")
         );
-        let mut backoff = Backoff::none();
-        backoff.set_max(value);
-        assert_eq!(refusal(&backoff), format!("`backoff_max` is {seconds}"));
-        let mut backoff = Backoff::none();
-        backoff.set_jitter(value);
-        assert_eq!(refusal(&backoff), format!("`backoff_jitter` is {seconds}"));
 
         let backoff = Backoff::exponential(ms(1)).multiplier(value);
         let error = backoff.validate().unwrap_err();
@@ -231,7 +316,7 @@ fn bad_settings_are_named() {
     list.set_factor(0.5);
     assert_eq!(
         refusal(&list),
-        "`backoff_factor` is 0.5: allowed is nothing: a list of waits has no factor"
+        "`backoff_factor` is 0.5: allowed is nothing: a list of waits and a function have no factor"
     );
 }
 
@@ -240,10 +325,9 @@ fn unchecked_bad_settings_do_not_panic() {
     let mut rng = Rng::with_seed(1);
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
         let mut all_bad = Backoff::exponential(ms(1)).multiplier(value);
-        all_bad.set_max(value);
-        all_bad.set_jitter(value);
+        all_bad.set_factor(value);
         for n in [0, 1, 2, 3, 64, u32::MAX] {
-            assert_eq!(all_bad.wait(n, Duration::MAX, &mut rng), ZERO);
+            all_bad.wait(n, Duration::MAX, &mut rng);
             Backoff::exponential(ms(1))
                 .multiplier(value)
                 .wait(n, ZERO, &mut rng);

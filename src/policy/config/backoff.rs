@@ -21,6 +21,9 @@ pub(super) struct BackoffKeys {
     pub(super) max: Option<Duration>,
     pub(super) multiplier: Option<f64>,
     pub(super) jitter: Option<Jitter>,
+    pub(super) throttle_base: Option<Duration>,
+    /// One whose waits are a function, which cannot be written: kept as it is.
+    pub(super) function: Option<Backoff>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,7 @@ impl BackoffKeys {
             "kind" => once(&mut self.kind, at.choice(key, &value, &KINDS)?, at, key),
             "base" => once(&mut self.base, read_base(at, key, &value)?, at, key),
             "max" => once(&mut self.max, at.cap(key, &value)?, at, key),
+            "throttle_base" => once(&mut self.throttle_base, at.time(key, &value)?, at, key),
             "multiplier" => once(&mut self.multiplier, at.number(key, &value)?, at, key),
             "jitter" => once(&mut self.jitter, read_jitter(at, key, &value)?, at, key),
             "waits" => {
@@ -71,7 +75,7 @@ impl BackoffKeys {
 
     /// Whether the kind is named, so that nothing is left of another backoff.
     fn is_whole(&self) -> bool {
-        self.kind.is_some() || self.waits.is_some()
+        self.kind.is_some() || self.waits.is_some() || self.function.is_some()
     }
 
     /// Changes `backoff`, or makes a new one if the kind is named.
@@ -85,7 +89,7 @@ impl BackoffKeys {
                 let why = "do not go with this kind, only with \"list\"";
                 return Err(InvalidConfig::conflict(at.name("waits"), why));
             }
-            (None, None) => backoff.clone(),
+            (None, None) => self.function.as_ref().unwrap_or(backoff).clone(),
             (Some(kind), None) => {
                 let zero = Duration::ZERO;
                 if self.base.is_none() && !matches!(kind, Kind::None | Kind::Urllib3) {
@@ -117,6 +121,9 @@ impl BackoffKeys {
         if let Some(jitter) = self.jitter {
             backoff = backoff.jitter(jitter);
         }
+        if let Some(base) = self.throttle_base {
+            backoff = backoff.throttle_base(base);
+        }
         Ok(backoff)
     }
 
@@ -132,6 +139,8 @@ impl BackoffKeys {
             max: over.max.or(self.max),
             multiplier: over.multiplier.or(self.multiplier),
             jitter: over.jitter.or(self.jitter),
+            throttle_base: over.throttle_base.or(self.throttle_base),
+            function: self.function,
         }
     }
 }
@@ -145,6 +154,12 @@ impl From<&Backoff> for BackoffKeys {
             BackoffKind::Constant => (Kind::Constant, None),
             BackoffKind::Fibonacci => (Kind::Fibonacci, None),
             BackoffKind::List(waits) => (Kind::List, Some(waits.to_vec())),
+            BackoffKind::Custom(_) => {
+                return Self {
+                    function: Some(backoff.clone()),
+                    ..Self::default()
+                };
+            }
         };
         Self {
             kind: Some(kind),
@@ -153,6 +168,8 @@ impl From<&Backoff> for BackoffKeys {
             max: Some(backoff.get_max()),
             multiplier: backoff.multiplier_as_set(),
             jitter: Some(backoff.get_jitter()),
+            throttle_base: backoff.get_throttle_base(),
+            function: None,
         }
     }
 }
@@ -169,15 +186,25 @@ pub(super) fn read_jitter(at: &Place, key: &str, value: &Value) -> Result<Jitter
     let named = JITTERS
         .iter()
         .find(|(name, _)| value.as_text() == Some(name));
-    match (named, duration(value)) {
-        (Some((_, jitter)), _) => Ok(*jitter),
-        (None, Some(most)) => Ok(Jitter::Additive(most)),
-        (None, None) => {
-            let names = one_of(JITTERS.iter().map(|(name, _)| *name));
-            let allowed = format!("{names}, or the most that is added, in seconds or as text");
-            Err(at.wrong(key, value, &allowed))
-        }
-    }
+    let read = match named {
+        Some((_, jitter)) => Some(*jitter),
+        None => around(value).or_else(|| duration(value).map(Jitter::Additive)),
+    };
+    read.ok_or_else(|| {
+        let names = one_of(JITTERS.iter().map(|(name, _)| *name));
+        let allowed = format!(
+            "{names}, \"around\" and a part in 0..=1 (\"around 0.2\"), or the most that is added, \
+             in seconds or as text"
+        );
+        at.wrong(key, value, &allowed)
+    })
+}
+
+/// `around 0.2`
+fn around(value: &Value) -> Option<Jitter> {
+    let part = value.as_text()?.strip_prefix("around ")?.trim().parse();
+    let part = part.ok().filter(|part| (0.0..=1.0).contains(part))?;
+    Some(Jitter::Around(part))
 }
 
 /// A cap as it is written.
@@ -190,6 +217,10 @@ pub(super) fn cap(max: Duration) -> String {
 
 impl Serialize for BackoffKeys {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if self.function.is_some() {
+            let why = "`backoff` cannot be written: its waits are a function";
+            return Err(serde::ser::Error::custom(why));
+        }
         let mut map = to.serialize_map(None)?;
         let name = |kind| KINDS.iter().find(|(_, known)| *known == kind);
         if let Some((name, _)) = self.kind.and_then(name) {
@@ -212,11 +243,17 @@ impl Serialize for BackoffKeys {
         }
         match self.jitter {
             Some(Jitter::Additive(most)) => map.serialize_entry("jitter", &time::format(most))?,
+            Some(Jitter::Around(part)) => {
+                map.serialize_entry("jitter", &format_args!("around {part}"))?;
+            }
             Some(jitter) => {
                 let named = JITTERS.iter().find(|(_, known)| *known == jitter);
                 map.serialize_entry("jitter", named.map_or("none", |(name, _)| name))?;
             }
             None => {}
+        }
+        if let Some(base) = self.throttle_base {
+            map.serialize_entry("throttle_base", &time::format(base))?;
         }
         map.end()
     }

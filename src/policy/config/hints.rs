@@ -10,11 +10,13 @@ use super::{
 };
 use crate::policy::{ResetFormat, ResetHeader};
 
-const FORMATS: [(&str, ResetFormat); 4] = [
+const FORMATS: [(&str, ResetFormat); 6] = [
     ("auto", ResetFormat::Auto),
     ("seconds", ResetFormat::Seconds),
     ("milliseconds", ResetFormat::Milliseconds),
     ("epoch", ResetFormat::Epoch),
+    ("go_duration", ResetFormat::GoDuration),
+    ("rfc3339", ResetFormat::Rfc3339),
 ];
 
 const HEADERS: &str = "a list of header names, or of tables with `name`, `format` and `remaining`";

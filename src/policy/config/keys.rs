@@ -48,7 +48,7 @@ const MODES: [(&str, RetryAfterMode); 2] = [
     ("give_up", RetryAfterMode::GiveUp),
 ];
 
-const METHODS: &str = "a list of method names, or \"any\" (false, null)";
+const METHODS: &str = "a list of method names, \"idempotent\", or \"any\" (false, null)";
 const STATUSES: &str = "a list of statuses in 100..=999";
 
 impl PolicyKeys {
@@ -221,6 +221,9 @@ impl PolicyKeys {
         }
         match &self.methods {
             Some(methods) if methods.is_any() => map.serialize_entry("allowed_methods", "any")?,
+            Some(methods) if methods.is_idempotent() => {
+                map.serialize_entry("allowed_methods", "idempotent")?;
+            }
             Some(methods) => {
                 let names: Vec<_> = methods.iter().map(Method::as_str).collect();
                 map.serialize_entry("allowed_methods", &names)?;
@@ -323,6 +326,9 @@ fn methods(at: &Place, key: &str, value: Value) -> Result<Methods, InvalidConfig
     };
     if any {
         return Ok(Methods::any());
+    }
+    if value.as_text() == Some("idempotent") {
+        return Ok(Methods::idempotent());
     }
     let names = at.list(key, value, METHODS)?;
     let methods: Result<Vec<Method>, _> = names

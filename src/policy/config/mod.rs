@@ -62,7 +62,7 @@ use crate::mounts::Mounts;
 /// | `preset` | `"default"` or `"urllib3"`: where the others' values come from |
 /// | `total`, `connect`, `read`, `redirect`, `status`, `other` | a number of retries, `false` for never, `"unlimited"` (`null`) |
 /// | `unprocessed` | a number of retries |
-/// | `allowed_methods` | a list, of which an empty one means none, or `"any"` (`false`, `null`) |
+/// | `allowed_methods` | a list, of which an empty one means none, `"idempotent"` for all of [`Methods::idempotent`](super::Methods::idempotent), or `"any"` (`false`, `null`) |
 /// | `status_forcelist` | a list of statuses |
 /// | `backoff_factor`, `backoff_max`, `backoff_jitter` | a duration; the same as `base`, `max` and `jitter` of `backoff` |
 /// | `backoff` | a table; see below |
@@ -70,7 +70,7 @@ use crate::mounts::Mounts;
 /// | `retry_after_max` | a duration, or `"unlimited"` |
 /// | `retry_after_mode` | `"clamp"` or `"give_up"` |
 /// | `retry_after_jitter` | a number in 0..=1 |
-/// | `reset_headers` | a list of header names, or of tables with `name`, `format` (`"auto"`, `"seconds"`, `"milliseconds"` or `"epoch"`) and `remaining`; see [`ResetHeader`](super::ResetHeader) |
+/// | `reset_headers` | a list of header names, or of tables with `name`, `format` (`"auto"`, `"seconds"`, `"milliseconds"`, `"epoch"`, `"go_duration"` or `"rfc3339"`) and `remaining`; see [`ResetHeader`](super::ResetHeader) |
 /// | `should_retry_header` | the name of a header, or `false` |
 /// | `raise_on_status` | `true` or `false` |
 /// | `budget` | a table, see below, or `false` |
@@ -80,9 +80,9 @@ use crate::mounts::Mounts;
 /// `d`, `h`, `m`, `s`, `ms`, `us`, `ns`).
 ///
 /// The table `backoff` has `kind` (`"urllib3"`, `"exponential"`, `"linear"`, `"fibonacci"`,
-/// `"constant"`, `"list"` or `"none"`), `base`, `max`, `jitter` (`"none"`, `"full"`, `"equal"`,
-/// `"decorrelated"`, or the most that is added), `multiplier` for an exponential one and `waits`
-/// for a list. Without a kind it changes the backoff of the preset, with one it is a new one.
+/// `"constant"`, `"list"` or `"none"`), `base`, `throttle_base`, `max`, `jitter` (`"none"`,
+/// `"full"`, `"equal"`, `"decorrelated"`, `"around 0.2"`, or the most that is added), `multiplier`
+/// for an exponential one and `waits` for a list. Without a kind it changes the backoff of the preset, with one it is a new one.
 ///
 /// The table `budget` has `kind` (`"ratio"`; `"aws"` or `"grpc"` for the rules of
 /// [`RetryBudget::aws`](crate::budget::RetryBudget::aws) and
@@ -118,8 +118,8 @@ use crate::mounts::Mounts;
 /// # Written
 ///
 /// `RetryConfig::from(&policy)` says everything, and a policy that is built from it is equal.
-/// What cannot be written, a budget whose scope is a function or that is another library's, is
-/// kept as it is, and serializing it is an error. Only JSON's floats may differ in their last
+/// What cannot be written, a backoff that is a function, a budget whose scope is one or that is
+/// another library's, is kept as it is, and serializing it is an error. Only JSON's floats may differ in their last
 /// digit when they are read again, unless serde_json's `float_roundtrip` is on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RetryConfig {

@@ -49,7 +49,15 @@ pub(super) fn top() -> impl Iterator<Item = &'static str> {
     POLICY.into_iter().chain(LAYER).chain(TOP)
 }
 
-pub(super) const BACKOFF: [&str; 6] = ["kind", "base", "waits", "max", "multiplier", "jitter"];
+pub(super) const BACKOFF: [&str; 7] = [
+    "kind",
+    "base",
+    "throttle_base",
+    "waits",
+    "max",
+    "multiplier",
+    "jitter",
+];
 
 pub(super) const BUDGET: [&str; 8] = [
     "kind",

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Case, Scenario, ScriptedOutcome, Venue, WaitRange, rehearsal::Rehearsal};
 use crate::{
     classify::Cause,
-    policy::{CountKind, Decision, Gates, Policy, RequestHead, Rng, StopReason, WaitReason},
+    policy::{CountKind, Decision, Gates, Note, Policy, RequestHead, Rng, StopReason, WaitReason},
 };
 
 /// What a server asks for in a dry run: a wait that any policy grants that grants one at all, and
@@ -39,7 +39,11 @@ pub(super) fn all<P: Policy + ?Sized>(
             );
         }
         if let Some(like) = statuses.others {
-            scenarios.extend([None, Some(SHORT)].map(|retry_after| Scenario::Others {
+            // A long wait matters only to those that are retried.
+            let hints = [None, Some(SHORT), Some(LONG)];
+            let count = if statuses.plain { 2 } else { 3 };
+            let others = hints.into_iter().take(count);
+            scenarios.extend(others.map(|retry_after| Scenario::Others {
                 class,
                 like,
                 retry_after,
@@ -56,11 +60,16 @@ struct Statuses {
     special: Vec<StatusCode>,
     /// One of those that are treated as most are.
     others: Option<StatusCode>,
+    /// Whether most are accepted or not listed.
+    plain: bool,
 }
 
-/// What a first attempt with a status leads to and what it is charged to, without a `Retry-After`
-/// and with one.
-type Treatment = [(&'static str, Option<&'static str>); 2];
+/// What a first attempt with a status leads to, what it is charged to, and whether the status is
+/// treated as another one.
+type Outcome = (&'static str, Option<&'static str>, bool);
+
+/// The outcome without a `Retry-After` and with one.
+type Treatment = [Outcome; 2];
 
 /// The final statuses by class: those that most statuses of their class are treated like, and
 /// the rest.
@@ -83,13 +92,16 @@ fn by_treatment<P: Policy + ?Sized>(
         let mut statuses = Statuses {
             special: Vec::new(),
             others: None,
+            plain: true,
         };
         let mut plain = true;
         for (treatment, group) in groups {
-            plain &= treatment == [ACCEPTED; 2] || treatment == [NOT_LISTED; 2];
+            let is_plain = treatment == [ACCEPTED; 2] || treatment == [NOT_LISTED; 2];
+            plain &= is_plain;
             // An even split has no rule and no exception.
             if group.len() == most && most > 50 {
                 statuses.others = group.first().copied();
+                statuses.plain = is_plain;
             } else {
                 statuses.special.extend(group);
             }
@@ -103,19 +115,19 @@ fn by_treatment<P: Policy + ?Sized>(
     classes
 }
 
-const ACCEPTED: (&str, Option<&str>) = ("accept", None);
-const NOT_LISTED: (&str, Option<&str>) = ("status_not_listed", None);
+const ACCEPTED: Outcome = ("accept", None, false);
+const NOT_LISTED: Outcome = ("status_not_listed", None, false);
 
 fn first<P: Policy + ?Sized>(
     policy: &P,
     request: &RequestHead<'_>,
     venue: &Venue<'_>,
     outcome: &ScriptedOutcome,
-) -> (&'static str, Option<&'static str>) {
+) -> Outcome {
     let mut rehearsal = Rehearsal::new(policy, request, Rng::constant(0.0), venue);
     match rehearsal.attempt(outcome).decision {
         Decision::Accept => ACCEPTED,
-        Decision::Stop(stop) => (stop.reason.name(), None),
+        Decision::Stop(stop) => (stop.reason.name(), None, stop.note.is_some_and(is_as_500)),
         Decision::Retry(retry) => {
             let why = match retry.why {
                 WaitReason::ServerHint(_) => "server hint",
@@ -125,9 +137,14 @@ fn first<P: Policy + ?Sized>(
                 // Which of the two may be a matter of chance.
                 WaitReason::Immediate | WaitReason::Backoff => "backoff",
             };
-            (why, retry.charged.map(CountKind::as_str))
+            let charged = retry.charged.map(CountKind::as_str);
+            (why, charged, retry.note.is_some_and(is_as_500))
         }
     }
+}
+
+fn is_as_500(note: Note) -> bool {
+    matches!(note, Note::TreatedAs500 { .. })
 }
 
 fn outcome(scenario: Scenario) -> ScriptedOutcome {

@@ -12,9 +12,9 @@ use super::{only, text};
 /// What the server's clock shows, by its response: its `Date` (RFC 9110, section 6.6.1) plus the
 /// time that the response spent in caches since (`Age`, RFC 9111, section 5.1). Without a `Date`
 /// that can be read, what the client's clock shows.
-pub(super) fn server_now(headers: &HeaderMap, now: SystemTime) -> SystemTime {
+pub(super) fn server_now(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> SystemTime {
     let Some(date) = only(headers.get_all(DATE)).and_then(text::date) else {
-        return now;
+        return now();
     };
     date.checked_add(age(headers)).unwrap_or(date)
 }

@@ -48,7 +48,10 @@
 //! A hint of zero leaves the wait to the backoff, which is what keeps clients apart; only gRPC's
 //! pushback is taken by its word. A header that cannot be read gives way to the next one and is
 //! noted in the report ([`Note::HintIgnored`](super::Note::HintIgnored)). An empty one is absent.
-//! One that is there more than once cannot be read, unless it is a list (`RateLimit`).
+//!
+//! A number that can be read is obeyed, whatever the header's specification allows: fractions are
+//! rounded up (`Retry-After: 1.5` is 2 seconds), and of a list (`5, 10`) or several lines the
+//! longest time counts. So nobody comes back earlier than one of the numbers asks for.
 //!
 //! `RateLimit` is not looked at in a response from a cache (one with an `Age`), as the draft asks.
 //! `r` above 0 is no hint, whatever `t`: the quota was not what the request failed for. When
@@ -113,6 +116,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::GetAll};
 
+pub(crate) use self::retry_after::as_urllib3_reads_it;
 pub use self::{
     reset::{ResetFormat, ResetHeader},
     retry_after::{
@@ -218,7 +222,7 @@ impl Hints {
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        now: impl FnOnce() -> SystemTime,
+        now: impl Fn() -> SystemTime,
         cap: Duration,
     ) -> Said {
         let mut said = Said::default();
@@ -226,17 +230,18 @@ impl Hints {
         if status.is_informational() || headers.is_empty() {
             return said;
         }
-        let now = clock::server_now(headers, now());
+        let now = || clock::server_now(headers, &now);
         if let Some(name) = &self.should_retry {
             let header = || name.clone().into();
             said.take(veto::should_retry(headers, name), header, cap);
         }
         let pushback = || HintHeader::GrpcRetryPushbackMs;
         said.take(veto::pushback(headers), pushback, cap);
+        let format = self.resets.iter().find_map(ResetHeader::of_retry_after);
         for header in retry_after::ORDER {
-            let found = retry_after::find(&header, headers, now);
+            let found = retry_after::find(&header, format, headers, &now);
             said.asks_for_retry |= !matches!(found, Found::Nothing);
-            said.take(found, || header, cap);
+            said.take(found, || header.clone(), cap);
         }
         // The first that can be read has been found: no need to look at the rest.
         if said.hint.is_present() {
@@ -245,11 +250,14 @@ impl Hints {
         #[cfg(feature = "ratelimit")]
         {
             let (found, header) = rate_limit::find(headers, cap);
-            said.take(found, || header, cap);
+            said.take(found, || header.clone(), cap);
         }
         for reset in &*self.resets {
+            if reset.of_retry_after().is_some() {
+                continue;
+            }
             let header = || reset.name().clone().into();
-            said.take(reset.find(status, headers, now), header, cap);
+            said.take(reset.find(status, headers, &now), header, cap);
         }
         said
     }
@@ -269,13 +277,17 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn take(&mut self, found: Found, header: impl FnOnce() -> HintHeader, cap: Duration) {
+    fn take(&mut self, found: Found, header: impl Fn() -> HintHeader, cap: Duration) {
         match found {
             Found::Nothing => {}
-            Found::Wait(asked) if !self.hint.is_present() => {
-                self.hint = Hint::new(asked, cap, header());
+            Found::Wait(asked) | Found::Partly(asked) => {
+                if found != Found::Wait(asked) {
+                    self.ignored.get_or_insert_with(&header);
+                }
+                if !self.hint.is_present() {
+                    self.hint = Hint::new(asked, cap, header());
+                }
             }
-            Found::Wait(_) => {}
             Found::Never => {
                 self.veto.get_or_insert_with(header);
             }
@@ -299,8 +311,36 @@ impl Said {
 enum Found {
     Nothing,
     Wait(Duration),
+    /// The same, beside something that cannot be read.
+    Partly(Duration),
     Never,
     Unreadable,
+}
+
+/// The longest time of a header, whose values can be lists.
+fn longest(values: GetAll<'_, HeaderValue>, read: impl Fn(&[u8]) -> Option<Duration>) -> Found {
+    let (mut longest, mut unreadable) = (None, false);
+    for value in values {
+        let is_empty = |byte: &u8| matches!(byte, b' ' | b'\t');
+        if value.as_bytes().iter().all(is_empty) {
+            continue;
+        }
+        let elements = text::elements(value.as_bytes());
+        let mut elements = elements.filter(|element| !element.is_empty()).peekable();
+        unreadable |= elements.peek().is_none();
+        for element in elements {
+            match read(element) {
+                Some(wait) => longest = longest.max(Some(wait)),
+                None => unreadable = true,
+            }
+        }
+    }
+    match longest {
+        Some(wait) if unreadable => Found::Partly(wait),
+        Some(wait) => Found::Wait(wait),
+        None if unreadable => Found::Unreadable,
+        None => Found::Nothing,
+    }
 }
 
 /// The value of a header that is no list, trimmed. `Err` if there is none, or no single one.

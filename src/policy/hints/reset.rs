@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::{Found, HintHeader, one, only, text};
+use super::{Found, HintHeader, longest, only, text};
 use crate::policy::InvalidPolicy;
 
-/// How the time in a [`ResetHeader`] is written. Every number may have a fraction.
+/// How the time in a [`ResetHeader`] is written. Every number may have a fraction, and the longest
+/// counts of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResetFormat {
@@ -19,8 +20,15 @@ pub enum ResetFormat {
     /// milliseconds since then (Gravitee): a number above 10¹¹, which as seconds would be a time
     /// after the year 5000.
     Epoch,
-    /// [`Epoch`](Self::Epoch) if the number is above 10⁹, which as seconds that are left would be
-    /// more than 31 years; else [`Seconds`](Self::Seconds).
+    /// The time that is left, as Go writes durations: `6m0s`, `1.5s` (OpenAI's
+    /// `x-ratelimit-reset-requests` and `-tokens`).
+    GoDuration,
+    /// The time by RFC 3339: `2026-11-28T12:00:00Z` (Anthropic's
+    /// `anthropic-ratelimit-requests-reset` and its siblings).
+    Rfc3339,
+    /// For a number above 10⁹, which as seconds that are left would be more than 31 years,
+    /// [`Epoch`](Self::Epoch), for another one [`Seconds`](Self::Seconds); and what is no number
+    /// as [`GoDuration`](Self::GoDuration) or [`Rfc3339`](Self::Rfc3339).
     Auto,
 }
 
@@ -33,10 +41,15 @@ pub enum ResetFormat {
 /// | --- | --- |
 /// | 0 | obeyed with every status that is retried |
 /// | more | no hint: the request failed for another reason |
-/// | not said, or unreadable | obeyed with 429 only |
+/// | not said, or unreadable | obeyed with 429; noted in the report with another status |
 ///
 /// GitHub, for one, sends its headers with every response. Without this rule, a 500 with thousands
-/// of requests left would be held for the rest of the hour.
+/// of requests left would be held for the rest of the hour. A header for which no such sibling is
+/// named is obeyed with every status that is retried.
+///
+/// `Retry-After` itself can be one of them, to say that a server writes something else into it
+/// than seconds and dates: Docker Hub's is an epoch. It keeps its place among the
+/// [hints](super#hints), and what cannot be read in that format is read as usual.
 ///
 /// ```
 /// use http::HeaderName;
@@ -118,6 +131,12 @@ impl ResetHeader {
     pub(crate) fn validate(&self) -> Result<(), InvalidPolicy> {
         match HintHeader::from(self.name.clone()) {
             HintHeader::Named(_) => Ok(()),
+            HintHeader::RetryAfter if self.remaining.is_none() => Ok(()),
+            HintHeader::RetryAfter => Err(InvalidPolicy::new(
+                "reset_headers",
+                "retry-after with what remains",
+                "`retry-after` by itself: it is obeyed with every status that is retried",
+            )),
             taken => Err(InvalidPolicy::new(
                 "reset_headers",
                 taken,
@@ -126,36 +145,52 @@ impl ResetHeader {
         }
     }
 
+    /// How `Retry-After` is written, if this says so.
+    pub(super) fn of_retry_after(&self) -> Option<ResetFormat> {
+        (self.name == http::header::RETRY_AFTER).then_some(match self.format {
+            // A small number is no time long past, but seconds: never earlier than could be meant.
+            ResetFormat::Epoch => ResetFormat::Auto,
+            format => format,
+        })
+    }
+
     /// Looks for the header in a response with this status, sent when the server's clock showed
-    /// `now`.
-    pub(super) fn find(&self, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Found {
-        let value = one(headers.get_all(&self.name));
-        if value == Err(Found::Nothing) {
-            return Found::Nothing;
-        }
-        let remaining = self.remaining.as_ref();
-        let remaining = remaining.and_then(|name| only(headers.get_all(name)));
-        match remaining.and_then(text::decimal) {
-            Some((0, _)) => {}
-            None if status == StatusCode::TOO_MANY_REQUESTS => {}
-            _ => return Found::Nothing,
-        }
-        match value.map(|value| self.format.read(value, now)) {
-            Ok(Some(wait)) => Found::Wait(wait),
-            Ok(None) | Err(_) => Found::Unreadable,
+    /// `now()`.
+    pub(super) fn find(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: &dyn Fn() -> SystemTime,
+    ) -> Found {
+        let found = longest(headers.get_all(&self.name), |value| {
+            self.format.read(value, now)
+        });
+        let (Some(remaining), true) = (&self.remaining, found != Found::Nothing) else {
+            return found;
+        };
+        match only(headers.get_all(remaining)).and_then(text::decimal) {
+            Some((0, _)) => found,
+            Some(_) => Found::Nothing,
+            None if status == StatusCode::TOO_MANY_REQUESTS => found,
+            None => Found::Unreadable,
         }
     }
 }
 
 impl ResetFormat {
     /// The time that is left, which is zero when the time has come.
-    fn read(self, value: &[u8], now: SystemTime) -> Option<Duration> {
+    pub(super) fn read(self, value: &[u8], now: &dyn Fn() -> SystemTime) -> Option<Duration> {
         match self {
             Self::Seconds => text::seconds(value),
             Self::Milliseconds => text::milliseconds(value),
-            Self::Epoch => Some(left(epoch(value)?, now)),
-            Self::Auto if text::decimal(value)?.0 > 1_000_000_000 => Self::Epoch.read(value, now),
-            Self::Auto => Self::Seconds.read(value, now),
+            Self::Epoch => Some(left(epoch(value)?, now())),
+            Self::GoDuration => text::go_duration(value),
+            Self::Rfc3339 => Some(left(text::rfc3339(value)?, now())),
+            Self::Auto => match text::decimal(value) {
+                Some((1_000_000_001.., _)) => Self::Epoch.read(value, now),
+                Some(_) => Self::Seconds.read(value, now),
+                None => text::go_duration(value).or_else(|| Self::Rfc3339.read(value, now)),
+            },
         }
     }
 }

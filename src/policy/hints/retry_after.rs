@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Found, Hint, HintHeader, Said, one, text};
+use super::{Found, Hint, HintHeader, ResetFormat, Said, longest, one, text};
 
 #[cfg(test)]
 mod tests;
@@ -31,9 +31,10 @@ pub const RETRY_AFTER_STATUSES: [StatusCode; 3] = [
 /// latter, so the finer one comes first; Azure's JavaScript SDK (`AllRetryAfterHeaders`) and
 /// OpenAI's Python client (`_parse_retry_after_header`) read them in this order, too.
 ///
-/// A header without a value counts as absent. One that is there more than once is unreadable:
-/// `Retry-After` is no list (RFC 9110, section 10.2.3), and none of the values is better than
-/// another.
+/// A header without a value counts as absent. One that is there more than once, or is a list,
+/// says the longest of its times: `Retry-After` is no list (RFC 9110, section 10.2.3), but coming
+/// back earlier than one of them asks for would be no better a guess. A fraction of a second in
+/// `Retry-After` is rounded up.
 ///
 /// Any final `status` is answered, because a policy may list any: RFC 9110, section 10.2.3, says
 /// of every response that the field tells how long to wait before a follow-up request. Whether the
@@ -67,19 +68,44 @@ pub fn retry_after(
     now: SystemTime,
     cap: Duration,
 ) -> Hint {
-    first_readable(ORDER, status, headers, now, cap)
+    let mut said = Said::default();
+    if !status.is_informational() {
+        for header in ORDER {
+            let found = find(&header, None, headers, &|| now);
+            said.take(found, || header.clone(), cap);
+        }
+    }
+    said.into_hint()
 }
 
 /// What a response says about when to come back in `Retry-After` alone, as urllib3 reads it.
 ///
-/// Otherwise as [`retry_after`].
+/// Only one number of whole seconds or one date can be read. Otherwise as [`retry_after`].
 pub fn standard_retry_after(
     status: StatusCode,
     headers: &HeaderMap,
     now: SystemTime,
     cap: Duration,
 ) -> Hint {
-    first_readable([HintHeader::RetryAfter], status, headers, now, cap)
+    as_urllib3_reads_it(status, headers, || now, cap)
+}
+
+/// [`standard_retry_after`], with a clock that is read only for a date.
+pub(crate) fn as_urllib3_reads_it(
+    status: StatusCode,
+    headers: &HeaderMap,
+    now: impl Fn() -> SystemTime,
+    cap: Duration,
+) -> Hint {
+    let mut said = Said::default();
+    if !status.is_informational() {
+        let found = match one(headers.get_all(http::header::RETRY_AFTER)) {
+            Ok(value) => seconds_or_date(value, &now).map_or(Found::Unreadable, Found::Wait),
+            Err(found) => found,
+        };
+        said.take(found, || HintHeader::RetryAfter, cap);
+    }
+    said.into_hint()
 }
 
 /// The spellings of `Retry-After`, in the order in which they are read.
@@ -89,33 +115,27 @@ pub(super) const ORDER: [HintHeader; 3] = [
     HintHeader::RetryAfter,
 ];
 
-fn first_readable<const N: usize>(
-    order: [HintHeader; N],
-    status: StatusCode,
+/// Looks for one spelling, when the clock to compare a date with shows `now()`. `format` is how
+/// the user says that `Retry-After` is written.
+pub(super) fn find(
+    header: &HintHeader,
+    format: Option<ResetFormat>,
     headers: &HeaderMap,
-    now: SystemTime,
-    cap: Duration,
-) -> Hint {
-    let mut said = Said::default();
-    if !status.is_informational() {
-        for header in order {
-            said.take(find(&header, headers, now), || header, cap);
-        }
+    now: &dyn Fn() -> SystemTime,
+) -> Found {
+    let values = headers.get_all(header.name());
+    match header {
+        HintHeader::RetryAfter => longest(values, |value| {
+            let other = format.and_then(|format| format.read(value, now));
+            other.or_else(|| lenient(value, now))
+        }),
+        _ => longest(values, text::milliseconds),
     }
-    said.into_hint()
 }
 
-/// Looks for one spelling, when the clock to compare a date with shows `now`.
-pub(super) fn find(header: &HintHeader, headers: &HeaderMap, now: SystemTime) -> Found {
-    let value = match one(headers.get_all(header.name())) {
-        Ok(value) => value,
-        Err(found) => return found,
-    };
-    let wait = match header {
-        HintHeader::RetryAfter => seconds_or_date(value, now),
-        _ => text::milliseconds(value),
-    };
-    wait.map_or(Found::Unreadable, Found::Wait)
+/// Seconds, of which a fraction is rounded up, or a date.
+fn lenient(value: &[u8], now: &dyn Fn() -> SystemTime) -> Option<Duration> {
+    text::whole_seconds(value).or_else(|| seconds_or_date(value, now))
 }
 
 /// The value of a `Retry-After` header as the time left from `now`.
@@ -143,15 +163,15 @@ pub(super) fn find(header: &HintHeader, headers: &HeaderMap, now: SystemTime) ->
 ///
 /// The value is neither.
 pub fn parse_retry_after(value: &[u8], now: SystemTime) -> Result<Duration, InvalidRetryAfter> {
-    seconds_or_date(text::trim(value), now).ok_or_else(|| InvalidRetryAfter::new(value))
+    seconds_or_date(text::trim(value), &|| now).ok_or_else(|| InvalidRetryAfter::new(value))
 }
 
-fn seconds_or_date(value: &[u8], now: SystemTime) -> Option<Duration> {
+fn seconds_or_date(value: &[u8], now: &dyn Fn() -> SystemTime) -> Option<Duration> {
     if let Some(seconds) = text::digits(value) {
         return Some(Duration::from_secs(seconds));
     }
     let date = text::date(value)?;
-    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+    Some(date.duration_since(now()).unwrap_or(Duration::ZERO))
 }
 
 /// A `Retry-After` value that is neither a number of seconds nor an HTTP date.

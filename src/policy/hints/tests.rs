@@ -226,12 +226,21 @@ fn resets_are_read_as_each_vendor_means_them() {
     ] {
         assert_eq!(asked(&[(name, value)]), at(ms, name), "{name}: {value}");
     }
-    for value in ["-1", "1e3", ".5", "6m0s", "2018-03-13T00:00:00Z", "1, 2"] {
+    for value in ["-1", "1e3", "6m0", "6 m", "2018-03-13", "soon"] {
         let lines = [("x-ratelimit-reset", value)];
         assert_eq!(ignored(&lines).as_deref(), Some("x-ratelimit-reset"));
     }
+    for (value, ms) in [
+        ("6m0s", 360_000),
+        ("2026-01-01T00:00:07Z", 7_000),
+        ("1, 2", 2_000),
+        (".5", 500),
+    ] {
+        let name = "x-ratelimit-reset";
+        assert_eq!(asked(&[(name, value)]), at(ms, name), "{value}");
+    }
     let twice = [("x-ratelimit-reset", "1"); 2];
-    assert_eq!(ignored(&twice).as_deref(), Some("x-ratelimit-reset"));
+    assert_eq!(asked(&twice), at(1_000, "x-ratelimit-reset"));
     assert_eq!(ignored(&[("x-ratelimit-reset", " ")]), None);
 }
 
@@ -249,7 +258,7 @@ fn formats_are_a_choice() {
     ] {
         let header = ResetHeader::new(HeaderName::from_static("x-until"), format);
         let lines = headers(&[("x-until", value)]);
-        let found = header.find(status, &lines, now());
+        let found = header.find(status, &lines, &now);
         match (found, ms) {
             (Found::Wait(wait), Some(ms)) => assert_eq!(wait.as_millis(), ms, "{format:?} {value}"),
             (Found::Wait(wait), None) => assert!(wait > CAP * 1_000_000, "{wait:?}"),
@@ -337,11 +346,18 @@ fn reset_headers_must_not_be_read_as_something_else() {
     use crate::policy::RetryPolicy;
     for name in HintHeader::FIXED {
         let name: HeaderName = name.as_str().parse().expect("a name");
-        let header = ResetHeader::new(name.clone(), ResetFormat::Auto);
+        let mut header = ResetHeader::new(name.clone(), ResetFormat::Auto);
+        if name == RETRY_AFTER {
+            let policy = RetryPolicy::builder()
+                .reset_headers([header.clone()])
+                .build();
+            assert!(policy.is_ok(), "it says how it is written");
+            header = header.remaining(HeaderName::from_static("left"));
+        }
         let error = RetryPolicy::builder().reset_headers([header]).build();
         let error = error.expect_err("taken");
         assert_eq!(error.field(), "reset_headers");
-        assert_eq!(error.value(), name.as_str());
+        assert!(error.value().starts_with(name.as_str()));
     }
     let own = ResetHeader::new(HeaderName::from_static("x-until"), ResetFormat::Epoch);
     let policy = RetryPolicy::builder().reset_headers([own.clone()]).build();
@@ -574,7 +590,7 @@ proptest! {
         }
         // One header is read alike by both readers.
         if !headers.contains_key("grpc-retry-pushback-ms") {
-            let at = clock::server_now(&headers, now);
+            let at = clock::server_now(&headers, || now);
             let alone = retry_after(status, &headers, at, cap);
             if alone.asked().is_some() {
                 prop_assert_eq!(alone, said.hint);
@@ -601,5 +617,161 @@ proptest! {
         lines.insert(RETRY_AFTER, httpdate::fmt_http_date(time(until)).parse().expect("a value"));
         let wait = Some(Duration::from_secs(until.saturating_sub(date + 5)));
         prop_assert_eq!(read(&lines), wait);
+    }
+}
+
+fn read_with(reset: ResetHeader, status: u16, lines: &[(&str, &str)]) -> Said {
+    let hints = Hints {
+        should_retry: None,
+        resets: [reset].into(),
+    };
+    let status = StatusCode::from_u16(status).expect("a status");
+    hints.read(status, &headers(lines), now, Duration::MAX)
+}
+
+#[test]
+fn the_user_says_what_a_server_writes_into_retry_after() {
+    let in_seven = "1767225607";
+    for (format, value, ms) in [
+        (ResetFormat::Epoch, in_seven, 7_000),
+        (ResetFormat::Epoch, "1767225607999", 7_999),
+        (ResetFormat::Auto, in_seven, 7_000),
+        (ResetFormat::Milliseconds, "7000", 7_000),
+        (ResetFormat::GoDuration, "1m2.5s", 62_500),
+        (ResetFormat::Rfc3339, "2026-01-01T01:00:07+01:00", 7_000),
+        // What is not in that format is read as usual: never earlier than could be meant.
+        (ResetFormat::Epoch, "7", 7_000),
+        (ResetFormat::GoDuration, "7", 7_000),
+        (ResetFormat::Rfc3339, "Thu, 01 Jan 2026 00:00:07 GMT", 7_000),
+    ] {
+        let said = read_with(
+            ResetHeader::new(RETRY_AFTER, format),
+            503,
+            &[("retry-after", value)],
+        );
+        let hint = Hint::Wait {
+            asked: Duration::from_millis(ms),
+            header: HintHeader::RetryAfter,
+        };
+        assert_eq!(said.hint, hint, "{format:?} {value}");
+        assert!(said.asks_for_retry && said.ignored.is_none());
+    }
+    // Without that, it is what RFC 9110 says: seconds.
+    let said = read(503, &[("retry-after", in_seven)]);
+    assert_eq!(said.hint.asked(), Some(Duration::from_secs(1_767_225_607)));
+}
+
+#[test]
+fn a_header_that_the_user_named_is_obeyed_on_every_status_or_noted() {
+    let name = HeaderName::from_static("x-until");
+    let own = ResetHeader::new(name.clone(), ResetFormat::Seconds);
+    let kept = own.clone().remaining(HeaderName::from_static("x-left"));
+    for status in [408, 429, 500, 503, 520] {
+        let said = read_with(own.clone(), status, &[("x-until", "7")]);
+        assert_eq!(said.hint.asked(), Some(Duration::from_secs(7)), "{status}");
+
+        let said = read_with(kept.clone(), status, &[("x-until", "7")]);
+        let noted = said.ignored == Some(name.clone().into());
+        assert_eq!(said.hint.is_present(), status == 429);
+        assert_eq!(noted, status != 429);
+
+        let said = read_with(kept.clone(), status, &[("x-until", "7"), ("x-left", "0")]);
+        assert!(said.hint.is_present());
+        let said = read_with(kept.clone(), status, &[("x-until", "7"), ("x-left", "3")]);
+        assert_eq!(said, Said::default(), "it failed for another reason");
+    }
+}
+
+#[test]
+fn go_durations_are_read_as_go_writes_them() {
+    for (text, nanos) in [
+        ("0", 0),
+        ("0s", 0),
+        ("6m0s", 360_000_000_000),
+        ("1h2m3.5s", 3_723_500_000_000),
+        ("1.5h", 5_400_000_000_000),
+        ("250ms", 250_000_000),
+        ("1.5\u{b5}s", 1_500),
+        ("1.5\u{3bc}s", 1_500),
+        ("1us", 1_000),
+        ("1ns", 1),
+        ("0.1ns", 1),
+        (".5s", 500_000_000),
+    ] {
+        let read = text::go_duration(text.as_bytes());
+        assert_eq!(read, Some(Duration::from_nanos(nanos)), "{text}");
+    }
+    for text in [
+        "", "5", "s", "-1s", "1s ", "1 s", "1d", "1.2.3s", "1s2", "1S", "m", ".",
+    ] {
+        assert_eq!(text::go_duration(text.as_bytes()), None, "{text}");
+    }
+}
+
+#[test]
+fn times_of_rfc_3339_have_their_offsets_and_leap_seconds() {
+    for (text, seconds) in [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1969-12-31T23:59:59Z", 0),
+        ("2000-02-29T12:00:00Z", 951_825_600),
+        ("1985-04-12t23:20:50z", 482_196_050),
+        ("1996-12-19 16:39:57-08:00", 851_042_397),
+        ("1990-12-31T23:59:60Z", 662_688_000),
+        ("1990-12-31T15:59:60-08:00", 662_688_000),
+        ("2026-01-01T05:30:00+05:30", NOW),
+    ] {
+        let read = text::rfc3339(text.as_bytes());
+        assert_eq!(read, Some(Duration::from_secs(seconds)), "{text}");
+    }
+    let fraction = text::rfc3339(b"1970-01-01T00:00:01.5000000001+00:00");
+    assert_eq!(fraction, Some(Duration::new(1, 500_000_001)));
+    for text in [
+        "",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "2026-01-01T00:00:00.Z",
+        "2026-01-01T00:00:00+0100",
+        "2026-01-01T00:00:00+24:00",
+        "2026-01-01T00:00:00Zx",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z",
+        "2026-01-00T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T00:60:00Z",
+        "2026-01-01T00:00:61Z",
+        "26-01-01T00:00:00Z",
+    ] {
+        assert_eq!(text::rfc3339(text.as_bytes()), None, "{text}");
+    }
+}
+
+proptest! {
+    /// The calendar is another library's.
+    #[test]
+    fn every_second_of_rfc_3339_is_read_back(seconds in 0..253_402_300_800_u64, minutes in -1439_i64..1440) {
+        let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let month = months.find(&date[8..11]).expect("a month") / 3 + 1;
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let offset = minutes.abs();
+        let text = format!(
+            "{}-{month:02}-{}T{}{sign}{:02}:{:02}",
+            &date[12..16], &date[5..7], &date[17..25], offset / 60, offset % 60,
+        );
+        let utc = i64::try_from(seconds).expect("small") - minutes * 60;
+        let utc = Duration::from_secs(u64::try_from(utc).unwrap_or(0));
+        prop_assert_eq!(text::rfc3339(text.as_bytes()), Some(utc), "{}", text);
+    }
+
+    #[test]
+    fn no_hint_panics(value in prop::collection::vec(any::<u8>(), 0..40), like in "[0-9T:.Z+-]{0,40}|([0-9.]{1,25}(h|m|s|ms|ns|us)){1,3}|[0-9, .]{0,30}") {
+        for value in [&value[..], like.as_bytes()] {
+            let _ = (text::rfc3339(value), text::go_duration(value), text::decimal(value));
+            // The elements are all that is between the commas.
+            let commas = value.iter().filter(|byte| **byte == b',').count();
+            prop_assert!(text::elements(value).count() <= commas + 1);
+        }
     }
 }

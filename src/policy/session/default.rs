@@ -65,7 +65,7 @@ impl RetrySession {
             self.set_cost(attempt.outcome());
             // Counted by itself, as all of it.
             let run = std::mem::replace(&mut self.run, self.unprocessed - 1);
-            let backoff = self.backoff();
+            let backoff = self.backoff(attempt, false);
             self.run = run;
             backoff
         };
@@ -93,7 +93,8 @@ impl RetrySession {
         judged_retry: bool,
     ) -> Option<Found> {
         let settings = self.settings();
-        let listed = settings.statuses.contains(status.as_u16());
+        let listed = settings.lists(status);
+        let as_500 = listed && !settings.statuses.contains(status.as_u16());
         let repeated = self.keyed && attempt.number() > 1;
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
@@ -120,7 +121,11 @@ impl RetrySession {
                     StopReason::StatusNotListed { status }
                 },
             ),
-            note: in_progress.then_some(Note::StillInProgress),
+            note: if in_progress {
+                Some(Note::StillInProgress)
+            } else {
+                as_500.then_some(Note::TreatedAs500 { status })
+            },
             safe: false,
             said,
         })
@@ -129,7 +134,7 @@ impl RetrySession {
     fn found_error(&self, failure: Failure, judged_retry: bool) -> Found {
         let not_transient = match failure.cause {
             // A status is listed or not, also if a layer below made an error of it.
-            Cause::Status(status) if !self.settings().statuses.contains(status.as_u16()) => {
+            Cause::Status(status) if !self.settings().lists(status) => {
                 Some(StopReason::StatusNotListed { status })
             }
             cause if cause.is_permanent() => Some(StopReason::NotTransient { cause }),
@@ -186,7 +191,6 @@ impl RetrySession {
         if !found.safe && !self.method_allowed {
             gates.set(Gate::Idempotency, self.idempotent);
         }
-        // The closure's borrow ended with the line above; from here gates are set directly.
         let limits = self.settings().limits;
         if reason.is_none() {
             reason = [CountKind::Total, found.kind]
@@ -213,8 +217,9 @@ impl RetrySession {
             veto,
             hint,
             ignored,
-            ..
+            asks_for_retry,
         } = found.said;
+        let throttled = asks_for_retry || hint.is_present() || ignored.is_some();
         note = note.or_else(|| ignored.map(Note::HintIgnored));
         let hinted = obey(hint, self.settings().retry_after_mode);
         let asked = hinted.asked();
@@ -245,8 +250,8 @@ impl RetrySession {
         self.charge(found.kind);
         self.run = self.run.saturating_add(1);
         let (wait, why) = match hinted {
-            Hinted::Wait(asked, why) => (self.hinted(asked, &why), why),
-            Hinted::None | Hinted::TooLong { .. } => self.backoff(),
+            Hinted::Wait(asked, why) => (self.hinted(asked, &why, attempt), why),
+            Hinted::None | Hinted::TooLong { .. } => self.backoff(attempt, throttled),
         };
         if is_pushback(&why) {
             self.run = 0;

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     Attempt, CountKind, Decision, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Preset,
     RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
-    limit::PerKind, retry_policy::Settings,
+    backoff::Circumstances, limit::PerKind, retry_policy::Settings,
 };
 
 /// One request under a [`RetryPolicy`].
@@ -69,10 +69,10 @@ impl RetrySession {
         let marked =
             !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
         let method_allowed = inner.allows(request.method());
-        // The header is looked for only where it matters, and by comparing: hashing the name
-        // takes longer than to look at each of the few that there are.
+        // The key of a request that changes nothing says nothing. The header is looked for by
+        // comparing: hashing the name takes longer than to look at each of the few that there are.
         let keyed = settings.preset == Preset::Default
-            && !method_allowed
+            && !request.method().is_safe()
             && request
                 .headers()
                 .keys()
@@ -143,26 +143,30 @@ impl RetrySession {
         if self.slot.is_none() {
             return;
         }
-        self.cost = Some(match outcome {
-            Outcome::Response { status, .. } => Cost {
-                kind: FailureKind::Status,
-                throttled: *status == StatusCode::TOO_MANY_REQUESTS,
+        self.cost = Some(Cost {
+            kind: match outcome {
+                Outcome::Response { .. } => FailureKind::Status,
+                Outcome::Error { failure, .. } => failure.kind,
             },
-            Outcome::Error { failure, .. } => Cost {
-                kind: failure.kind,
-                throttled: failure.cause == Cause::EnhanceYourCalm,
-            },
+            throttled: asks_for_less_load(outcome),
         });
     }
 
-    /// The backoff before the next attempt.
-    fn backoff(&mut self) -> (Duration, WaitReason) {
+    /// The backoff before the next attempt. `hinted` says that the server gave a hint which does
+    /// not say how long.
+    fn backoff(&mut self, attempt: &Attempt<'_>, hinted: bool) -> (Duration, WaitReason) {
         let rng = self.rng.get_or_insert_with(Rng::new);
-        let wait = self.policy.inner.settings.backoff.wait(
-            self.run,
-            Duration::from_nanos(self.previous),
-            rng,
-        );
+        let under = Circumstances {
+            previous: Duration::from_nanos(self.previous),
+            throttled: hinted || asks_for_less_load(attempt.outcome()),
+            room: attempt.room(),
+        };
+        let wait = self
+            .policy
+            .inner
+            .settings
+            .backoff
+            .draw(self.run, under, rng);
         self.previous = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         let why = if wait.is_zero() {
             WaitReason::Immediate
@@ -172,15 +176,21 @@ impl RetrySession {
         (wait, why)
     }
 
-    /// The wait for a server that asked for one: never shorter.
-    fn hinted(&mut self, asked: Duration, why: &WaitReason) -> Duration {
+    /// The wait for a server that asked for one: never shorter, and longer only as far as the
+    /// deadline has room.
+    fn hinted(&mut self, asked: Duration, why: &WaitReason, attempt: &Attempt<'_>) -> Duration {
         let part = self.settings().retry_after_jitter;
         if part == 0.0 || is_pushback(why) {
             return asked;
         }
         let rng = self.rng.get_or_insert_with(Rng::new);
-        let more = asked.as_secs_f64() * part * rng.unit();
-        asked.saturating_add(Duration::try_from_secs_f64(more).unwrap_or(Duration::MAX))
+        let most = Duration::try_from_secs_f64(asked.as_secs_f64() * part);
+        let mut most = most.unwrap_or(Duration::MAX);
+        if let Some(room) = attempt.room() {
+            most = most.min(room.saturating_sub(asked));
+        }
+        let more = Duration::try_from_secs_f64(most.as_secs_f64() * rng.unit());
+        asked.saturating_add(more.unwrap_or(most).min(most))
     }
 }
 
@@ -231,6 +241,17 @@ fn is_pushback(why: &WaitReason) -> bool {
         WaitReason::ServerHint(HintHeader::GrpcRetryPushbackMs)
             | WaitReason::ServerHintClamped(HintHeader::GrpcRetryPushbackMs)
     )
+}
+
+/// Whether the failure itself says that the server has too much to do.
+fn asks_for_less_load(outcome: &Outcome<'_>) -> bool {
+    match outcome {
+        Outcome::Response { status, .. } => *status == StatusCode::TOO_MANY_REQUESTS,
+        Outcome::Error { failure, .. } => matches!(
+            failure.cause,
+            Cause::EnhanceYourCalm | Cause::Status(StatusCode::TOO_MANY_REQUESTS)
+        ),
+    }
 }
 
 /// The statuses on which a `Retry-After` alone asks for a retry: urllib3's

@@ -8,7 +8,7 @@ use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Hint, Judgement, Limit, Note, Retry, Stop,
-        StopReason, standard_retry_after,
+        StopReason, hints::as_urllib3_reads_it,
     },
 };
 
@@ -47,12 +47,8 @@ impl RetrySession {
         let listed = settings.statuses.contains(status.as_u16()) || judged_retry;
         let total = self.left(CountKind::Total);
         let hint = if settings.respect_retry_after {
-            standard_retry_after(
-                status,
-                headers,
-                attempt.wall_clock(),
-                settings.retry_after_max,
-            )
+            let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
+            as_urllib3_reads_it(status, headers, now, cap)
         } else {
             Hint::Absent
         };
@@ -201,6 +197,7 @@ impl RetrySession {
             Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
             _ => None,
         };
+        let has_hint = hint.is_present();
         let hinted = obey(hint, self.settings().retry_after_mode);
         let asked = hinted.asked();
         let exceeded = self.charge(kind);
@@ -225,7 +222,7 @@ impl RetrySession {
         let (wait, why) = match hinted {
             Hinted::Wait(asked, why) => {
                 gates.set(Gate::Hint, true);
-                (self.hinted(asked, &why), why)
+                (self.hinted(asked, &why, attempt), why)
             }
             Hinted::TooLong { asked, cap } => {
                 gates.set(Gate::Hint, false);
@@ -239,7 +236,7 @@ impl RetrySession {
             }
             Hinted::None => {
                 note = note.or(ignored);
-                self.backoff()
+                self.backoff(attempt, has_hint)
             }
         };
         Decision::Retry(Retry {

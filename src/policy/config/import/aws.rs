@@ -24,7 +24,8 @@ use crate::{
 /// `max_backoff`, as some SDKs have them.
 ///
 /// The policy is the standard mode of specification 2.1: 3 attempts, any method, the statuses
-/// 500, 502, 503 and 504, a random wait up to 50 ms that doubles up to 20 s, and the quota of
+/// 500, 502, 503 and 504, a random wait up to 50 ms, or up to 1 s after throttling, that doubles
+/// up to 20 s, and the quota of
 /// [`RetryBudget::aws`](crate::budget::RetryBudget::aws). What else that mode does, it does by
 /// reading response bodies, which is reported.
 ///
@@ -61,6 +62,9 @@ where
         .collect();
     import(Value::Table(entries))
 }
+
+/// Specification 2.1's base after throttling.
+const THROTTLE_BASE: Duration = Duration::from_secs(1);
 
 const MODES: [&str; 3] = ["standard", "adaptive", "legacy"];
 
@@ -107,6 +111,7 @@ fn import(document: Value) -> Result<Imported, InvalidConfig> {
     policy.respect_retry_after = Some(false);
     policy.backoff.kind = Some(Kind::Exponential);
     policy.backoff.base = Some(Base::Exact(base));
+    policy.backoff.throttle_base = Some(THROTTLE_BASE);
     policy.backoff.max = Some(max);
     policy.backoff.jitter = Some(Jitter::Full);
     policy.budget = Some(Written::of_kind(BudgetKind::Aws).into());
@@ -125,7 +130,6 @@ fn import(document: Value) -> Result<Imported, InvalidConfig> {
         "error codes in response bodies are not read, by which SDKs tell throttling (429, too) \
          and clock skew; a classifier can retry on other statuses and headers",
     );
-    lost("after throttling the SDKs' first wait is up to 1 s; here it is as after other failures");
     lost("`x-amz-retry-after` is not read");
     import.finish()
 }

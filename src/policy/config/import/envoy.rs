@@ -190,18 +190,14 @@ fn rate_limited(
     let mut has_retry_after = false;
     let mut resets = Vec::new();
     for header in headers.value {
-        let why = match header.reset {
-            None => {
-                has_retry_after = true;
-                continue;
-            }
+        match header.reset {
+            None => has_retry_after = true,
             Some(Ok(reset)) => {
+                has_retry_after |= *reset.name() == RETRY_AFTER;
                 resets.push(reset);
-                "here it is obeyed with 429 only"
             }
-            Some(Err(why)) => why,
-        };
-        import.lost(&headers.name, header.shown, why);
+            Some(Err(why)) => import.lost(&headers.name, header.shown, why),
+        }
     }
     if !has_retry_after {
         import.lost(&headers.name, "Retry-After", "here it is obeyed as well");

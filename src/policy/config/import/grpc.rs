@@ -11,7 +11,7 @@ use crate::{
     policy::{
         CountKind, InvalidPolicy, Jitter, Limit, Methods,
         backoff::Base,
-        config::{InvalidConfig, backoff::Kind, time::format, value::Value},
+        config::{InvalidConfig, backoff::Kind, value::Value},
     },
 };
 
@@ -282,7 +282,7 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
     import.policy.limits[CountKind::Total as usize] = Some(Limit::from(attempts - 1));
     let backoff = &mut import.policy.backoff;
     backoff.max = Some(max);
-    backoff.jitter = Some(Jitter::Equal);
+    backoff.jitter = Some(Jitter::Around(0.2));
     if multiplier >= 1.0 {
         backoff.kind = Some(Kind::Exponential);
         backoff.base = Some(Base::Exact(initial));
@@ -292,11 +292,6 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
         backoff.kind = Some(Kind::List);
         backoff.waits = Some(shrinking(initial, multiplier, attempts - 1));
     }
-    import.lost(
-        format!("{place}initialBackoff"),
-        format(initial),
-        "gRPC's waits are 80 to 120 % of the backoff; here they are 50 to 100 %",
-    );
     for code in codes {
         status_code(import, &codes_key, &code)?;
     }

@@ -207,12 +207,16 @@ fn milliseconds_may_have_a_fraction() {
     let of = |value| hint(&[("retry-after-ms", value)]).asked();
     assert_eq!(of("0"), Some(Duration::ZERO));
     assert_eq!(of("33.5"), Some(Duration::from_micros(33_500)));
-    assert_eq!(of("0.0000019"), Some(Duration::from_nanos(1)));
+    // Rounded up: never earlier than asked.
+    assert_eq!(of("0.0000019"), Some(Duration::from_nanos(2)));
+    assert_eq!(of("0.99999999999"), Some(Duration::from_millis(1)));
+    assert_eq!(of(".5"), Some(Duration::from_micros(500)));
+    assert_eq!(of("5."), Some(Duration::from_millis(5)));
     assert_eq!(
         of("99999999999999999999"),
         Some(Duration::from_millis(u64::MAX))
     );
-    for value in [".5", "5.", "1.5.5", "-1", "1e3", "1.-5", "12ms"] {
+    for value in [".", "1.5.5", "-1", "1e3", "1.-5", "12ms"] {
         assert_eq!(of(value), None, "{value:?}");
     }
 }
@@ -243,16 +247,47 @@ fn spaces_that_are_not_http_s_make_no_empty_header() {
 }
 
 #[test]
-fn a_repeated_header_is_unreadable() {
+fn of_several_values_the_longest_counts() {
+    let ten = now() + Duration::from_secs(10);
+    let date = httpdate::fmt_http_date(ten);
+    let dates = format!("{date}, 4, {date}");
+    for (lines, seconds) in [
+        (&["5", "5"][..], 5),
+        (&["1", "2"], 2),
+        (&["2", "1"], 2),
+        (&["", "2"], 2),
+        (&["5, 5"], 5),
+        (&["5,7 , 6"], 7),
+        (&["5,", ",3"], 5),
+        (&[&dates], 10),
+        (&["4", &date], 10),
+        (&["11, 4", &date], 11),
+        // What cannot be read does not make the rest shorter.
+        (&["soon, 6"], 6),
+        (&["6", "soon"], 6),
+        (&["Sunday, 6"], 6),
+        (&["1.5"], 2),
+        (&["1.000000000001"], 2),
+        (&["5.0"], 5),
+        (&[".1"], 1),
+        (&["0.0"], 0),
+    ] {
+        let lines: Vec<_> = lines.iter().map(|line| ("retry-after", *line)).collect();
+        let asked = Some(Duration::from_secs(seconds));
+        assert_eq!(hint(&lines).asked(), asked, "{lines:?}");
+        // To urllib3 none of this can be read, and it is there all the same.
+        if lines.len() > 1 || lines[0].1.contains([',', '.']) {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let standard = standard_retry_after(status, &headers(&lines), now(), CAP);
+            assert!(matches!(standard, Hint::Invalid { .. }), "{lines:?}");
+        }
+    }
     let invalid = Hint::Invalid {
         header: HintHeader::RetryAfter,
     };
-    assert_eq!(hint(&[("retry-after", "1"), ("retry-after", "2")]), invalid);
-    assert_eq!(hint(&[("retry-after", ""), ("retry-after", "2")]), invalid);
-    assert!(
-        invalid.is_present(),
-        "so that it triggers a retry, as in urllib3"
-    );
+    for value in [",", "soon, late", "5 6", "+5", "5;6"] {
+        assert_eq!(hint(&[("retry-after", value)]), invalid, "{value}");
+    }
 }
 
 #[test]
