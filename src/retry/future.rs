@@ -100,10 +100,8 @@ pub(super) enum Step<ResBody> {
 }
 
 /// One call of `poll`.
-pub(super) struct Turn<'a, 'cx, ResBody> {
+pub(super) struct Turn<'a, 'cx> {
     pub(super) cx: &'a mut Context<'cx>,
-    /// The end of the attempt in flight, if it was just polled.
-    pub(super) polled: Option<Poll<Ended<ResBody>>>,
     /// The time, as long as nothing was waited for.
     pub(super) now: Option<Instant>,
 }
@@ -201,11 +199,12 @@ where
         polled: Option<Poll<Ended<ResBody>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<ResBody>, RetryError>> {
-        let now = None;
-        let mut turn = Turn { cx, polled, now };
+        let mut turn = Turn { cx, now: None };
+        let mut first = polled.map(|polled| self.as_mut().called(polled, &mut turn));
         let result = loop {
             let this = self.as_mut();
             let step = match this.state {
+                _ if first.is_some() => first.take().unwrap_or(Poll::Pending),
                 State::Held { .. } => this.poll_held(&mut turn),
                 State::Refused { .. } => this.refused(),
                 State::Called { .. } => this.poll_called(&mut turn),

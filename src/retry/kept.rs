@@ -35,6 +35,14 @@ impl<S, Saved> Retained<S, Saved> {
         }
     }
 
+    /// The method, and what was kept of the body.
+    pub(super) fn method_and_body(&mut self) -> (&Method, Option<&mut Saved>) {
+        match self {
+            Self::HeadOnly { method, .. } => (method, None),
+            Self::Replayable { head, body, .. } => (head.method(), Some(body)),
+        }
+    }
+
     /// Gives memory back, since the request has to wait.
     pub(super) fn settle(&mut self) {
         if let Self::Replayable { head, .. } = self {

@@ -54,10 +54,7 @@ where
     }
 
     /// The first attempt waits until the admissions let it through, and the service is ready.
-    pub(super) fn poll_held(
-        mut self: Pin<&mut Self>,
-        turn: &mut Turn<'_, '_, ResBody>,
-    ) -> Polled<ResBody> {
+    pub(super) fn poll_held(mut self: Pin<&mut Self>, turn: &mut Turn<'_, '_>) -> Polled<ResBody> {
         let limit = self.time_limit();
         let this = self.as_mut().project();
         let StateProj::Held { held: slot } = this.state.project() else {
@@ -115,25 +112,34 @@ where
     #[inline]
     pub(super) fn poll_called(
         mut self: Pin<&mut Self>,
-        turn: &mut Turn<'_, '_, ResBody>,
+        turn: &mut Turn<'_, '_>,
     ) -> Polled<ResBody> {
-        let limit = self.time_limit();
-        let this = self.as_mut().project();
-        let StateProj::Called { future } = this.state.project() else {
+        let StateProj::Called { future } = self.as_mut().project().state.project() else {
             unreachable!("the state is that one")
         };
-        let polled = match turn.polled.take() {
-            Some(polled) => polled,
-            None => future.poll(turn.cx).map(Ended::of),
-        };
+        let polled = future.poll(turn.cx).map(Ended::of);
+        self.called(polled, turn)
+    }
+
+    /// The attempt in flight was polled.
+    #[inline]
+    pub(super) fn called(
+        mut self: Pin<&mut Self>,
+        polled: Poll<Ended<ResBody>>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Polled<ResBody> {
         let ended = match polled {
             Poll::Ready(ended) => ended,
-            Poll::Pending => match ready!(this.clock.poll_attempt(limit, this.settings, turn.cx)) {
-                TimeLimit::Attempt(after) => Ended::TimedOut(after),
-                TimeLimit::Deadline(deadline) => {
-                    return fail(self.deadline_exceeded(deadline, true));
+            Poll::Pending => {
+                let limit = self.time_limit();
+                let this = self.as_mut().project();
+                match ready!(this.clock.poll_attempt(limit, this.settings, turn.cx)) {
+                    TimeLimit::Attempt(after) => Ended::TimedOut(after),
+                    TimeLimit::Deadline(deadline) => {
+                        return fail(self.deadline_exceeded(deadline, true));
+                    }
                 }
-            },
+            }
         };
         match self.as_mut().decide(ended) {
             Next::Return(result) => Poll::Ready(Step::Return(result)),
@@ -146,10 +152,7 @@ where
     }
 
     /// The failed response is read to its end, within bounds.
-    pub(super) fn poll_draining(
-        self: Pin<&mut Self>,
-        turn: &mut Turn<'_, '_, ResBody>,
-    ) -> Polled<ResBody> {
+    pub(super) fn poll_draining(self: Pin<&mut Self>, turn: &mut Turn<'_, '_>) -> Polled<ResBody> {
         let mut this = self.project();
         let StateProj::Draining { drain } = this.state.as_mut().project() else {
             unreachable!("the state is that one")
@@ -166,7 +169,7 @@ where
     /// have asked another request to wait in the meantime.
     pub(super) fn poll_waiting(
         mut self: Pin<&mut Self>,
-        turn: &mut Turn<'_, '_, ResBody>,
+        turn: &mut Turn<'_, '_>,
     ) -> Polled<ResBody> {
         let limit = self.time_limit();
         let mut this = self.as_mut().project();
@@ -202,7 +205,7 @@ where
     /// The inner service is polled until it is ready, and then called.
     pub(super) fn poll_readying(
         mut self: Pin<&mut Self>,
-        turn: &mut Turn<'_, '_, ResBody>,
+        turn: &mut Turn<'_, '_>,
     ) -> Polled<ResBody> {
         let limit = self.time_limit();
         let this = self.as_mut().project();

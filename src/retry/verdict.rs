@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     LayerSettings, ResponseFuture, admissions::Admissions, clock::AttemptTime, extras,
-    history::History, kept::Retained,
+    history::History,
 };
 use crate::{
     BoxError,
@@ -253,9 +253,9 @@ where
         let history = this.history.as_deref();
         let quickest = history.map_or(Duration::MAX, |history| history.quickest);
         let has_place = history.is_some_and(|history| history.place.is_some());
-        let method = this.kept.method().clone();
+        let (method, saved) = this.kept.method_and_body();
         let mut live = Live {
-            kept: this.kept,
+            saved,
             admissions: extras::admissions(this.extras),
             in_flight: settings.in_flight.as_ref(),
             has_place,
@@ -279,7 +279,7 @@ where
             wait: below.and_then(|below| Some((below.wait?, below.by.clone()))),
         };
         let ruling = rule(this.session, &mut live, judged, |outcome| {
-            Attempt::new(facts.number, &method, outcome)
+            Attempt::new(facts.number, method, outcome)
                 .with_elapsed(facts.time.elapsed)
                 .with_wall_clock_of(facts.wall)
         });
@@ -359,8 +359,9 @@ fn asked(decision: &Decision) -> (Option<Duration>, bool) {
 }
 
 /// What the gates of a request that is sent are asked about.
-struct Live<'a, S, ReqBody, Saved> {
-    kept: &'a mut Retained<S, Saved>,
+struct Live<'a, ReqBody, Saved> {
+    /// What was kept of the body, if anything was.
+    saved: Option<&'a mut Saved>,
     admissions: Option<&'a mut Admissions>,
     in_flight: Option<&'a InFlightLimit>,
     /// Whether the request is among the retries in flight already.
@@ -375,11 +376,11 @@ struct Live<'a, S, ReqBody, Saved> {
     body: PhantomData<fn() -> ReqBody>,
 }
 
-impl<S, ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
-    for Live<'_, S, ReqBody, Saved>
+impl<ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
+    for Live<'_, ReqBody, Saved>
 {
     fn is_kept(&self) -> bool {
-        matches!(self.kept, Retained::Replayable { .. })
+        self.saved.is_some()
     }
 
     fn decided(&mut self, decision: &Decision) {
@@ -397,10 +398,8 @@ impl<S, ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
     }
 
     fn body(&mut self) -> Option<Result<(), StopReason>> {
-        match self.kept {
-            Retained::Replayable { body, .. } => Some(body.check().map_err(|no| refused(no).0)),
-            Retained::HeadOnly { .. } => None,
-        }
+        let saved = self.saved.as_ref()?;
+        Some(saved.check().map_err(|no| refused(no).0))
     }
 
     fn left(&self) -> Option<Duration> {
@@ -423,14 +422,14 @@ impl<S, ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
     }
 
     fn retire(&mut self) -> Result<(), StopReason> {
-        match self.kept {
-            Retained::Replayable { body, .. } => body.retire().map_err(|no| refused(no).0),
-            Retained::HeadOnly { .. } => Ok(()),
+        match &mut self.saved {
+            Some(saved) => saved.retire().map_err(|no| refused(no).0),
+            None => Ok(()),
         }
     }
 }
 
-impl<S, ReqBody, Saved> Live<'_, S, ReqBody, Saved> {
+impl<ReqBody, Saved> Live<'_, ReqBody, Saved> {
     /// Asks the admissions, and takes a place among the retries in flight.
     fn let_through(&mut self, told: bool) -> Result<Duration, StopReason> {
         let held = match &mut self.admissions {
