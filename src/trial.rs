@@ -22,10 +22,9 @@ use std::{
 use crate::{
     budget::RetryPermit,
     classify::Outcome,
-    policy::{
-        Attempt, CountKind, Decision, Gate, Judgement, Retry, Session, Standing, Stop, StopReason,
-        WaitReason,
-    },
+    policy::{Attempt, Decision, Judgement, Retry, Session, Standing, Stop},
+    reason::{CountKind, Gate, Sent, StopReason, WaitReason},
+    stack::{LayerOutcome, Opinion},
 };
 
 /// What the gates behind the session's are asked about.
@@ -83,10 +82,48 @@ pub(crate) enum Ruling {
 pub(crate) struct Ended<'a> {
     pub(crate) now: Instant,
     pub(crate) outcome: Outcome<'a>,
-    /// What the classifiers and the layers below say of it.
+    pub(crate) judged: Judged,
+}
+
+/// What the classifiers and the layers below say of an attempt.
+#[derive(Default)]
+pub(crate) struct Judged {
     pub(crate) judgement: Judgement,
-    /// How long a layer below wants to be left alone, if it says so, and its name.
+    /// When the request is to be sent again, if somebody says so, and who.
     pub(crate) wait: Option<(Duration, Cow<'static, str>)>,
+}
+
+impl Judged {
+    /// The opinion of a classifier or a layer of this name.
+    pub(crate) fn by(by: Cow<'static, str>, opinion: Opinion) -> Self {
+        let mut wait = None;
+        let judgement = match opinion {
+            Opinion::NoOpinion => Judgement::None,
+            Opinion::Retry(because) => Judgement::Retry { by, because },
+            Opinion::RetryIn(because, time) => {
+                wait = Some((time, by.clone()));
+                Judgement::Retry { by, because }
+            }
+            Opinion::Unprocessed(because) => Judgement::Unprocessed { by, because },
+            Opinion::Forbid(because) => Judgement::Forbid { by, because },
+        };
+        Self { judgement, wait }
+    }
+
+    /// What a layer below says, in its own outcome.
+    pub(crate) fn below(below: &LayerOutcome) -> Self {
+        let mut judged = Self::by(below.by.clone(), below.opinion.clone());
+        judged.judgement = match (judged.judgement, below.sent) {
+            (Judgement::Retry { by, because }, Some(Sent::Never | Sent::Unprocessed)) => {
+                Judgement::Unprocessed { by, because }
+            }
+            (judgement, _) => judgement,
+        };
+        if let Some(wait) = below.wait {
+            judged.wait = Some((wait, below.by.clone()));
+        }
+        judged
+    }
 }
 
 /// Decides what becomes of a request whose attempt has ended. The rest of the attempt is made by
@@ -100,13 +137,12 @@ pub(crate) fn rule<'a, S: Session>(
     let Ended {
         now,
         outcome,
-        judgement,
-        wait,
+        judged: Judged { judgement, wait },
     } = ended;
     let mut decision = ask(session, conditions, outcome, judgement, attempt);
     if let (Decision::Retry(retry), Some((wait, by))) = (&mut decision, wait) {
         retry.wait = wait;
-        retry.why = WaitReason::LayerBelow { by };
+        retry.why = WaitReason::Opinion { by };
     }
     conditions.decided(&decision);
     let stop = match decision {

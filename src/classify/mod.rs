@@ -4,6 +4,7 @@
 //! error down for people. What they take for a failure is extended or vetoed with [`Classify`].
 
 mod chain;
+mod exchange;
 #[cfg(feature = "h2")]
 mod h2;
 #[cfg(feature = "hyper")]
@@ -22,8 +23,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::exchange::RequestView;
 pub use self::{
     chain::chain,
+    exchange::Exchange,
     own::{AttemptTimedOut, DeadlinePassed},
 };
 
@@ -136,6 +139,12 @@ pub trait Classify {
 
     /// Judges an outcome.
     fn classify(&self, outcome: &Outcome<'_>) -> Opinion;
+
+    /// Judges an outcome together with the request that had it: this is what a layer asks. The
+    /// default looks at the outcome only.
+    fn classify_exchange(&self, exchange: &Exchange<'_>) -> Opinion {
+        self.classify(exchange.outcome())
+    }
 }
 
 impl<F> Classify for F

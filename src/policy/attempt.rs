@@ -9,7 +9,10 @@ use std::{
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts};
 
 use super::wall_clock::WallClock;
-use crate::classify::Outcome;
+use crate::{
+    classify::{Outcome, RequestView},
+    reason::Note,
+};
 
 /// The head of a request: everything but its body.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +67,24 @@ impl<'a> RequestHead<'a> {
     }
 }
 
+impl RequestView for RequestHead<'_> {
+    fn method(&self) -> &Method {
+        self.method
+    }
+
+    fn uri(&self) -> Option<&Uri> {
+        Some(self.uri)
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(self.headers)
+    }
+
+    fn extensions(&self) -> Option<&Extensions> {
+        Some(self.extensions)
+    }
+}
+
 impl<'a> From<&'a Parts> for RequestHead<'a> {
     fn from(parts: &'a Parts) -> Self {
         Self {
@@ -90,6 +111,13 @@ pub enum Judgement {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// The server refused the request without processing it.
+    Unprocessed {
+        /// The classifier's name.
+        by: Cow<'static, str>,
+        /// Its reason.
+        because: Cow<'static, str>,
+    },
     /// The request must not be sent again.
     Forbid {
         /// The classifier's name.
@@ -97,6 +125,27 @@ pub enum Judgement {
         /// Its reason.
         because: Cow<'static, str>,
     },
+}
+
+impl Judgement {
+    /// Whether somebody takes the outcome for a transient failure.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Retry { .. } | Self::Unprocessed { .. })
+    }
+
+    /// Whether somebody knows that the request was not processed.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Unprocessed { .. })
+    }
+
+    /// What the report says of it.
+    pub(crate) fn note(&self) -> Option<Note> {
+        match self.clone() {
+            Self::Retry { by, because } => Some(Note::Reclassified { by, because }),
+            Self::Unprocessed { by, because } => Some(Note::Unprocessed { by, because }),
+            Self::None | Self::Forbid { .. } => None,
+        }
+    }
 }
 
 /// One attempt and how it ended.

@@ -27,9 +27,11 @@ pub enum WaitReason {
     /// The server asked another request to the same authority to wait until then; see
     /// [`share_hints`](crate::shared_hints::SharedHints).
     SharedHint,
-    /// A layer below named the time; see [`LayerOutcome::wait`](crate::stack::LayerOutcome::wait).
-    LayerBelow {
-        /// The layer's name.
+    /// A classifier or a layer below named the time; see
+    /// [`Opinion::RetryIn`](crate::classify::Opinion::RetryIn) and
+    /// [`LayerOutcome::wait`](crate::stack::LayerOutcome::wait).
+    Opinion {
+        /// Its name.
         by: Cow<'static, str>,
     },
 }
@@ -43,7 +45,7 @@ impl fmt::Display for WaitReason {
             Self::ServerHint(header) => write!(f, "{header}"),
             Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
-            Self::LayerBelow { by } => write!(f, "{by} asks for it"),
+            Self::Opinion { by } => write!(f, "{by} asks for it"),
         }
     }
 }
@@ -69,6 +71,14 @@ pub enum Note {
         /// The response's status.
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
         status: StatusCode,
+    },
+    /// A classifier or a layer below knows that the server refused the request without processing
+    /// it.
+    Unprocessed {
+        /// Its name.
+        by: Cow<'static, str>,
+        /// Its reason.
+        because: Cow<'static, str>,
     },
     /// A classifier took the outcome for transient.
     Reclassified {
@@ -97,6 +107,9 @@ impl fmt::Display for Note {
                 status.as_u16()
             ),
             Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
+            Self::Unprocessed { by, because } => {
+                write!(f, "{by} says that it was not processed: {because}")
+            }
         }
     }
 }

@@ -104,6 +104,10 @@ impl Scripted {
             headers.insert(LOCATION, HeaderValue::from_static("/"));
         }
         let judgement = match (record.note.as_deref(), &report.stop) {
+            (Some(Note::Unprocessed { by, because }), _) => Judgement::Unprocessed {
+                by: by.clone(),
+                because: because.clone(),
+            },
             (Some(Note::Reclassified { by, because }), _) => Judgement::Retry {
                 by: by.clone(),
                 because: because.clone(),

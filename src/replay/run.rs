@@ -6,8 +6,9 @@ use super::{Verdict, decided::Decided, recorded::Scripted};
 use crate::{
     budget::RetryPermit,
     policy::{AnySession, Attempt, Decision, Gates, Retry, Session, Standing, StopReason},
+    reason::WaitReason,
     report::{AttemptRecord, RetryReport},
-    trial::{Conditions, Ended, Ruling, rule},
+    trial::{Conditions, Ended, Judged, Ruling, rule},
 };
 
 /// The request under the policy, with one way to draw random waits.
@@ -57,8 +58,14 @@ impl<'a, S: Session> Run<'a, S> {
         let ended = Ended {
             now,
             outcome,
-            judgement,
-            wait: None,
+            judged: Judged {
+                judgement,
+                // Whoever named the time said so then.
+                wait: record.wait.as_ref().and_then(|wait| match &wait.why {
+                    WaitReason::Opinion { by } => Some((wait.planned, by.clone())),
+                    _ => None,
+                }),
+            },
         };
         let ruling = rule(&mut self.session, &mut conditions, ended, |outcome| {
             Attempt::new(number, method, outcome)

@@ -1,9 +1,12 @@
 //! What is kept of a request while it is on its way.
 
-use http::{Method, Request, Uri};
+use std::cell::OnceCell;
+
+use http::{Extensions, HeaderMap, Method, Request, Uri, request::Parts};
 use tokio::time::Instant;
 
 use crate::{
+    classify::RequestView,
     report::sanitized,
     snapshot::{Snapshot, Target},
 };
@@ -35,11 +38,14 @@ impl<S, Saved> Retained<S, Saved> {
         }
     }
 
-    /// The method, and what was kept of the body.
-    pub(super) fn method_and_body(&mut self) -> (&Method, Option<&mut Saved>) {
+    /// The head to be looked at, and what was kept of the body.
+    pub(super) fn head_and_body(&mut self) -> (KeptHead<'_>, Option<&mut Saved>) {
         match self {
-            Self::HeadOnly { method, .. } => (method, None),
-            Self::Replayable { head, body, .. } => (head.method(), Some(body)),
+            Self::HeadOnly { method, uri } => (KeptHead::Line { method, uri }, None),
+            Self::Replayable { head, body, .. } => {
+                let copy = OnceCell::new();
+                (KeptHead::Whole { head, copy }, Some(body))
+            }
         }
     }
 
@@ -57,6 +63,51 @@ impl<S, Saved> Retained<S, Saved> {
             Self::Replayable { head, .. } => head.target(),
         };
         sanitized(target.scheme, target.authority, target.path_and_query)
+    }
+}
+
+/// A request's head for whoever wants to look at it: it is unpacked only then.
+pub(super) enum KeptHead<'a> {
+    Line {
+        method: &'a Method,
+        uri: &'a Uri,
+    },
+    Whole {
+        head: &'a Snapshot,
+        copy: OnceCell<Option<Box<Parts>>>,
+    },
+}
+
+impl KeptHead<'_> {
+    fn parts(&self) -> Option<&Parts> {
+        match self {
+            Self::Line { .. } => None,
+            Self::Whole { head, copy } => copy.get_or_init(|| head.copy().map(Box::new)).as_deref(),
+        }
+    }
+}
+
+impl RequestView for KeptHead<'_> {
+    fn method(&self) -> &Method {
+        match self {
+            Self::Line { method, .. } => method,
+            Self::Whole { head, .. } => head.method(),
+        }
+    }
+
+    fn uri(&self) -> Option<&Uri> {
+        match self {
+            Self::Line { uri, .. } => Some(uri),
+            Self::Whole { .. } => Some(&self.parts()?.uri),
+        }
+    }
+
+    fn headers(&self) -> Option<&HeaderMap> {
+        Some(&self.parts()?.headers)
+    }
+
+    fn extensions(&self) -> Option<&Extensions> {
+        Some(&self.parts()?.extensions)
     }
 }
 

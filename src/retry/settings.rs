@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use super::admissions;
 use crate::{
     budget::InFlightLimit,
-    classify::{Classify, Failure, Opinion, Outcome},
+    classify::{Classify, Exchange, Failure, Opinion},
     lint::LintCode,
     observe::RetryEvent,
-    policy::{IDEMPOTENCY_KEY, Idempotent, Judgement},
+    policy::{IDEMPOTENCY_KEY, Idempotent},
     stack::RequestState,
+    trial::Judged,
 };
 
 /// How much of a failed response is read, so that its connection can be used again.
@@ -251,16 +252,14 @@ impl LayerSettings {
     }
 
     /// What the first classifier with an opinion says.
-    pub(crate) fn judge(&self, outcome: &Outcome<'_>) -> Judgement {
+    pub(crate) fn judge(&self, exchange: &Exchange<'_>) -> Judged {
         for classifier in &self.classifiers {
-            let by = || classifier.name().to_owned().into();
-            match classifier.classify(outcome) {
+            match classifier.classify_exchange(exchange) {
                 Opinion::NoOpinion => {}
-                Opinion::Retry(because) => return Judgement::Retry { by: by(), because },
-                Opinion::Forbid(because) => return Judgement::Forbid { by: by(), because },
+                opinion => return Judged::by(classifier.name().to_owned().into(), opinion),
             }
         }
-        Judgement::None
+        Judged::default()
     }
 
     pub(crate) fn wall_clock(&self) -> SystemTime {

@@ -14,13 +14,13 @@ use crate::{
     BoxError,
     body::{NotReplayable, Saved as SavedBody},
     budget::{InFlightLimit, InFlightPlace},
-    classify::{self, AttemptTimedOut, Outcome},
+    classify::{self, AttemptTimedOut, Exchange, Outcome, RequestView},
     error::{RetryError, RetryErrorKind},
     policy::{Attempt, Decision, Judgement, Retry, Session, Stop, WallClock},
     reason::{Cause, Failure, FailureKind, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
-    stack::{Answer, LayerError, LayerOutcome, Opinion, Stage},
-    trial::{self, Conditions, Ruling, rule},
+    stack::{Answer, LayerError, LayerOutcome, Stage},
+    trial::{self, Conditions, Judged, Ruling, rule},
 };
 
 /// An attempt's end.
@@ -253,7 +253,7 @@ where
         let history = this.history.as_deref();
         let quickest = history.map_or(Duration::MAX, |history| history.quickest);
         let has_place = history.is_some_and(|history| history.place.is_some());
-        let (method, saved) = this.kept.method_and_body();
+        let (head, saved) = this.kept.head_and_body();
         let mut live = Live {
             saved,
             admissions: extras::admissions(this.extras),
@@ -268,18 +268,18 @@ where
         };
         let outcome = ended.outcome(facts.failure);
         let below = ended.below();
-        let judgement = match settings.judge(&outcome) {
-            Judgement::None => below.map_or(Judgement::None, judged_by),
-            judgement => judgement,
+        let exchange = Exchange::new(facts.number, outcome, &head);
+        let judged = match (settings.judge(&exchange), below) {
+            (judged, Some(below)) if judged.judgement == Judgement::None => Judged::below(below),
+            (judged, _) => judged,
         };
-        let judged = trial::Ended {
+        let ended = trial::Ended {
             now: facts.now.into_std(),
             outcome,
-            judgement,
-            wait: below.and_then(|below| Some((below.wait?, below.by.clone()))),
+            judged,
         };
-        let ruling = rule(this.session, &mut live, judged, |outcome| {
-            Attempt::new(facts.number, method, outcome)
+        let ruling = rule(this.session, &mut live, ended, |outcome| {
+            Attempt::new(facts.number, head.method(), outcome)
                 .with_elapsed(facts.time.elapsed)
                 .with_wall_clock_of(facts.wall)
         });
@@ -325,16 +325,6 @@ where
         history.push(record);
         let extras = this.extras.as_deref();
         history.finish(this.kept, extras, reason, elapsed, this.settings)
-    }
-}
-
-/// The opinion of a layer below, as that of a classifier.
-fn judged_by(below: &LayerOutcome) -> Judgement {
-    let by = below.by.clone();
-    match below.opinion.clone() {
-        Opinion::NoOpinion => Judgement::None,
-        Opinion::Retry(because) => Judgement::Retry { by, because },
-        Opinion::Forbid(because) => Judgement::Forbid { by, because },
     }
 }
 

@@ -225,6 +225,31 @@ impl Snapshot {
         }
     }
 
+    /// A copy of the head, to be looked at; see [`restore`](Self::restore).
+    pub(crate) fn copy(&self) -> Option<Parts> {
+        let (uri, headers) = match &self.rest {
+            Rest::Own(Own::Cloned(cloned)) => (cloned.uri.clone(), cloned.headers.clone()),
+            Rest::Own(Own::Packed(buffer)) => {
+                self.unpack(&Bytes::copy_from_slice(buffer.as_ref()))?
+            }
+            Rest::Shared(packed) => self.unpack(packed)?,
+        };
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.uri = uri;
+        parts.headers = headers;
+        parts.version = self.layout.version;
+        parts.method = self.method.clone();
+        parts.extensions = self.extensions.clone();
+        Some(parts)
+    }
+
+    fn unpack(&self, packed: &Bytes) -> Option<(Uri, HeaderMap)> {
+        Some((
+            unpack_uri(packed, self.layout)?,
+            unpack_headers(packed, self.layout)?,
+        ))
+    }
+
     /// A head equal to the one that was taken.
     ///
     /// `None` if `http` refuses what it once accepted. That takes a header value which was made

@@ -1,6 +1,6 @@
 //! [`Opinion`]: what somebody who is not the policy says of an outcome.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 /// What a classifier, or a layer below, says of an outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,28 @@ pub enum Opinion {
     ///
     /// The other gates (method, counts, body, budget, deadline) still have their say.
     Retry(Cow<'static, str>),
+    /// The same, and the request is to be sent again after this time, in place of the policy's own
+    /// wait.
+    RetryIn(Cow<'static, str>, Duration),
+    /// The server refused the request without processing it, for this reason: it is sent again for
+    /// every method.
+    ///
+    /// Only for what proves it: 425 (RFC 8470) and 421 (RFC 9110) do so by themselves, where the
+    /// policy lists them. The other gates (counts, body, budget, deadline) still have their say.
+    Unprocessed(Cow<'static, str>),
     /// The request must not be sent again, for this reason.
     Forbid(Cow<'static, str>),
+}
+
+impl Opinion {
+    /// The reason, unless there is no opinion.
+    pub(crate) fn because(&self) -> Option<&str> {
+        match self {
+            Self::NoOpinion => None,
+            Self::Retry(because)
+            | Self::RetryIn(because, _)
+            | Self::Unprocessed(because)
+            | Self::Forbid(because) => Some(because),
+        }
+    }
 }

@@ -40,7 +40,8 @@ pub struct LayerOutcome {
     pub opinion: Opinion,
     /// How long not to send the request again. It takes the place of the policy's own wait.
     pub wait: Option<Duration>,
-    /// How far the request got, where the layer can prove it.
+    /// How far the request got, where the layer can prove it. With [`Opinion::Retry`] and a proof
+    /// that the server did not process the request, it is sent again for every method.
     pub sent: Option<Sent>,
     /// How often the layer sent the request, if that is not once.
     pub attempts: Option<u32>,
@@ -125,9 +126,9 @@ impl LayerError {
 impl fmt::Display for LayerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.outcome.by)?;
-        match &self.outcome.opinion {
-            Opinion::Retry(reason) | Opinion::Forbid(reason) => write!(f, ": {reason}"),
-            Opinion::NoOpinion => Ok(()),
+        match self.outcome.opinion.because() {
+            Some(because) => write!(f, ": {because}"),
+            None => Ok(()),
         }
     }
 }

@@ -50,7 +50,7 @@ async fn a_success_that_a_layer_below_takes_for_a_failure_is_retried_when_it_say
     let first = &report(&response).attempts[0];
     let planned = first.wait.as_ref().expect("a wait");
     let by: Cow<'static, str> = "peek".into();
-    let why = WaitReason::LayerBelow { by: by.clone() };
+    let why = WaitReason::Opinion { by: by.clone() };
     assert_eq!((planned.planned, &planned.why), (wait, &why));
     let because = "SlowDown in the body".into();
     assert_eq!(

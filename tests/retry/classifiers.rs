@@ -4,19 +4,19 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tokio::time;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower_http_retry::{
     RetryErrorKind, RetryLayer,
-    classify::{Cause, Classify, Opinion, Outcome},
-    policy::{Backoff, CountKind, Gate, Note, RetryPolicy, StopReason},
+    classify::{Cause, Classify, Exchange, Opinion, Outcome},
+    policy::{Backoff, CountKind, Gate, Note, RetryPolicy, StopReason, WaitReason},
 };
 use tower_test::mock;
 
@@ -328,4 +328,157 @@ async fn a_permanent_failure_is_retried_where_a_classifier_knows_better() {
     sent(&mut handle).1.send_response(answer(200));
     let response = assert_ready_ok!(future.poll());
     assert_eq!(report(&response).attempt_count(), 4);
+}
+
+fn post(name: &'static str, value: &'static str) -> Req {
+    let mut request = request("POST");
+    request
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_classifier_knows_to_be_unprocessed_is_sent_again_for_every_method() {
+    // Once: the second answer is taken for what it is.
+    let layer =
+        RetryLayer::new(every(100 * MS)).classify_exchange(
+            |exchange: &Exchange<'_>| match exchange.outcome() {
+                Outcome::Response { status, .. }
+                    if status.as_u16() == 401 && exchange.number() == 1 =>
+                {
+                    Opinion::Unprocessed("the token is old".into())
+                }
+                _ => Opinion::NoOpinion,
+            },
+        );
+    let (mut service, mut handle) = mock::spawn_layer(layer);
+    let mut future = start(&mut service, request("POST"));
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(401));
+    assert_pending!(future.poll());
+    time::advance(100 * MS).await;
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(401));
+    let response = assert_ready_ok!(future.poll());
+    let report = report(&response);
+    assert_eq!(report.attempt_count(), 2);
+    assert_eq!(report.stop.name(), "status_not_listed");
+    let because = "the token is old".into();
+    let by = "classifier".into();
+    let note = Note::Unprocessed { by, because };
+    assert_eq!(report.attempts[0].note.as_deref(), Some(&note));
+    assert_eq!(report.attempts[0].gates.get(Gate::Method), Some(true));
+    assert!(report.replay(&every(100 * MS)).is_same(), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_says_unprocessed_lifts_the_method_where_the_policy_lists_it() {
+    let with_421 = || {
+        let policy = RetryPolicy::builder().status_forcelist([421, 425, 503]);
+        policy
+            .backoff(Backoff::constant(100 * MS))
+            .build()
+            .expect("valid")
+    };
+    for (policy, status, attempts) in [
+        (every(100 * MS), 425, 2),
+        (every(100 * MS), 421, 1),
+        (with_421(), 421, 2),
+        (with_421(), 503, 1),
+    ] {
+        let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(policy));
+        let mut future = start(&mut service, request("POST"));
+        let mut count = 0;
+        let ended = loop {
+            if let std::task::Poll::Ready(result) = future.poll() {
+                break result.expect("a response");
+            }
+            let status = if count == 0 { status } else { 200 };
+            sent(&mut handle).1.send_response(answer(status));
+            count += 1;
+            let polled = future.poll();
+            if let std::task::Poll::Ready(result) = polled {
+                break result.expect("a response");
+            }
+            time::advance(100 * MS).await;
+        };
+        assert_eq!(count, attempts, "{status}");
+        assert_eq!(is_ok(&ended), attempts == 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_may_say_when() {
+    let layer = RetryLayer::new(every(100 * MS)).classify(|outcome: &Outcome<'_>| match outcome {
+        Outcome::Response { status, headers } if status.as_u16() == 200 => {
+            let left = headers.get("x-busy-for").map(|_| 7 * 1000 * MS);
+            left.map_or(Opinion::NoOpinion, |left| {
+                Opinion::RetryIn("busy".into(), left)
+            })
+        }
+        _ => Opinion::NoOpinion,
+    });
+    let (mut service, mut handle) = mock::spawn_layer(layer);
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    let mut busy = answer(200);
+    busy.headers_mut()
+        .insert("x-busy-for", HeaderValue::from_static("7"));
+    sent(&mut handle).1.send_response(busy);
+    assert_pending!(future.poll());
+    time::advance(6999 * MS).await;
+    assert_pending!(future.poll());
+    time::advance(MS).await;
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(200));
+    let response = assert_ready_ok!(future.poll());
+    let report = report(&response);
+    let wait = report.attempts[0].wait.as_ref().expect("a wait");
+    let by = "classifier".into();
+    assert_eq!(wait.why, WaitReason::Opinion { by });
+    assert!(report.replay(&every(100 * MS)).is_same(), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_sees_the_request() {
+    type Seen = (String, Option<String>, Option<String>, Option<u8>, u32);
+    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+    let heard = Arc::clone(&seen);
+    let layer =
+        RetryLayer::new(every(100 * MS)).classify_exchange(move |exchange: &Exchange<'_>| {
+            let header = exchange
+                .headers()
+                .and_then(|headers| headers.get("x-tenant"));
+            heard.lock().expect("no panic").push((
+                exchange.method().to_string(),
+                exchange.uri().map(ToString::to_string),
+                header.map(|value| value.to_str().expect("text").to_owned()),
+                exchange.extensions().and_then(|all| all.get().copied()),
+                exchange.number(),
+            ));
+            Opinion::NoOpinion
+        });
+    let (mut service, mut handle) = mock::spawn_layer(layer);
+    // Small ones are packed, large ones are cloned.
+    for path in ["/x", &"/long".repeat(4000)] {
+        let mut get = post("x-tenant", "blue");
+        *get.method_mut() = http::Method::GET;
+        *get.uri_mut() = format!("http://a.test{path}").parse().expect("valid");
+        get.extensions_mut().insert(7_u8);
+        let mut future = start(&mut service, get);
+        for status in [503, 200] {
+            assert_pending!(future.poll());
+            sent(&mut handle).1.send_response(answer(status));
+            let _ = future.poll();
+            time::advance(100 * MS).await;
+        }
+        let uri = Some(format!("http://a.test{path}"));
+        let expected = |number| {
+            let tenant = Some("blue".to_owned());
+            ("GET".to_owned(), uri.clone(), tenant, Some(7), number)
+        };
+        let seen = std::mem::take(&mut *seen.lock().expect("no panic"));
+        assert_eq!(seen, [expected(1), expected(2)]);
+    }
 }

@@ -132,7 +132,7 @@ fn first<P: Policy + ?Sized>(
             let why = match retry.why {
                 WaitReason::ServerHint(_) => "server hint",
                 WaitReason::ServerHintClamped(_) => "clamped server hint",
-                WaitReason::LayerBelow { .. } | WaitReason::SharedHint => "shared hint",
+                WaitReason::Opinion { .. } | WaitReason::SharedHint => "shared hint",
                 WaitReason::NeverProcessed => "never processed",
                 // Which of the two may be a matter of chance.
                 WaitReason::Immediate | WaitReason::Backoff => "backoff",

@@ -15,11 +15,14 @@ use crate::{
         AnySession, Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session,
         Standing, Stop, StopReason, rehearse,
     },
-    trial::{Conditions, Ended, Ruling, rule},
+    trial::{Conditions, Ended, Judged, Ruling, rule},
 };
 
 /// So many retries are looked at where a policy has no end of them.
 const HORIZON: u32 = 100;
+
+/// What the classifiers say of the attempt with this number.
+pub(crate) type Judge<'a> = dyn Fn(u32, Outcome<'_>) -> Judged + 'a;
 
 /// What surrounds the policy: a layer's time limits and classifiers, or nothing.
 #[derive(Clone, Copy)]
@@ -27,7 +30,7 @@ pub(crate) struct Venue<'a> {
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) min_attempt: Duration,
-    pub(crate) judge: Option<&'a dyn Fn(&Outcome<'_>) -> Judgement>,
+    pub(crate) judge: Option<&'a Judge<'a>>,
     /// The most retries that are looked at.
     pub(crate) retries: u32,
     /// How many requests percentiles are taken of.
@@ -157,9 +160,12 @@ impl<'a, S: Session> Rehearsal<'a, S> {
         self.elapsed = self.elapsed.saturating_add(took);
         self.quickest = self.quickest.min(took);
 
-        let judgement = match (scripted.judgement(), self.venue.judge) {
-            (Judgement::None, Some(judge)) => judge(&outcome),
-            (judgement, _) => judgement.clone(),
+        let judged = match (scripted.judgement(), self.venue.judge) {
+            (Judgement::None, Some(judge)) => judge(self.number, outcome),
+            (judgement, _) => Judged {
+                judgement: judgement.clone(),
+                wait: None,
+            },
         };
         let (number, elapsed, method) = (self.number, self.elapsed, self.method);
         let now = self.now();
@@ -174,8 +180,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
         let ended = Ended {
             now,
             outcome,
-            judgement,
-            wait: None,
+            judged,
         };
         let ruling = rule(&mut self.session, &mut dry, ended, |outcome| {
             Attempt::new(number, method, outcome)

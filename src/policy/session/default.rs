@@ -27,9 +27,15 @@ struct Found {
     note: Option<Note>,
 }
 
+/// Whether a server that answers so has not processed the request: 421 is for another one (RFC 9110,
+/// section 15.5.20), 425 did not want to take it early (RFC 8470, section 5.2).
+fn says_unprocessed(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 421 | 425)
+}
+
 impl RetrySession {
     pub(super) fn decide_default(&mut self, attempt: &Attempt<'_>) -> Decision {
-        let judged_retry = matches!(attempt.judgement(), Judgement::Retry { .. });
+        let judged_retry = attempt.judgement().is_transient();
         let found = match *attempt.outcome() {
             Outcome::Response { status, headers } => {
                 match self.found_response(attempt, status, headers, judged_retry) {
@@ -41,7 +47,9 @@ impl RetrySession {
                 if let Some(again) = self.never_processed(attempt, failure) {
                     return again;
                 }
-                self.found_error(failure, judged_retry)
+                let mut found = self.found_error(failure, judged_retry);
+                found.safe |= attempt.judgement().is_unprocessed();
+                found
             }
         };
         self.ask_gates(attempt, found)
@@ -126,7 +134,7 @@ impl RetrySession {
             } else {
                 as_500.then_some(Note::TreatedAs500 { status })
             },
-            safe: false,
+            safe: attempt.judgement().is_unprocessed() || listed && says_unprocessed(status),
             said,
         })
     }
@@ -170,12 +178,9 @@ impl RetrySession {
                     because: because.clone(),
                 }),
             ),
-            Judgement::Retry { by, because } => {
+            judgement @ (Judgement::Retry { .. } | Judgement::Unprocessed { .. }) => {
                 ask(Gate::Classifiers, None);
-                note = Some(Note::Reclassified {
-                    by: by.clone(),
-                    because: because.clone(),
-                });
+                note = judgement.note();
             }
             Judgement::None => {}
         }

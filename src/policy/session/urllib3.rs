@@ -43,7 +43,7 @@ impl RetrySession {
         headers: &HeaderMap,
     ) -> Decision {
         let settings = self.settings();
-        let judged_retry = matches!(attempt.judgement(), Judgement::Retry { .. });
+        let judged_retry = attempt.judgement().is_transient();
         let listed = settings.statuses.contains(status.as_u16()) || judged_retry;
         let total = self.left(CountKind::Total);
         let hint = if settings.respect_retry_after {
@@ -68,10 +68,10 @@ impl RetrySession {
             return Decision::Accept;
         }
         gates.set(Gate::Transient, transient);
-        self.ask_method(&mut gates);
+        self.ask_method(attempt, &mut gates);
         let returned = if !transient {
             Some(StopReason::StatusNotListed { status })
-        } else if !self.may_repeat() {
+        } else if !self.may_repeat() && !attempt.judgement().is_unprocessed() {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),
             })
@@ -99,7 +99,7 @@ impl RetrySession {
                 raise: false,
                 gates,
                 asked: waits,
-                note: reclassified(attempt),
+                note: attempt.judgement().note(),
             });
         }
         let raise = self.settings().raise_on_status;
@@ -110,8 +110,7 @@ impl RetrySession {
         let mut gates = Gates::default();
         let kind = CountKind::from(failure.kind);
         let limits = self.settings().limits;
-        let transient = !failure.cause.is_user_error()
-            || matches!(attempt.judgement(), Judgement::Retry { .. });
+        let transient = !failure.cause.is_user_error() || attempt.judgement().is_transient();
         gates.set(Gate::Transient, transient);
         // A status is not an error to urllib3: one that a layer below made an error of is judged
         // as the response would have been.
@@ -120,12 +119,11 @@ impl RetrySession {
             _ => None,
         };
         let listed = status.is_none_or(|status| {
-            self.settings().statuses.contains(status.as_u16())
-                || matches!(attempt.judgement(), Judgement::Retry { .. })
+            self.settings().statuses.contains(status.as_u16()) || attempt.judgement().is_transient()
         });
         let read = failure.kind == FailureKind::Read || status.is_some();
         if read {
-            self.ask_method(&mut gates);
+            self.ask_method(attempt, &mut gates);
         }
 
         gates.set(Gate::Transient, transient && listed);
@@ -144,7 +142,7 @@ impl RetrySession {
             && limits.get(kind) == Limit::Never
         {
             Some(StopReason::KindDisabled { kind })
-        } else if read && !self.may_repeat() {
+        } else if read && !self.may_repeat() && !attempt.judgement().is_unprocessed() {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),
             })
@@ -158,14 +156,15 @@ impl RetrySession {
                 raise: false,
                 gates,
                 asked: None,
-                note: reclassified(attempt),
+                note: attempt.judgement().note(),
             });
         }
         self.go_on(attempt, kind, Hint::Absent, false, gates)
     }
 
-    fn ask_method(&self, gates: &mut Gates) {
-        gates.set(Gate::Method, self.may_repeat());
+    fn ask_method(&self, attempt: &Attempt<'_>, gates: &mut Gates) {
+        let unprocessed = attempt.judgement().is_unprocessed();
+        gates.set(Gate::Method, self.may_repeat() || unprocessed);
         if !self.method_allowed {
             gates.set(Gate::Idempotency, self.idempotent);
         }
@@ -192,7 +191,7 @@ impl RetrySession {
         raise: bool,
         mut gates: Gates,
     ) -> Decision {
-        let mut note = reclassified(attempt);
+        let mut note = attempt.judgement().note();
         let ignored = match &hint {
             Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
             _ => None,
@@ -249,15 +248,5 @@ impl RetrySession {
             asked,
             note,
         })
-    }
-}
-
-fn reclassified(attempt: &Attempt<'_>) -> Option<Note> {
-    match attempt.judgement() {
-        Judgement::Retry { by, because } => Some(Note::Reclassified {
-            by: by.clone(),
-            because: because.clone(),
-        }),
-        Judgement::None | Judgement::Forbid { .. } => None,
     }
 }

@@ -7,15 +7,16 @@ use tokio::time::Instant;
 
 use super::RetryLayer;
 use crate::{
-    classify::Outcome,
+    classify::{Exchange, Outcome},
     policy::{
-        IDEMPOTENCY_KEY, Idempotent, Judgement, Policy, RequestHead,
+        IDEMPOTENCY_KEY, Idempotent, Policy, RequestHead,
         explain::{
             Explanation, Schedule, ScriptedOutcome, Sequence, Venue, explain, explain_sequence,
             schedule,
         },
     },
     retry::RequestOptions,
+    trial::Judged,
 };
 
 impl<P: Policy, R> RetryLayer<P, R> {
@@ -106,7 +107,9 @@ impl<P: Policy, R> RetryLayer<P, R> {
         let brought = RequestOptions::of(request.extensions());
         let left =
             |deadline: crate::RequestDeadline| -> Duration { deadline.remaining(Instant::now()) };
-        let judge = |outcome: &Outcome<'_>| -> Judgement { settings.judge(outcome) };
+        let judge = |number: u32, outcome: Outcome<'_>| -> Judged {
+            settings.judge(&Exchange::new(number, outcome, request))
+        };
         let venue = Venue {
             attempt_timeout: settings.attempt_timeout,
             deadline: brought.deadline.map(left).or(settings.deadline),

@@ -16,7 +16,7 @@ use crate::{
     BoxError,
     body::{CloneBody, Reopen, Replay},
     budget::InFlightLimit,
-    classify::Classify,
+    classify::{Classify, Exchange, Opinion, Outcome},
     observe::RetryEvent,
     policy::Policy,
     stack::Admission,
@@ -119,6 +119,38 @@ impl<P, R> RetryLayer<P, R> {
     {
         self.change().classifiers.push(Arc::new(classifier));
         self
+    }
+
+    /// Adds a classifier that sees the request as well: its method, URI, headers and extensions, and
+    /// the attempt's number.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_http_retry::{
+    ///     RetryLayer,
+    ///     classify::{Exchange, Opinion, Outcome},
+    ///     policy::RetryPolicy,
+    /// };
+    ///
+    /// // 417 is answered to an `Expect` before the body is sent: worth one more try.
+    /// let layer = RetryLayer::new(RetryPolicy::default()).classify_exchange(
+    ///     |exchange: &Exchange<'_>| match exchange.outcome() {
+    ///         Outcome::Response { status, .. }
+    ///             if *status == StatusCode::EXPECTATION_FAILED && exchange.number() == 1 =>
+    ///         {
+    ///             Opinion::Unprocessed("the server does not know `Expect`".into())
+    ///         }
+    ///         _ => Opinion::NoOpinion,
+    ///     },
+    /// );
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn classify_exchange<F>(self, classifier: F) -> Self
+    where
+        F: Fn(&Exchange<'_>) -> Opinion + Send + Sync + 'static,
+    {
+        self.classify(ByExchange(classifier))
     }
 
     /// The longest that one attempt may take until the head of its response.
@@ -319,5 +351,22 @@ where
             self.rewind.clone(),
             Arc::clone(&self.settings),
         )
+    }
+}
+
+/// A classifier that wants to see the request.
+struct ByExchange<F>(F);
+
+impl<F> Classify for ByExchange<F>
+where
+    F: Fn(&Exchange<'_>) -> Opinion,
+{
+    // The layer asks about the exchange.
+    fn classify(&self, _: &Outcome<'_>) -> Opinion {
+        Opinion::NoOpinion
+    }
+
+    fn classify_exchange(&self, exchange: &Exchange<'_>) -> Opinion {
+        (self.0)(exchange)
     }
 }
