@@ -21,7 +21,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::sleep;
 use tower::{Service, ServiceExt};
 use tower_http_retry::{
-    body::{Replay, Rewind},
+    body::{RecordBody, Rewind},
     policy::Backoff,
 };
 
@@ -156,9 +156,9 @@ fn uploads() {
     let once = measure(|| send_all(Upload(UPLOAD)));
     let replayed = measure(|| {
         let head = Request::new(()).into_parts().0;
-        let (first, mut saved) = Replay::new(2 * UPLOAD as u64).prepare(Upload(UPLOAD));
+        let (first, mut saved) = RecordBody::new(2 * UPLOAD as u64).prepare(Upload(UPLOAD));
         send_all(first);
-        let second = tower_http_retry::body::Saved::next(&mut saved, &head, true);
+        let second = tower_http_retry::body::SavedBody::next(&mut saved, &head, true);
         send_all(second.expect("within the limit"));
     });
     let cloned = measure(|| {

@@ -28,12 +28,12 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::{FollowRedirect, FollowRedirectLayer};
 use tower_http_retry::{
     BoxError, Retry, RetryError, RetryLayer, RetryReport,
-    body::Replay,
+    body::RecordBody,
     policy::{RetryPolicy, StopReason},
     reqwest::ReqwestService,
 };
 
-type Retries = Retry<ReqwestService, RetryPolicy, Replay>;
+type Retries = Retry<ReqwestService, RetryPolicy, RecordBody>;
 
 #[tokio::main]
 async fn main() -> ExitCode {

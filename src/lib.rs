@@ -44,7 +44,7 @@
 //!   never sent. `tower::retry` leaves all of that to a policy the user writes.
 //! - It says why. When `tower::retry`'s policy cannot clone a request, it is not asked again, and
 //!   nobody hears of it.
-//! - Bodies need not be `Clone`: see [`body`].
+//! - Bodies need not be `Clone`, and one that is `Clone` is not taken for whole: see [`body`].
 //! - The request is not cloned before it is known that a retry will be wanted, and a response is
 //!   let go of before the wait, not after it.
 //! - A failing `poll_ready` before a retry does not hide the failure that the retry was for.
@@ -110,6 +110,7 @@ mod dice;
 mod error;
 mod human;
 mod observe;
+mod own_header;
 mod replay;
 mod report;
 #[cfg(feature = "reqwest")]
@@ -127,6 +128,7 @@ pub use self::{
     admitted::{Admitted, AdmittedFuture},
     error::{RetryError, RetryErrorKind},
     observe::{RetryEvent, TARGET},
+    own_header::OwnHeader,
     replay::{Difference, Replay, Unknown, Verdict},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     retry::{

@@ -102,12 +102,18 @@ pub struct AttemptRecord {
     /// What each gate said of a retry.
     #[cfg_attr(feature = "serde", serde(default))]
     pub gates: Gates,
-    /// Something that the caller should know.
+    /// Something that the policy says the caller should know.
     #[cfg_attr(
         feature = "serde",
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub note: Option<Box<Note>>,
+    /// What the layer itself has to add.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Vec::is_empty")
+    )]
+    pub layer_notes: Vec<Note>,
     /// What a failed response said about when to come back.
     #[cfg_attr(
         feature = "serde",
@@ -134,9 +140,16 @@ impl AttemptRecord {
             wait: None,
             gates: Gates::default(),
             note: None,
+            layer_notes: Vec::new(),
             hint: None,
             inner_attempts: None,
         }
+    }
+
+    /// Everything that the caller should know: the policy's [`note`](Self::note), then the
+    /// [layer's](Self::layer_notes).
+    pub fn notes(&self) -> impl Iterator<Item = &Note> {
+        self.note.as_deref().into_iter().chain(&self.layer_notes)
     }
 }
 
@@ -422,7 +435,7 @@ impl fmt::Display for RetryReport {
                     "\n      note: a retry layer further in made {inner} {plural} of it"
                 )?;
             }
-            if let Some(note) = &attempt.note {
+            for note in attempt.notes() {
                 write!(f, "\n      note: {note}")?;
             }
             match &attempt.wait {
@@ -431,9 +444,10 @@ impl fmt::Display for RetryReport {
                 None => {}
             }
         }
-        match self.retry_count() {
+        match self.attempt_count() {
             _ if self.stop.is_success() => Ok(()),
-            0 => write!(f, "\n  not retried: {}", self.stop),
+            0 => write!(f, "\n  not sent: {}", self.stop),
+            1 => write!(f, "\n  not retried: {}", self.stop),
             _ => write!(f, "\n  gave up: {}", self.stop),
         }
     }

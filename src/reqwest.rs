@@ -33,8 +33,9 @@
 //! # }
 //! ```
 //!
-//! `reqwest::Body` is not `Clone`, so the layer needs
-//! [`replay_bodies`](crate::RetryLayer::replay_bodies), which costs an empty body nothing.
+//! [`replay_bodies`](crate::RetryLayer::replay_bodies) keeps what is sent of a body of any kind
+//! without copying it, and costs an empty body nothing. Without it, a body that is a stream is never
+//! sent again, and the content of one that is not is copied up front.
 
 use std::{
     any::Any,
@@ -50,7 +51,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::BoxError;
+use crate::{BoxError, body::WholeBody};
 
 /// reqwest's client as a service of [`http::Request`] and [`http::Response`].
 ///
@@ -133,6 +134,16 @@ where
         return own.take().unwrap_or_default();
     }
     body.map(Body::wrap).unwrap_or_default()
+}
+
+/// A stream cannot be cloned. What is no stream is copied, since the body's own clone, which shares
+/// it, is not public; [`replay_bodies`](crate::RetryLayer::replay_bodies) shares it.
+impl WholeBody for Body {
+    #[inline]
+    fn try_clone_whole(&self) -> Option<Self> {
+        let content = self.as_bytes()?;
+        Some(Bytes::copy_from_slice(content).into())
+    }
 }
 
 /// The response as one of `http`'s, with the URL where `reqwest::Response::from` looks for it.

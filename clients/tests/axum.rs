@@ -22,10 +22,10 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_http_retry::{
-    Retry, RetryError, RetryLayer, RetryReport, body::Replay, policy::RetryPolicy,
+    Retry, RetryError, RetryLayer, RetryReport, body::RecordBody, policy::RetryPolicy,
 };
 
-type InProcess = Retry<Router, RetryPolicy, Replay>;
+type InProcess = Retry<Router, RetryPolicy, RecordBody>;
 
 /// The statuses with which a handler answers, and the requests that it got.
 #[derive(Clone, Default)]
@@ -70,7 +70,7 @@ impl Handler {
     }
 }
 
-fn layer(told: &Told) -> RetryLayer<RetryPolicy, Replay> {
+fn layer(told: &Told) -> RetryLayer<RetryPolicy, RecordBody> {
     let policy = RetryPolicy::builder().backoff_factor(0.0).build();
     RetryLayer::new(policy.expect("valid"))
         .on_event(told.hook())

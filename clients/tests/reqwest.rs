@@ -15,10 +15,10 @@ use clients::{
 use http::{Method, Request};
 use tower::{Layer, ServiceExt};
 use tower_http_retry::{
-    Retry, RetryLayer, RetryReport, body::Replay, policy::RetryPolicy, reqwest::ReqwestService,
+    Retry, RetryLayer, RetryReport, body::RecordBody, policy::RetryPolicy, reqwest::ReqwestService,
 };
 
-type Reqwest = Retry<ReqwestService, RetryPolicy, Replay>;
+type Reqwest = Retry<ReqwestService, RetryPolicy, RecordBody>;
 
 /// The client as it comes, with its own redirects and retries.
 fn as_it_comes() -> ReqwestService {

@@ -17,7 +17,7 @@ use tower::{
 };
 use tower_http_retry::{
     AttemptOutcome, Retry, RetryError, RetryLayer, RetryReport,
-    body::{Replay, ReplayBody},
+    body::{RecordBody, RecordedBody},
     policy::RetryPolicy,
 };
 
@@ -27,8 +27,8 @@ use crate::{
     server::Server,
 };
 
-type HyperClient = Client<HttpConnector, ReplayBody<Body>>;
-type Stack = Retry<Timeout<HyperClient>, RetryPolicy, Replay>;
+type HyperClient = Client<HttpConnector, RecordedBody<Body>>;
+type Stack = Retry<Timeout<HyperClient>, RetryPolicy, RecordBody>;
 
 /// The longest that an attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);

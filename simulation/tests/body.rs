@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
+use tower_http_retry::body::WholeBody;
 
 /// The trailer that ends some of the bodies.
 pub(crate) const TRAILER: &str = "x-sim-end";
@@ -108,6 +109,12 @@ impl Clone for SimBody {
     /// The same body from its start.
     fn clone(&self) -> Self {
         self.content.body()
+    }
+}
+
+impl WholeBody for SimBody {
+    fn try_clone_whole(&self) -> Option<Self> {
+        Some(self.clone())
     }
 }
 

@@ -227,7 +227,7 @@ fn stack(
     let log = world.log.clone();
     let clock = world.client_clocks[index].clone();
     let mut layer = RetryLayer::new(policy.clone())
-        .attempt_header(ATTEMPT)
+        .attempt_header(ATTEMPT.try_into().expect("nobody else's"))
         .wall_clock(move || clock.now())
         .on_event(move |event| note(&log, event));
     if let Some(timeout) = plan.attempt_timeout {

@@ -19,7 +19,7 @@ use hyper_util::client::legacy::{Client as Legacy, ResponseFuture};
 use tower::{Layer, Service, ServiceExt};
 use tower_http_retry::{
     BoxError, Retry, RetryError, RetryLayer,
-    body::{CloneBody, Reopen, Replay},
+    body::{CloneBody, RecordBody, Reopen},
     budget::{InFlightLimit, RetryBudget},
     policy::{Backoff, InvalidPolicy, Jitter, Preset, RetryPolicy},
 };
@@ -58,7 +58,7 @@ pub(crate) const MOST_ATTEMPTS: usize = 1 + (TOTAL + UNPROCESSED) as usize;
 #[derive(Clone)]
 struct Stack {
     cloning: Retry<Wire, RetryPolicy, CloneBody>,
-    replaying: Retry<Wire, RetryPolicy, Replay>,
+    replaying: Retry<Wire, RetryPolicy, RecordBody>,
     reopening: Retry<Wire, RetryPolicy, Reopen<MakesBody>>,
 }
 
@@ -135,7 +135,7 @@ impl Client {
             let layer = RetryLayer::new(policy)
                 .attempt_timeout(ATTEMPT_TIMEOUT)
                 .deadline(DEADLINE)
-                .attempt_header(ATTEMPTS_BEFORE)
+                .attempt_header(ATTEMPTS_BEFORE.try_into()?)
                 .max_retries_in_flight(in_flight.clone());
             layers.push(layer);
         }

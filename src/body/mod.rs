@@ -1,23 +1,29 @@
 //! How a request body is sent a second time.
 //!
-//! A [`Rewind`] splits a request body into the one that the first attempt sends and what is
-//! [`Saved`] of it for later attempts. Three are built in:
+//! A [`Rewind`] splits a request body into the one that the first attempt sends and the
+//! [`SavedBody`] that later attempts are made from. These are built in:
 //!
 //! | | for | the inner service gets | is kept |
 //! | --- | --- | --- | --- |
-//! | [`CloneBody`] | bodies that are `Clone` | the body itself | one clone |
-//! | [`Replay`] | every [`Body`](http_body::Body) | a [`ReplayBody`] | what was sent, up to a limit |
+//! | [`CloneBody`] | bodies whose clones are known to be [whole](WholeBody) | the body itself | one clone |
+//! | [`CloneWith`], [`CloneAny`] | bodies that the user vouches for | the body itself | one clone |
+//! | [`RecordBody`] | every [`Body`](http_body::Body) | a [`RecordedBody`], or what the user makes of it | what was sent, up to a limit |
 //! | [`Reopen`] | bodies that can be made anew | the body itself | nothing |
+//!
+//! A body is sent again whole or not at all. What was read from it before the layer got it is not
+//! the layer's to send: every attempt sends what the first one did.
 
 mod clone;
+mod record;
 mod reopen;
-mod replay;
 mod sync;
+mod whole;
 
 pub use self::{
-    clone::{CloneBody, ClonedBody},
-    reopen::{Reopen, ReopenHandle},
-    replay::{Replay, ReplayBody, ReplayError, ReplayHandle},
+    clone::{CloneAny, CloneBody, CloneWith, SavedClone},
+    record::{RecordBody, RecordedBody, ReplayError, SavedRecording},
+    reopen::{Reopen, SavedFactory},
+    whole::WholeBody,
 };
 
 use std::{error::Error, fmt};
@@ -72,14 +78,14 @@ impl Error for NotReplayable {
 #[diagnostic::on_unimplemented(
     message = "a request body of type `{B}` cannot be sent a second time by `{Self}`",
     label = "this layer cannot repeat a `{B}`",
-    note = "bodies that are not `Clone` are buffered while they are sent: `RetryLayer::new(policy).replay_bodies(limit)`",
+    note = "any body can be recorded while it is sent: `RetryLayer::new(policy).replay_bodies(limit)`",
     note = "bodies that are not `Unpin` must be boxed first: `request.map(Box::pin)`"
 )]
 pub trait Rewind<B> {
     /// The body that the inner service gets.
     type Body;
     /// What is kept while an attempt runs.
-    type Saved: Saved<Self::Body>;
+    type Saved: SavedBody<Self::Body>;
 
     /// Splits `body` into the one to send first and what later attempts need.
     fn prepare(&self, body: B) -> (Self::Body, Self::Saved);
@@ -110,8 +116,8 @@ pub trait Rewind<B> {
 }
 
 /// What was kept of a request body.
-pub trait Saved<B> {
-    /// Whether [`next`](Saved::next) can succeed at this moment. Asked before each wait, so that
+pub trait SavedBody<B> {
+    /// Whether [`next`](SavedBody::next) can succeed at this moment. Asked before each wait, so that
     /// nothing is waited for, and no response given up, in vain.
     ///
     /// # Errors
@@ -120,12 +126,12 @@ pub trait Saved<B> {
     fn check(&self) -> Result<(), NotReplayable>;
 
     /// The attempt that runs is given up, if the body can be sent again: whatever is left of its
-    /// body then reads no further. If it succeeds, [`next`](Saved::next) does not refuse for
+    /// body then reads no further. If it succeeds, [`next`](SavedBody::next) does not refuse for
     /// anything that the attempt does from here on.
     ///
     /// To be called as soon as another attempt is certain but for this, before the response is
     /// let go: an attempt whose request is still being sent while its response is already there
-    /// could otherwise use up, on another thread, what [`check`](Saved::check) has promised. So
+    /// could otherwise use up, on another thread, what [`check`](SavedBody::check) has promised. So
     /// the two are one step here. Where attempts share nothing, this is the same as `check`.
     ///
     /// # Errors
@@ -151,4 +157,10 @@ pub trait Saved<B> {
     ///
     /// Says why the body cannot be sent again.
     fn next(&mut self, head: &Parts, last: bool) -> Result<B, NotReplayable>;
+
+    /// The option of [`RetryLayer`](crate::RetryLayer) by which the user vouches that the body is
+    /// whole, if that is all that says so. The records of the attempts that send it repeat it.
+    fn vouched_by(&self) -> Option<&'static str> {
+        None
+    }
 }

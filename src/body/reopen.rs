@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::{Request, request::Parts};
 use tower_service::Service;
 
-use super::{NotReplayable, Rewind, Saved};
+use super::{NotReplayable, Rewind, SavedBody};
 use crate::BoxError;
 
 /// Makes the body anew for each attempt after the first: for uploads that are too large to be
@@ -15,8 +15,8 @@ use crate::BoxError;
 /// called with that attempt's request head, so whatever it needs travels in the request's
 /// extensions. Nothing of the body is kept, copied or counted.
 ///
-/// The factory answers for the content: a file that changes between two attempts is sent as it
-/// then is. A factory that fails ends the request with [`NotReplayable::Reopen`] and its error,
+/// The factory vouches for the content: a file that changes between two attempts is sent as it
+/// then is, and the record of each attempt that it made a body for notes that. A factory that fails ends the request with [`NotReplayable::Reopen`] and its error,
 /// which is then the [`body_error`](crate::RetryError::body_error).
 /// It is called on the runtime's threads, so it must not block for long.
 ///
@@ -34,7 +34,7 @@ use crate::BoxError;
 /// use http_body::Frame;
 /// use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 /// use tokio::{fs::File, io::AsyncReadExt};
-/// use tower_http_retry::body::{Reopen, Rewind, Saved};
+/// use tower_http_retry::body::{Reopen, Rewind, SavedBody};
 ///
 /// #[derive(Clone)]
 /// struct Upload(PathBuf);
@@ -111,11 +111,11 @@ where
     E: Into<BoxError>,
 {
     type Body = B;
-    type Saved = ReopenHandle<F>;
+    type Saved = SavedFactory<F>;
 
-    fn prepare(&self, body: B) -> (B, ReopenHandle<F>) {
+    fn prepare(&self, body: B) -> (B, SavedFactory<F>) {
         let factory = Arc::clone(&self.factory);
-        (body, ReopenHandle { factory })
+        (body, SavedFactory { factory })
     }
 
     fn pass(&self, body: B) -> B {
@@ -123,9 +123,9 @@ where
     }
 
     #[inline]
-    fn keep(&self, _: &B) -> Option<ReopenHandle<F>> {
+    fn keep(&self, _: &B) -> Option<SavedFactory<F>> {
         let factory = Arc::clone(&self.factory);
-        Some(ReopenHandle { factory })
+        Some(SavedFactory { factory })
     }
 
     // Not inlined: the request is then handed on where it lies.
@@ -139,17 +139,17 @@ where
 }
 
 /// What [`Reopen`] keeps: the factory.
-pub struct ReopenHandle<F> {
+pub struct SavedFactory<F> {
     factory: Arc<F>,
 }
 
-impl<F> fmt::Debug for ReopenHandle<F> {
+impl<F> fmt::Debug for SavedFactory<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReopenHandle").finish_non_exhaustive()
+        f.debug_struct("SavedFactory").finish_non_exhaustive()
     }
 }
 
-impl<F, B, E> Saved<B> for ReopenHandle<F>
+impl<F, B, E> SavedBody<B> for SavedFactory<F>
 where
     F: Fn(&Parts) -> Result<B, E>,
     E: Into<BoxError>,
@@ -160,6 +160,10 @@ where
 
     fn next(&mut self, head: &Parts, _last: bool) -> Result<B, NotReplayable> {
         (self.factory)(head).map_err(|error| NotReplayable::Reopen(error.into()))
+    }
+
+    fn vouched_by(&self) -> Option<&'static str> {
+        Some("reopen_bodies")
     }
 }
 

@@ -87,6 +87,12 @@ pub enum Note {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// The attempt sent a body of which nothing says that it was whole but the word of whoever
+    /// wrote this option of the layer.
+    BodyVouched {
+        /// The option: `clone_bodies`, `clone_bodies_with` or `reopen_bodies`.
+        by: Cow<'static, str>,
+    },
 }
 
 impl fmt::Display for Note {
@@ -110,6 +116,7 @@ impl fmt::Display for Note {
             Self::Unprocessed { by, because } => {
                 write!(f, "{by} says that it was not processed: {because}")
             }
+            Self::BodyVouched { by } => write!(f, "its body is whole on the word of `{by}` only"),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{ResponseFuture, extras, history::History};
 use crate::{
     BoxError,
-    body::Saved as SavedBody,
+    body::SavedBody,
     classify::DeadlinePassed,
     error::{RetryError, RetryErrorKind},
     policy::Session,
@@ -48,6 +48,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
         let mut record = AttemptRecord {
             started: time.offset,
             took: time.took,
+            layer_notes: this.kept.notes::<ReqBody>(history.number()),
             ..AttemptRecord::new(history.number(), outcome)
         };
         record.gates.set(Gate::Deadline, false);
@@ -60,6 +61,9 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
     /// The end of a request whose next attempt must not be sent.
     pub(super) fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
         let kind = match stop {
+            StopReason::DeadlineExceeded { deadline } => {
+                return self.deadline_exceeded(deadline, false);
+            }
             StopReason::DeadlineTooClose { .. } => RetryErrorKind::DeadlineExceeded,
             _ => RetryErrorKind::Throttled,
         };

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     BoxError,
-    body::Saved as SavedBody,
+    body::SavedBody,
     error::RetryError,
     policy::{AnySession, Session},
     reason::StopReason,
@@ -40,7 +40,7 @@ pin_project! {
     ///
     /// The exception is an upload over HTTP/1.1 whose response had arrived already, although
     /// nobody had looked at it yet: clients then go on sending. A body that is recorded
-    /// ([`Replay`](crate::body::Replay)) ends with an error there before it reads any more, and
+    /// ([`RecordBody`](crate::body::RecordBody)) ends with an error there before it reads any more, and
     /// with it the connection. One that is sent as it is runs on to its end.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>

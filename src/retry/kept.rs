@@ -6,7 +6,9 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, request::Parts};
 use tokio::time::Instant;
 
 use crate::{
+    body::SavedBody,
     classify::RequestView,
+    reason::Note,
     report::sanitized,
     snapshot::{Snapshot, Target},
 };
@@ -54,6 +56,19 @@ impl<S, Saved> Retained<S, Saved> {
         if let Self::Replayable { head, .. } = self {
             head.settle();
         }
+    }
+
+    /// What the layer notes of an attempt, which is the first one or a later one.
+    pub(super) fn notes<B>(&self, number: u32) -> Vec<Note>
+    where
+        Saved: SavedBody<B>,
+    {
+        let by = match self {
+            Self::Replayable { body, .. } if number > 1 => body.vouched_by(),
+            Self::Replayable { .. } | Self::HeadOnly { .. } => None,
+        };
+        let note = by.map(|by| Note::BodyVouched { by: by.into() });
+        note.into_iter().collect()
     }
 
     /// The URL as a report shows it.

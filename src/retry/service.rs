@@ -246,9 +246,13 @@ enum Entry {
     Refused(StopReason),
 }
 
-/// Asks the admissions for the first attempt.
+/// Asks the clock and the admissions for the first attempt.
 fn enter(extras: Option<&mut Extras>, settings: &LayerSettings, clock: &mut Clock) -> Entry {
     let limit = extras::time_limit(extras.as_deref(), settings);
+    if let Some(deadline) = limit.filter(Duration::is_zero) {
+        // Before the admissions, which would count it.
+        return Entry::Refused(StopReason::DeadlineExceeded { deadline });
+    }
     let Some(admissions) = extras.and_then(|extras| extras.admissions.as_mut()) else {
         return Entry::Now;
     };

@@ -2,9 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
-use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts,
-};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, request::Parts};
 use tokio::time::Instant;
 
 use super::admissions;
@@ -13,6 +11,7 @@ use crate::{
     classify::{Classify, Exchange, Failure, Opinion},
     lint::LintCode,
     observe::RetryEvent,
+    own_header::OwnHeader,
     policy::{IDEMPOTENCY_KEY, Idempotent},
     stack::RequestState,
     trial::Judged,
@@ -28,7 +27,9 @@ pub struct DrainLimit {
 }
 
 impl DrainLimit {
-    /// Drops every failed response unread, and with it, under HTTP/1.1, its connection.
+    /// Drops every failed response unread. What becomes of its connection under HTTP/1.1 is up to
+    /// the client: hyper keeps it if the rest of the response has arrived already and is small, and
+    /// closes it otherwise.
     pub const NONE: Self = Self {
         bytes: 0,
         time: Duration::ZERO,
@@ -88,6 +89,10 @@ pub enum PreviousOutcome {
 
 /// A request's own deadline for all attempts and waits together, in its extensions: it takes the
 /// place of the layer's.
+///
+/// A request whose deadline has passed when the layer gets it, or while it is held back, is not
+/// sent: it ends with [`RetryErrorKind::DeadlineExceeded`](crate::RetryErrorKind::DeadlineExceeded)
+/// after 0 attempts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -163,12 +168,12 @@ pub(crate) struct LayerSettings {
     pub(crate) drain: DrainLimit,
     pub(crate) on_event: Option<OnEvent>,
     pub(crate) before_retry: Option<BeforeRetry>,
-    pub(crate) attempt_header: Option<HeaderName>,
+    pub(crate) attempt_header: Option<OwnHeader>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClockFn>,
     pub(super) admissions: admissions::List,
     pub(crate) in_flight: Option<InFlightLimit>,
-    /// The bytes of a request body that `Replay` keeps, where it is used.
+    /// The bytes of a request body that `RecordBody` keeps, where it is used.
     pub(crate) body_limit: Option<u64>,
     /// The methods that lint should look for, and the findings that are meant to be so.
     pub(crate) wanted: Vec<Method>,
@@ -235,7 +240,9 @@ impl LayerSettings {
 
     /// Whether nothing is to be done to a request before it is sent.
     pub(crate) fn is_plain(&self) -> bool {
-        self.new_key.is_none() && self.admissions.is_empty()
+        self.new_key.is_none()
+            && self.admissions.is_empty()
+            && self.deadline != Some(Duration::ZERO)
     }
 
     /// Whether there are limits to a request's time.

@@ -23,8 +23,8 @@ use super::{
     verdict::{Ended, Next, refused},
 };
 use crate::{
-    BoxError, body::Saved as SavedBody, error::RetryError, policy::Session, reason::StopReason,
-    snapshot, stack::Stage,
+    BoxError, body::SavedBody, error::RetryError, policy::Session, reason::StopReason, snapshot,
+    stack::Stage,
 };
 
 type Polled<ResBody> = Poll<Step<ResBody>>;
@@ -64,6 +64,9 @@ where
         while let Some(until) = held.until {
             ready!(this.clock.poll_until(Some(until), turn.cx));
             let now = Instant::now();
+            if let Some(deadline) = this.clock.passed(limit, now) {
+                return fail(self.deadline_exceeded(deadline, false));
+            }
             let left = this.clock.left(limit, now);
             let admitted =
                 extras::admissions(this.extras).map(|all| all.admit(Stage::Again, now, left));
@@ -346,7 +349,7 @@ fn make_request<ReqBody>(
     parts.extensions.insert(*info);
     if let Some(name) = &settings.attempt_header {
         let retries = HeaderValue::from(info.number - 1);
-        parts.headers.insert(name.clone(), retries);
+        parts.headers.insert(name.name().clone(), retries);
     }
     if let Some(before_retry) = &settings.before_retry {
         before_retry(&mut parts, info);

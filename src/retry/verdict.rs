@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     BoxError,
-    body::{NotReplayable, Saved as SavedBody},
+    body::{NotReplayable, SavedBody},
     budget::{InFlightLimit, InFlightPlace},
     classify::{self, AttemptTimedOut, Exchange, Outcome, RequestView},
     error::{RetryError, RetryErrorKind},
@@ -218,6 +218,7 @@ where
         };
         let mut record = ended.record(facts.number, facts.time, facts.failure);
         record.hint = ended.hint(facts.wall);
+        record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
         let stop = match ruling {
             Ruling::Accept => Stop::because(StopReason::Succeeded),
             Ruling::Stop(stop) => stop,

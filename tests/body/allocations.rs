@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
-use tower_http_retry::body::{CloneBody, Reopen, Replay, Rewind, Saved};
+use tower_http_retry::body::{CloneBody, RecordBody, Reopen, Rewind, SavedBody};
 
 /// A stream of unknown length.
 struct Stream<F> {
@@ -61,7 +61,7 @@ fn send<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> u64 {
 fn a_replayed_stream_costs_one_allocation() {
     let stream = borrowed(10);
     let mut prepared = None;
-    let info = measure(|| prepared = Some(Replay::new(1 << 20).prepare(stream)));
+    let info = measure(|| prepared = Some(RecordBody::new(1 << 20).prepare(stream)));
     assert_eq!(info.count_total, 1);
 
     let (first, mut saved) = prepared.expect("prepared");
@@ -74,7 +74,7 @@ fn a_replayed_stream_costs_one_allocation() {
 #[test]
 fn recording_costs_no_allocation_but_the_growth_of_the_queue() {
     const CHUNKS: u32 = 1000;
-    let (mut first, mut saved) = Replay::new(1 << 20).prepare(borrowed(CHUNKS));
+    let (mut first, mut saved) = RecordBody::new(1 << 20).prepare(borrowed(CHUNKS));
     let info = measure(|| assert_eq!(send(&mut first), 1024 * u64::from(CHUNKS)));
     // The queue doubles.
     assert!(
@@ -94,10 +94,10 @@ fn recording_costs_no_allocation_but_the_growth_of_the_queue() {
 fn an_empty_body_costs_no_allocation() {
     let head = head();
     let info = measure(|| {
-        let (mut first, mut saved) = Replay::new(1 << 20).prepare(Empty::<Bytes>::new());
+        let (mut first, mut saved) = RecordBody::new(1 << 20).prepare(Empty::<Bytes>::new());
         assert_eq!(send(&mut first), 0);
         assert!(saved.next(&head, true).is_ok());
-        let (mut first, _saved) = Replay::new(1 << 20).prepare(Full::new(Bytes::new()));
+        let (mut first, _saved) = RecordBody::new(1 << 20).prepare(Full::new(Bytes::new()));
         assert_eq!(send(&mut first), 0);
     });
     assert_eq!(info.count_total, 0);
@@ -106,7 +106,7 @@ fn an_empty_body_costs_no_allocation() {
 #[test]
 fn a_request_that_is_sent_once_costs_no_allocation() {
     let stream = borrowed(10);
-    let info = measure(|| assert_eq!(send(&mut Replay::new(1 << 20).pass(stream)), 10 * 1024));
+    let info = measure(|| assert_eq!(send(&mut RecordBody::new(1 << 20).pass(stream)), 10 * 1024));
     assert_eq!(info.count_total, 0);
 }
 
@@ -120,7 +120,7 @@ fn what_is_kept_of_a_stream_is_the_stream_itself() {
         make: || Bytes::from(vec![7; CHUNK]),
     };
     let info = measure(|| {
-        let (mut first, saved) = Replay::new(whole).prepare(fresh);
+        let (mut first, saved) = RecordBody::new(whole).prepare(fresh);
         assert_eq!(send(&mut first), whole);
         assert!(saved.check().is_ok());
     });
@@ -140,7 +140,7 @@ fn memory_stays_at_the_limit() {
         chunks: 1000,
         make: || Bytes::from(vec![7; CHUNK]),
     };
-    let (mut first, saved) = Replay::new(LIMIT).prepare(long);
+    let (mut first, saved) = RecordBody::new(LIMIT).prepare(long);
     let info = measure(|| assert_eq!(send(&mut first), 1000 * CHUNK as u64));
     // The chunk that passes the limit, and the queue.
     let most = LIMIT + 2 * CHUNK as u64;

@@ -21,7 +21,9 @@ fn errors_of(name: &str) -> String {
 
             [dependencies]
             http = "1"
+            http-body = "1"
             tower-http-retry = {{ path = {root:?}, default-features = false }}
+            tower-layer = "0.3"
             tower-service = "0.3"
 
             [workspace]
@@ -43,20 +45,32 @@ fn errors_of(name: &str) -> String {
     String::from_utf8(output.stderr).expect("text")
 }
 
-#[test]
-fn a_body_that_is_not_clone_is_told_about_replay_bodies() {
-    let errors = errors_of("not_clone");
-    for expected in [
-        "error[E0277]: a request body of type `Chunks` cannot be sent a second time by",
-        "`RetryLayer::new(policy).replay_bodies(limit)`",
-    ] {
+/// What is said in `errors`, and what is not.
+fn assert_says(errors: &str, said: &[&str], hidden: &[&str]) {
+    for expected in said {
         assert!(
             errors.contains(expected),
             "{expected:?} is missing in\n{errors}"
         );
     }
-    assert!(
-        !errors.contains("Chunks: Clone"),
-        "the way out is hidden in\n{errors}"
+    for noise in hidden {
+        assert!(!errors.contains(noise), "{noise:?} is in\n{errors}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_known_to_be_whole_is_told_what_sends_it_again() {
+    let errors = errors_of("not_whole");
+    assert_says(
+        &errors,
+        &[
+            "error[E0277]: a clone of a request body of type `Shared` is not known to be whole",
+            "`RetryLayer::new(policy).replay_bodies(limit)`",
+            "`.replay_bodies_as(limit, YourBody::new)`",
+            "`.clone_bodies_with(|body| body.try_clone())`",
+            "`.clone_bodies()`",
+            "`impl WholeBody for YourBody { fn try_clone_whole(&self) -> Option<Self> { Some(self.clone()) } }`",
+        ],
+        &["Shared: Clone"],
     );
 }

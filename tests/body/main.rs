@@ -2,4 +2,5 @@
 
 mod allocations;
 mod diagnostics;
+mod whole;
 mod wire;

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tower_http_retry::{
     BoxError,
-    body::{NotReplayable, Replay, ReplayBody, ReplayError, Rewind, Saved},
+    body::{NotReplayable, RecordBody, RecordedBody, ReplayError, Rewind, SavedBody},
 };
 
 const VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
@@ -104,7 +104,7 @@ fn serve(version: Version, received: mpsc::UnboundedSender<Received>) -> DuplexS
 }
 
 /// Sends `body` to a server that answers, and gives what arrived.
-async fn deliver<B>(version: Version, body: ReplayBody<B>) -> Received
+async fn deliver<B>(version: Version, body: RecordedBody<B>) -> Received
 where
     B: Body + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -117,7 +117,7 @@ where
 }
 
 /// Gives up an attempt in the middle of its body, as a broken connection does.
-async fn break_off<B>(version: Version, body: ReplayBody<B>)
+async fn break_off<B>(version: Version, body: RecordedBody<B>)
 where
     B: Body + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -165,7 +165,7 @@ fn head() -> Parts {
 #[tokio::test]
 async fn a_replayed_upload_is_the_same_to_its_last_byte() {
     for version in VERSIONS {
-        let (first, mut saved) = Replay::new(1 << 20).prepare(upload());
+        let (first, mut saved) = RecordBody::new(1 << 20).prepare(upload());
         break_off(version, first).await;
         let second = saved.next(&head(), false).expect("within the limit");
         break_off(version, second).await;
@@ -183,7 +183,7 @@ async fn a_known_length_is_sent_on_every_attempt() {
     for version in VERSIONS {
         let whole = Bytes::from(content());
         let length = whole.len().to_string();
-        let (first, mut saved) = Replay::new(1 << 20).prepare(Full::new(whole));
+        let (first, mut saved) = RecordBody::new(1 << 20).prepare(Full::new(whole));
         let mut next = Some(first);
         for last in [false, true, true] {
             let body = next.take().expect("a body for each attempt");
@@ -199,7 +199,7 @@ async fn a_known_length_is_sent_on_every_attempt() {
 
 #[tokio::test]
 async fn an_unknown_length_is_sent_in_chunks_at_first() {
-    let (first, _saved) = Replay::new(1 << 20).prepare(upload());
+    let (first, _saved) = RecordBody::new(1 << 20).prepare(upload());
     let received = deliver(Version::Http1, first).await;
     assert_eq!(received.head.headers["transfer-encoding"], "chunked");
     assert!(!received.head.headers.contains_key("content-length"));
@@ -208,7 +208,7 @@ async fn an_unknown_length_is_sent_in_chunks_at_first() {
 #[tokio::test]
 async fn an_empty_body_has_no_framing() {
     for version in VERSIONS {
-        let (first, mut saved) = Replay::new(1).prepare(Empty::<Bytes>::new());
+        let (first, mut saved) = RecordBody::new(1).prepare(Empty::<Bytes>::new());
         let second = saved.next(&head(), true).expect("empty");
         for body in [first, second] {
             let received = deliver(version, body).await;
@@ -226,7 +226,7 @@ async fn an_error_of_the_callers_body_is_known_for_what_it_is() {
             Err(BoxError::from("disk on fire")),
         ];
         let body: Upload = StreamBody::new(stream::iter(frames)).boxed_unsync();
-        let (first, saved) = Replay::new(1 << 20).prepare(body);
+        let (first, saved) = RecordBody::new(1 << 20).prepare(body);
         let (sender, _received) = mpsc::unbounded_channel();
         let (response, _connection) = send(version, serve(version, sender), first).await;
         let error = response.expect_err("a body that fails");
@@ -254,7 +254,7 @@ async fn an_error_of_the_callers_body_is_known_for_what_it_is() {
 #[tokio::test]
 async fn an_upload_that_was_answered_early_stops_when_the_next_attempt_starts() {
     let (near, mut far) = duplex(1024);
-    let (first, mut saved) = Replay::new(1 << 20).prepare(upload());
+    let (first, mut saved) = RecordBody::new(1 << 20).prepare(upload());
     let early = tokio::spawn(async move {
         far.read_exact(&mut [0; 2000]).await.expect("the beginning");
         far.write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")

@@ -646,7 +646,13 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "attempt_header = \"a b\"",
             "`attempt_header` is \"a b\"",
-            "allowed is the name of a header",
+            "allowed is the name of a header that nothing else gives a meaning, such as \
+             `retry-attempt`",
+        ),
+        (
+            "attempt_header = \"Content-Length\"",
+            "`attempt_header` is \"content-length\", which frames the message",
+            "such as `retry-attempt`",
         ),
         (
             "max_retries_in_flight = 0",

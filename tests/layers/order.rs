@@ -780,7 +780,7 @@ async fn follow_redirect_below_takes_replayed_bodies() {
         .layer(retry().replay_bodies(1024))
         .layer(FollowRedirectLayer::new())
         .map_request(
-            |request: Request<tower_http_retry::body::ReplayBody<Body>>| {
+            |request: Request<tower_http_retry::body::RecordedBody<Body>>| {
                 request.map(|_| Body::default())
             },
         )

@@ -14,13 +14,13 @@ use tokio::{
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http_retry::{
     Retry, RetryError, RetryErrorKind, RetryLayer, RetryReport,
-    body::Replay,
+    body::RecordBody,
     classify::Cause,
     policy::{Backoff, RetryPolicy, StopReason},
     reqwest::ReqwestService,
 };
 
-type Client = Retry<ReqwestService, RetryPolicy, Replay>;
+type Client = Retry<ReqwestService, RetryPolicy, RecordBody>;
 
 fn client(reqwest: reqwest::Client) -> Client {
     let policy = RetryPolicy::builder()

@@ -14,7 +14,7 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok
 use tower::{Layer, limit::ConcurrencyLimit};
 use tower_http_retry::{
     DrainLimit, RetryError, RetryErrorKind, RetryLayer,
-    body::{Replay, ReplayBody, ReplayError},
+    body::{RecordBody, RecordedBody, ReplayError},
     policy::{RetryPolicy, StopReason},
 };
 use tower_test::mock::{self, Spawn};
@@ -376,11 +376,11 @@ type Upload = Channel<Bytes, io::Error>;
 /// Sends the first byte of an upload. Gives the request's future and what it is answered with,
 /// and the upload as a client has it and as the caller does.
 async fn uploading(
-    layer: RetryLayer<RetryPolicy, Replay>,
+    layer: RetryLayer<RetryPolicy, RecordBody>,
 ) -> (
     task::Spawn<impl Future<Output = Result<Res, RetryError>>>,
     mock::SendResponse<Res>,
-    ReplayBody<Upload>,
+    RecordedBody<Upload>,
     Sender<Bytes, io::Error>,
 ) {
     let (mock, mut handle) = mock::pair();
@@ -392,7 +392,7 @@ async fn uploading(
     let mut future = task::spawn(service.call(request));
     assert_pending!(future.poll());
     let (request, respond) = sent(&mut handle);
-    let mut upload: ReplayBody<Upload> = request.into_body();
+    let mut upload: RecordedBody<Upload> = request.into_body();
     let first = upload.frame().await.expect("a frame").expect("whole");
     assert_eq!(first.into_data().expect("data"), "a");
     (future, respond, upload, sender)
@@ -404,7 +404,7 @@ fn frame(data: &'static str) -> http_body::Frame<Bytes> {
 
 /// Asserts that there is no more to be sent, although there is more.
 #[track_caller]
-fn assert_ends(upload: &mut ReplayBody<Upload>, sender: &mut Sender<Bytes, io::Error>) {
+fn assert_ends(upload: &mut RecordedBody<Upload>, sender: &mut Sender<Bytes, io::Error>) {
     sender.try_send(frame("b")).expect("room");
     let next = assert_ready!(task::spawn(upload.frame()).poll());
     let next = next.expect("an error");

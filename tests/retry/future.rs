@@ -17,7 +17,7 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service};
 use tower_http_retry::{
     BoxError, Retry, RetryLayer,
-    body::{CloneBody, Replay},
+    body::{CloneBody, RecordBody},
     policy::{Backoff, RetryPolicy, SharedPolicy},
 };
 use tower_test::mock;
@@ -57,11 +57,11 @@ const _: () = {
     assert_send::<FutureOf<Client, RetryPolicy>>();
     assert_send::<FutureOf<Client, &'static RetryPolicy>>();
     assert_send::<FutureOf<Client, SharedPolicy>>();
-    assert_send::<FutureOf<Client, RetryPolicy, Replay, Tracked>>();
+    assert_send::<FutureOf<Client, RetryPolicy, RecordBody, Tracked>>();
     assert_send::<FutureOf<mock::Mock<Req, Res>, RetryPolicy>>();
     assert_clone_send_sync::<Retry<Client, RetryPolicy>>();
     assert_clone_send_sync::<RetryLayer<RetryPolicy>>();
-    assert_clone_send_sync::<RetryLayer<SharedPolicy, Replay>>();
+    assert_clone_send_sync::<RetryLayer<SharedPolicy, RecordBody>>();
     // The error travels between threads and in other errors.
     const fn assert_error<T: std::error::Error + Send + Sync + 'static>() {}
     assert_error::<tower_http_retry::RetryError>();
@@ -140,7 +140,7 @@ fn the_future_adds_little_to_the_service_the_body_and_the_future_it_holds() {
     // The service, the body that is kept and the inner future are the user's.
     let held = size_of::<Client>() + size_of::<Boxed>();
     let cloned = size_of::<FutureOf<Client, RetryPolicy>>();
-    let replayed = size_of::<FutureOf<Client, RetryPolicy, Replay, Tracked>>();
+    let replayed = size_of::<FutureOf<Client, RetryPolicy, RecordBody, Tracked>>();
     let body = size_of::<Full<Bytes>>();
     println!("cloned body: {cloned} bytes, of which {held} + {body} are held");
     println!("replayed body: {replayed} bytes, of which {held} are held");

@@ -10,13 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use tokio::time;
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
-    AttemptInfo, PreviousOutcome, RetryLayer,
+    AttemptInfo, OwnHeader, PreviousOutcome, RetryLayer,
     classify::{Cause, FailureKind},
     policy::{Backoff, HintHeader, RetryPolicy, WaitReason},
 };
@@ -154,14 +154,14 @@ async fn without_a_deadline_there_is_no_time_left_to_tell() {
 
 #[tokio::test(start_paused = true)]
 async fn the_attempt_header_counts_the_attempts_before() {
-    let header = HeaderName::from_static("grpc-previous-rpc-attempts");
+    let header = OwnHeader::try_from("grpc-previous-rpc-attempts").expect("nobody else's");
     let layer = RetryLayer::new(every(Duration::ZERO)).attempt_header(header.clone());
     let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
     let mut future = start(&mut service, get());
     let mut values = Vec::new();
     while future.poll().is_pending() {
         let (request, respond) = sent(&mut handle);
-        values.push(request.headers().get(&header).cloned());
+        values.push(request.headers().get(header.as_str()).cloned());
         respond.send_response(answer(503));
     }
     let expected = [None, Some(1), Some(2), Some(3)];

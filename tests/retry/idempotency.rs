@@ -184,7 +184,7 @@ async fn generated_keys_are_uuids_and_differ_between_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn each_retry_knows_its_number_and_tells_the_server() {
-    let layer = layer().attempt_header(http::HeaderName::from_static("retry-attempt"));
+    let layer = layer().attempt_header("retry-attempt".parse().expect("a header of our own"));
     let (_, seen) = send(layer, request(Method::GET), &[503, 500, 200]).await;
     let headers: Vec<_> = seen
         .iter()

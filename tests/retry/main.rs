@@ -9,6 +9,7 @@ mod guards;
 mod held;
 mod hooks;
 mod idempotency;
+mod late;
 mod no_runtime;
 mod overrides;
 mod policies;

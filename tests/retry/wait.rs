@@ -18,7 +18,7 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok
 use tower::{Layer, Service, limit::ConcurrencyLimit};
 use tower_http_retry::{
     DrainLimit, Retry, RetryErrorKind, RetryLayer,
-    body::{CloneBody, ReplayBody, ReplayError, Rewind},
+    body::{CloneBody, RecordedBody, ReplayError, Rewind},
     budget::RetryPermit,
     classify::{Opinion, Outcome},
     policy::{
@@ -504,7 +504,7 @@ type Upload = Channel<Bytes, io::Error>;
 /// is foreign code, as it could on another thread.
 #[derive(Clone)]
 struct Meanwhile {
-    upload: Arc<Mutex<Option<ReplayBody<Upload>>>>,
+    upload: Arc<Mutex<Option<RecordedBody<Upload>>>>,
     books: Bookkeeper,
 }
 

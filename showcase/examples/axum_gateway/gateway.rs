@@ -19,7 +19,7 @@ use hyper_util::{
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http_retry::{
     AttemptOutcome, BoxError, Retry, RetryError, RetryErrorKind, RetryLayer, RetryReport,
-    body::{Replay, ReplayBody},
+    body::{RecordBody, RecordedBody},
     classify::Cause,
     policy::{RetryPolicy, StopReason},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Limits {
 }
 
 /// The client stack, by its full name: it is cheap to clone, and needs no box.
-type Upstream = Retry<Client<HttpConnector, ReplayBody<Body>>, RetryPolicy, Replay>;
+type Upstream = Retry<Client<HttpConnector, RecordedBody<Body>>, RetryPolicy, RecordBody>;
 
 #[derive(Clone, Debug)]
 struct Gateway {

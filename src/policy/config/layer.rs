@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
 use serde::ser::SerializeMap;
 
 use super::{
@@ -11,6 +10,7 @@ use super::{
     time,
     value::Value,
 };
+use crate::own_header::{self, OwnHeader};
 
 /// What a document says of the layer around the policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,7 +20,7 @@ pub(crate) struct LayerKeys {
     pub(crate) min_attempt: Option<Duration>,
     pub(crate) replay_limit: Option<u64>,
     pub(crate) drain_limit: Option<u64>,
-    pub(crate) attempt_header: Option<HeaderName>,
+    pub(crate) attempt_header: Option<OwnHeader>,
     pub(crate) max_retries_in_flight: Option<u32>,
     pub(crate) share_hints: Option<bool>,
 }
@@ -46,8 +46,11 @@ impl LayerKeys {
                 once(&mut self.drain_limit, bytes, at, key)?;
             }
             "attempt_header" => {
-                let name = value.as_text().and_then(|name| name.parse().ok());
-                let name = name.ok_or_else(|| at.wrong(key, &value, "the name of a header"))?;
+                let text = value.as_text();
+                let text = text.ok_or_else(|| at.wrong(key, &value, own_header::ALLOWED))?;
+                let name = OwnHeader::try_from(text).map_err(|error| {
+                    InvalidConfig::value(at.name(key), error.value(), error.allowed())
+                })?;
                 once(&mut self.attempt_header, name, at, key)?;
             }
             "max_retries_in_flight" => {

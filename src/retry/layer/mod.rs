@@ -8,16 +8,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderName, request::Parts};
+use http::request::Parts;
 use tower_layer::Layer;
 
 use super::{AttemptInfo, DrainLimit, LayerSettings, Retry};
 use crate::{
     BoxError,
-    body::{CloneBody, Reopen, Replay},
+    body::{CloneAny, CloneBody, CloneWith, RecordBody, RecordedBody, Reopen},
     budget::InFlightLimit,
     classify::{Classify, Exchange, Opinion, Outcome},
     observe::RetryEvent,
+    own_header::OwnHeader,
     policy::Policy,
     stack::Admission,
 };
@@ -25,9 +26,15 @@ use crate::{
 /// Retries the requests of the service it wraps, by the rules of a
 /// [`Policy`](crate::policy::Policy).
 ///
-/// `R` is how request bodies are sent a second time: [`CloneBody`] for every body that is `Clone`,
-/// [`Replay`] after [`replay_bodies`](Self::replay_bodies), [`Reopen`] after
-/// [`reopen_bodies`](Self::reopen_bodies).
+/// `R` is how request bodies are sent a second time: [`CloneBody`] for every body whose clones are
+/// known to be [whole](crate::body::WholeBody), [`RecordBody`] after
+/// [`replay_bodies`](Self::replay_bodies), [`Reopen`] after [`reopen_bodies`](Self::reopen_bodies),
+/// [`CloneWith`] after [`clone_bodies_with`](Self::clone_bodies_with) and [`CloneAny`] after
+/// [`clone_bodies`](Self::clone_bodies).
+///
+/// What a request has in its extensions is kept for its further attempts, and so lives through the
+/// waits between them: a guard that is there, such as a permit or the guard of a span, is not
+/// released before the request has ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,7 +55,7 @@ pub struct RetryLayer<P, R = CloneBody> {
 }
 
 impl<P> RetryLayer<P> {
-    /// Retries by the rules of `policy`, with bodies that are `Clone`, without time limits.
+    /// Retries by the rules of `policy`, with bodies whose clones are whole, without time limits.
     pub fn new(policy: P) -> Self {
         Self {
             policy,
@@ -63,10 +70,86 @@ impl<P, R> RetryLayer<P, R> {
     /// Keeps up to `limit` bytes of each request body while it is sent, so that bodies of any
     /// type can be sent again. A longer body is sent all the same; it is only not retried once
     /// more than `limit` bytes of it were read.
-    pub fn replay_bodies(self, limit: u64) -> RetryLayer<P, Replay> {
-        let mut layer = self.rewind(Replay::new(limit));
+    pub fn replay_bodies(self, limit: u64) -> RetryLayer<P, RecordBody> {
+        let mut layer = self.rewind(RecordBody::new(limit));
         layer.change().body_limit = Some(limit);
         layer
+    }
+
+    /// [`replay_bodies`](Self::replay_bodies) above a client that takes no body but its own: `wrap`
+    /// makes that body of what is recorded, and the requests that come in have it, too.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+    /// use tower_http_retry::{BoxError, RetryLayer, policy::RetryPolicy};
+    ///
+    /// /// The only body that some client takes.
+    /// struct OwnBody(UnsyncBoxBody<Bytes, BoxError>);
+    ///
+    /// impl OwnBody {
+    ///     fn new<B>(body: B) -> Self
+    ///     where
+    ///         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    ///     {
+    ///         Self(body.map_err(Into::into).boxed_unsync())
+    ///     }
+    /// }
+    /// # impl http_body::Body for OwnBody {
+    /// #     type Data = Bytes;
+    /// #     type Error = BoxError;
+    /// #     fn poll_frame(
+    /// #         mut self: std::pin::Pin<&mut Self>,
+    /// #         cx: &mut std::task::Context<'_>,
+    /// #     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+    /// #         std::pin::Pin::new(&mut self.0).poll_frame(cx)
+    /// #     }
+    /// # }
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default()).replay_bodies_as(64 * 1024, OwnBody::new);
+    /// # let _ = layer;
+    /// ```
+    pub fn replay_bodies_as<F, B>(self, limit: u64, wrap: F) -> RetryLayer<P, RecordBody<F>>
+    where
+        F: Fn(RecordedBody<B>) -> B,
+    {
+        let mut layer = self.rewind(RecordBody::new(limit).wrapped(wrap));
+        layer.change().body_limit = Some(limit);
+        layer
+    }
+
+    /// Sends what `try_clone` makes of a body, for types that can say whether they can be cloned;
+    /// `None` says that this one cannot, and then the request is sent only once.
+    ///
+    /// What it makes is not looked at. Whoever calls this vouches for it, and the record of each
+    /// attempt that sends a clone [notes](crate::policy::Note::BodyVouched) that.
+    ///
+    /// ```
+    /// use tower_http_retry::{RetryLayer, policy::RetryPolicy};
+    ///
+    /// enum Content { Text(String), Stream }
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default()).clone_bodies_with(|body| match body {
+    ///     Content::Text(text) => Some(Content::Text(text.clone())),
+    ///     Content::Stream => None,
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn clone_bodies_with<F, B>(self, try_clone: F) -> RetryLayer<P, CloneWith<F>>
+    where
+        F: Fn(&B) -> Option<B>,
+    {
+        self.rewind(CloneWith::new(try_clone))
+    }
+
+    /// Sends clones of bodies of any type that is `Clone`.
+    ///
+    /// Whoever calls this vouches that a clone yields the whole content even after the body it was
+    /// made of was sent. That is not so where the two share what sending uses up: the server then
+    /// gets a request without content. The record of each attempt that sends a clone
+    /// [notes](crate::policy::Note::BodyVouched) that.
+    pub fn clone_bodies(self) -> RetryLayer<P, CloneAny> {
+        self.rewind(CloneAny)
     }
 
     /// Makes the body of each further attempt with `factory`, from that attempt's head: for
@@ -168,7 +251,8 @@ impl<P, R> RetryLayer<P, R> {
     /// A wait that could not be followed by an attempt before the deadline is not begun: the
     /// request stops at once with
     /// [`DeadlineTooClose`](crate::policy::StopReason::DeadlineTooClose). A response whose head
-    /// arrived in time is never cut off.
+    /// arrived in time is never cut off. A request whose deadline has passed already, as that of a
+    /// [`RequestDeadline`](crate::RequestDeadline) may have, is not sent at all.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.change().deadline = Some(deadline);
@@ -216,8 +300,17 @@ impl<P, R> RetryLayer<P, R> {
 
     /// Counts attempts for the server: from the first retry on, `header` says how many attempts
     /// there were before, as gRPC's `grpc-previous-rpc-attempts` does.
+    ///
+    /// ```
+    /// use tower_http_retry::{OwnHeader, RetryLayer, policy::RetryPolicy};
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default())
+    ///     .attempt_header(OwnHeader::try_from("retry-attempt")?);
+    /// # let _ = layer;
+    /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
+    /// ```
     #[must_use]
-    pub fn attempt_header(mut self, header: HeaderName) -> Self {
+    pub fn attempt_header(mut self, header: OwnHeader) -> Self {
         self.change().attempt_header = Some(header);
         self
     }

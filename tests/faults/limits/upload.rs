@@ -26,7 +26,7 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_http_retry::{
     RetryLayer, RetryReport,
-    body::ReplayBody,
+    body::RecordedBody,
     policy::{Preset, StopReason},
 };
 
@@ -196,7 +196,7 @@ async fn upload(
     ends: &'static [End],
 ) -> (Option<StatusCode>, RetryReport, Arc<Alive>, u64) {
     let (uri, serving) = server(ends).await;
-    let client: Client<HttpConnector, ReplayBody<Upload>> = client::builder().build_http();
+    let client: Client<HttpConnector, RecordedBody<Upload>> = client::builder().build_http();
     let layer = RetryLayer::new(quick(preset).build().expect("valid")).replay_bodies(limit);
     let alive = Arc::new(Alive::default());
     let body = Upload {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http_retry::{
     BoxError, RetryErrorKind, RetryLayer,
-    body::{CloneBody, Reopen, Replay, Rewind},
+    body::{CloneBody, RecordBody, Reopen, Rewind, WholeBody},
     policy::StopReason,
 };
 
@@ -65,11 +65,11 @@ pub(crate) fn case(case: &Value) -> Verdict {
         "generator" | "iterator" | "file_no_seek_no_tell" => {
             let whole = compare(
                 case,
-                &run(case, Replay::new(1024), OneShot::new(content)),
+                &run(case, RecordBody::new(1024), OneShot::new(content)),
                 true,
             );
             if let Verdict::Excused(_) = whole {
-                let refused = run(case, Replay::new(1), OneShot::new(content));
+                let refused = run(case, RecordBody::new(1), OneShot::new(content));
                 if let Err(why) = is_refused(case, &refused) {
                     return Verdict::Failed(why);
                 }
@@ -228,6 +228,12 @@ impl Parted {
     fn new(content: &'static str) -> Self {
         let (first, second) = content.as_bytes().split_at(content.len() / 2);
         Self(VecDeque::from([first, second].map(Bytes::from_static)))
+    }
+}
+
+impl WholeBody for Parted {
+    fn try_clone_whole(&self) -> Option<Self> {
+        Some(self.clone())
     }
 }
 

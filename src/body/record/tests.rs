@@ -14,8 +14,8 @@ use tokio_test::task;
 
 use super::*;
 
-type Scripted = ReplayBody<Script>;
-type Handle = ReplayHandle<Script>;
+type Scripted = RecordedBody<Script>;
+type Handle = SavedRecording<Script>;
 type FrameResult = Result<Frame<Bytes>, ReplayError>;
 
 /// A body that does what it is told, one step for each poll.
@@ -55,7 +55,7 @@ impl Script {
     }
 
     fn prepare(self, limit: u64) -> (Scripted, Handle) {
-        Replay::new(limit).prepare(self)
+        RecordBody::new(limit).prepare(self)
     }
 }
 
@@ -119,7 +119,7 @@ fn again(handle: &mut Handle) -> Scripted {
     handle.next(&head(), false).expect("as it was promised")
 }
 
-fn poll<B>(body: &mut ReplayBody<B>) -> Poll<Option<FrameResult>>
+fn poll<B>(body: &mut RecordedBody<B>) -> Poll<Option<FrameResult>>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -128,7 +128,7 @@ where
 }
 
 /// The next chunk, which must be there.
-fn data<B>(body: &mut ReplayBody<B>) -> Bytes
+fn data<B>(body: &mut RecordedBody<B>) -> Bytes
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -140,7 +140,7 @@ where
 }
 
 /// Reads to the end, which must be reached without an error.
-fn rest<B>(body: &mut ReplayBody<B>) -> (Vec<u8>, Option<HeaderMap>)
+fn rest<B>(body: &mut RecordedBody<B>) -> (Vec<u8>, Option<HeaderMap>)
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -160,7 +160,7 @@ where
     }
 }
 
-fn text<B>(body: &mut ReplayBody<B>) -> String
+fn text<B>(body: &mut RecordedBody<B>) -> String
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -321,7 +321,7 @@ fn an_end_that_is_only_found_by_reading_is_replayed() {
 #[test]
 fn a_request_that_is_sent_once_passes_through() {
     let script = Script::sized([chunk("ab"), Step::Trailers(trailers())]);
-    let mut body = Replay::new(0).pass(script);
+    let mut body = RecordBody::new(0).pass(script);
     assert!(matches!(body.0, Kind::Plain(_)));
     assert_eq!(body.size_hint().exact(), Some(2));
     assert!(!body.is_end_stream());
@@ -331,7 +331,7 @@ fn a_request_that_is_sent_once_passes_through() {
 
 #[test]
 fn data_of_another_type_becomes_bytes() {
-    let (mut first, mut handle) = Replay::new(100).prepare(Full::new(&b"hello"[..]));
+    let (mut first, mut handle) = RecordBody::new(100).prepare(Full::new(&b"hello"[..]));
     assert_eq!(data(&mut first), "hello");
     let mut second = handle.next(&head(), true).expect("kept");
     assert_eq!(data(&mut second), "hello");
@@ -438,7 +438,7 @@ fn a_hint_out_of_this_world_does_not_panic() {
             SizeHint::with_exact(u64::MAX)
         }
     }
-    let (mut first, mut handle) = Replay::new(u64::MAX).prepare(Endless);
+    let (mut first, mut handle) = RecordBody::new(u64::MAX).prepare(Endless);
     data(&mut first);
     let second = handle.next(&head(), false).expect("kept");
     assert_eq!(second.size_hint().lower(), u64::MAX);
@@ -648,7 +648,7 @@ fn an_error_of_the_callers_body_fails_the_attempt_and_every_retry() {
 
 #[test]
 fn an_error_in_a_request_that_is_sent_once_is_marked_too() {
-    let mut body = Replay::new(0).pass(Script::new([Step::Fail]));
+    let mut body = RecordBody::new(0).pass(Script::new([Step::Fail]));
     assert!(matches!(
         poll(&mut body),
         Poll::Ready(Some(Err(ReplayError::Body(_))))
@@ -973,7 +973,7 @@ fn nothing_is_left_of_a_waiting_task_after_the_request() {
 #[test]
 fn bodies_and_handles_are_send_and_unpin_when_the_body_is() {
     fn assert_send<T: Send + Sync + Unpin>(_: &T) {}
-    let (body, handle) = Replay::new(1).prepare(Full::new(Bytes::from_static(b"a")));
+    let (body, handle) = RecordBody::new(1).prepare(Full::new(Bytes::from_static(b"a")));
     assert_send(&body);
     assert_send(&handle);
     fn assert_error<T: Error + Send + Sync + 'static>() {}
@@ -983,11 +983,14 @@ fn bodies_and_handles_are_send_and_unpin_when_the_body_is() {
 #[test]
 fn debug_tells_what_a_body_is() {
     let (mut first, mut handle) = Script::new([chunk("a"), Step::Fail]).prepare(1);
-    assert_eq!(format!("{first:?}"), "ReplayBody(attempt 0)");
-    assert_eq!(format!("{:?}", again(&mut handle)), "ReplayBody(attempt 1)");
+    assert_eq!(format!("{first:?}"), "RecordedBody(attempt 0)");
+    assert_eq!(
+        format!("{:?}", again(&mut handle)),
+        "RecordedBody(attempt 1)"
+    );
     assert!(poll(&mut first).is_ready());
-    assert_eq!(format!("{first:?}"), "ReplayBody(\"failed\")");
-    assert_eq!(format!("{handle:?}"), "ReplayHandle { .. }");
+    assert_eq!(format!("{first:?}"), "RecordedBody(\"failed\")");
+    assert_eq!(format!("{handle:?}"), "SavedRecording { .. }");
 }
 
 // --- any body, any cut ---

@@ -20,10 +20,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use self::state::{Leftovers, Polled, State, Turn};
 use super::{
-    NotReplayable, Rewind, Saved,
+    NotReplayable, Rewind, SavedBody,
     sync::{Arc, Mutex, MutexGuard},
 };
 use crate::BoxError;
+
+type Shared<B> = Arc<Mutex<State<B>>>;
 
 /// Records a body while the first attempt sends it, up to a limit, and replays it for later
 /// attempts: for every [`Body`], streams included.
@@ -50,6 +52,13 @@ use crate::BoxError;
 /// [`Data`](Body::Data) other than `Bytes` is turned into `Bytes`, which copies unless the type
 /// knows better.
 ///
+/// # Framing
+///
+/// A body of a known length is sent with a `Content-Length` on every attempt. One of unknown length
+/// is sent chunked over HTTP/1.1 by the first attempt; one that was recorded to its end has a known
+/// length from then on, so a later attempt has a `Content-Length` instead. Its content and trailers
+/// are the same.
+///
 /// # Overlapping attempts
 ///
 /// A response can arrive before its request was sent to the end, and an HTTP/1.1 connection then
@@ -63,11 +72,11 @@ use crate::BoxError;
 /// ```
 /// use bytes::Bytes;
 /// use http_body_util::{BodyExt, channel::Channel};
-/// use tower_http_retry::body::{Replay, Rewind, Saved};
+/// use tower_http_retry::body::{RecordBody, Rewind, SavedBody};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let (mut sender, body) = Channel::<Bytes>::new(4);
-/// let (mut first, mut saved) = Replay::new(64 * 1024).prepare(body);
+/// let (mut first, mut saved) = RecordBody::new(64 * 1024).prepare(body);
 ///
 /// sender.send_data(Bytes::from_static(b"hello, ")).await?;
 /// first.frame().await; // the first attempt sends this much and fails
@@ -80,52 +89,116 @@ use crate::BoxError;
 /// assert_eq!(second.collect().await?.to_bytes(), "hello, world");
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(()) }).unwrap();
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Replay {
+/// # Clients with a body type of their own
+///
+/// The inner service gets a [`RecordedBody`], which a client that takes no body but its own cannot
+/// send. [`wrapped`](Self::wrapped) makes that client's body of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordBody<F = ()> {
     limit: u64,
+    /// What makes the inner service's body, if it is not the recorded one.
+    wrap: F,
 }
 
-impl Replay {
+impl RecordBody {
     /// Keeps at most `limit` bytes of each body.
     ///
     /// With 0, only bodies that are empty or of which nothing was sent can be sent again.
     pub const fn new(limit: u64) -> Self {
-        Self { limit }
+        Self { limit, wrap: () }
     }
 
+    /// Gives the inner service what `wrap` makes of each attempt's [`RecordedBody`]: for clients
+    /// that take no body but their own. The function is cloned once for each request.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+    /// use tower_http_retry::{BoxError, body::{RecordBody, Rewind}};
+    ///
+    /// type Own = UnsyncBoxBody<Bytes, BoxError>;
+    ///
+    /// let record = RecordBody::new(1024).wrapped(|body| body.map_err(BoxError::from).boxed_unsync());
+    /// let (first, _saved) = record.prepare(Full::new(Bytes::from_static(b"hello")));
+    /// let _: Own = first;
+    /// ```
+    pub fn wrapped<F, B, O>(self, wrap: F) -> RecordBody<F>
+    where
+        F: Fn(RecordedBody<B>) -> O,
+    {
+        RecordBody {
+            limit: self.limit,
+            wrap,
+        }
+    }
+}
+
+impl<F> RecordBody<F> {
     /// How many bytes of a body are kept at most.
     pub const fn limit(&self) -> u64 {
         self.limit
     }
-}
 
-impl<B> Rewind<B> for Replay
-where
-    B: Body + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Body = ReplayBody<B>;
-    type Saved = ReplayHandle<B>;
-
-    fn prepare(&self, body: B) -> (ReplayBody<B>, ReplayHandle<B>) {
+    fn record<B: Body>(&self, body: B) -> (RecordedBody<B>, Option<Shared<B>>) {
         if body.is_end_stream() {
-            return (ReplayBody(Kind::Empty), ReplayHandle { shared: None });
+            return (RecordedBody(Kind::Empty), None);
         }
         let shared = Arc::new(Mutex::new(State::new(body, self.limit)));
         let body = Kind::Shared {
             shared: Arc::clone(&shared),
             attempt: 0,
         };
-        let shared = Some(shared);
-        (ReplayBody(body), ReplayHandle { shared })
-    }
-
-    fn pass(&self, body: B) -> ReplayBody<B> {
-        ReplayBody(Kind::Plain(body))
+        (RecordedBody(body), Some(shared))
     }
 }
 
-/// Why a [`ReplayBody`] ended early.
+impl<F> fmt::Debug for RecordBody<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordBody")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Rewind<B> for RecordBody
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Body = RecordedBody<B>;
+    type Saved = SavedRecording<B>;
+
+    fn prepare(&self, body: B) -> (RecordedBody<B>, SavedRecording<B>) {
+        let (first, shared) = self.record(body);
+        (first, SavedRecording { shared, wrap: () })
+    }
+
+    fn pass(&self, body: B) -> RecordedBody<B> {
+        RecordedBody(Kind::Plain(body))
+    }
+}
+
+impl<B, F, O> Rewind<B> for RecordBody<F>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+    F: Fn(RecordedBody<B>) -> O + Clone,
+{
+    type Body = O;
+    type Saved = SavedRecording<B, F>;
+
+    fn prepare(&self, body: B) -> (O, SavedRecording<B, F>) {
+        let (first, shared) = self.record(body);
+        let wrap = self.wrap.clone();
+        ((self.wrap)(first), SavedRecording { shared, wrap })
+    }
+
+    fn pass(&self, body: B) -> O {
+        (self.wrap)(RecordedBody(Kind::Plain(body)))
+    }
+}
+
+/// Why a [`RecordedBody`] ended early.
 ///
 /// It stays in the chain of the error that the client makes of it, so a failure of the caller's
 /// own body can be told from one of the connection.
@@ -158,14 +231,14 @@ impl Error for ReplayError {
     }
 }
 
-/// The body of one attempt under [`Replay`].
-pub struct ReplayBody<B>(Kind<B>);
+/// The body of one attempt under [`RecordBody`].
+pub struct RecordedBody<B>(Kind<B>);
 
 enum Kind<B> {
     /// Sent once: nothing is recorded.
     Plain(B),
     Shared {
-        shared: Arc<Mutex<State<B>>>,
+        shared: Shared<B>,
         attempt: u64,
     },
     /// Had no content from the start.
@@ -174,7 +247,7 @@ enum Kind<B> {
     Failed,
 }
 
-impl<B> Default for ReplayBody<B> {
+impl<B> Default for RecordedBody<B> {
     /// An empty body, which layers that make requests of their own ask for: tower-http's
     /// `FollowRedirect` sends one after a 303.
     fn default() -> Self {
@@ -182,7 +255,7 @@ impl<B> Default for ReplayBody<B> {
     }
 }
 
-impl<B> Body for ReplayBody<B>
+impl<B> Body for RecordedBody<B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -224,9 +297,9 @@ where
     }
 }
 
-impl<B> fmt::Debug for ReplayBody<B> {
+impl<B> fmt::Debug for RecordedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_tuple("ReplayBody");
+        let mut f = f.debug_tuple("RecordedBody");
         match &self.0 {
             Kind::Plain(_) => f.field(&"sent once"),
             Kind::Shared { attempt, .. } => f.field(&format_args!("attempt {attempt}")),
@@ -237,21 +310,22 @@ impl<B> fmt::Debug for ReplayBody<B> {
     }
 }
 
-/// What [`Replay`] keeps: the recording. Dropped, it lets the recording go.
-pub struct ReplayHandle<B> {
+/// What [`RecordBody`] keeps: the recording. Dropped, it lets the recording go.
+pub struct SavedRecording<B, F = ()> {
     /// Absent for an empty body.
-    shared: Option<Arc<Mutex<State<B>>>>,
+    shared: Option<Shared<B>>,
+    wrap: F,
 }
 
-impl<B> Saved<ReplayBody<B>> for ReplayHandle<B> {
-    fn check(&self) -> Result<(), NotReplayable> {
+impl<B, F> SavedRecording<B, F> {
+    fn check_recording(&self) -> Result<(), NotReplayable> {
         match &self.shared {
             Some(shared) => lock(shared).check(),
             None => Ok(()),
         }
     }
 
-    fn retire(&mut self) -> Result<(), NotReplayable> {
+    fn retire_recording(&self) -> Result<(), NotReplayable> {
         if let Some(shared) = &self.shared {
             let mut left = Leftovers::new();
             lock(shared).retire(&mut left)?;
@@ -260,7 +334,7 @@ impl<B> Saved<ReplayBody<B>> for ReplayHandle<B> {
         Ok(())
     }
 
-    fn cancel(&mut self) {
+    fn cancel_recording(&self) {
         if let Some(shared) = &self.shared {
             let mut left = Leftovers::new();
             lock(shared).cancel(&mut left);
@@ -268,21 +342,60 @@ impl<B> Saved<ReplayBody<B>> for ReplayHandle<B> {
         }
     }
 
-    fn next(&mut self, _head: &Parts, last: bool) -> Result<ReplayBody<B>, NotReplayable> {
+    fn next_recording(&self, last: bool) -> Result<RecordedBody<B>, NotReplayable> {
         let Some(shared) = &self.shared else {
-            return Ok(ReplayBody(Kind::Empty));
+            return Ok(RecordedBody(Kind::Empty));
         };
         let mut left = Leftovers::new();
         let attempt = lock(shared).next(last, &mut left)?;
         left.settle();
-        Ok(ReplayBody(Kind::Shared {
+        Ok(RecordedBody(Kind::Shared {
             shared: Arc::clone(shared),
             attempt,
         }))
     }
 }
 
-impl<B> Drop for ReplayHandle<B> {
+impl<B> SavedBody<RecordedBody<B>> for SavedRecording<B> {
+    fn check(&self) -> Result<(), NotReplayable> {
+        self.check_recording()
+    }
+
+    fn retire(&mut self) -> Result<(), NotReplayable> {
+        self.retire_recording()
+    }
+
+    fn cancel(&mut self) {
+        self.cancel_recording();
+    }
+
+    fn next(&mut self, _head: &Parts, last: bool) -> Result<RecordedBody<B>, NotReplayable> {
+        self.next_recording(last)
+    }
+}
+
+impl<B, F, O> SavedBody<O> for SavedRecording<B, F>
+where
+    F: Fn(RecordedBody<B>) -> O,
+{
+    fn check(&self) -> Result<(), NotReplayable> {
+        self.check_recording()
+    }
+
+    fn retire(&mut self) -> Result<(), NotReplayable> {
+        self.retire_recording()
+    }
+
+    fn cancel(&mut self) {
+        self.cancel_recording();
+    }
+
+    fn next(&mut self, _head: &Parts, last: bool) -> Result<O, NotReplayable> {
+        self.next_recording(last).map(&self.wrap)
+    }
+}
+
+impl<B, F> Drop for SavedRecording<B, F> {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
             let mut left = Leftovers::new();
@@ -292,9 +405,9 @@ impl<B> Drop for ReplayHandle<B> {
     }
 }
 
-impl<B> fmt::Debug for ReplayHandle<B> {
+impl<B, F> fmt::Debug for SavedRecording<B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayHandle").finish_non_exhaustive()
+        f.debug_struct("SavedRecording").finish_non_exhaustive()
     }
 }
 

@@ -49,7 +49,7 @@ fn head() -> Parts {
 }
 
 /// Reads to the end. loom reports a deadlock where a wake-up is missing.
-fn read<B>(body: ReplayBody<B>) -> Result<String, String>
+fn read<B>(body: RecordedBody<B>) -> Result<String, String>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -81,7 +81,7 @@ fn assert_old(old: Result<String, String>) {
 #[test]
 fn a_take_over_loses_nothing_and_doubles_nothing() {
     model(|| {
-        let (first, mut handle) = Replay::new(2).prepare(Chunks::new(&["a", "b"]));
+        let (first, mut handle) = RecordBody::new(2).prepare(Chunks::new(&["a", "b"]));
         let old = thread::spawn(move || read(first));
         let second = handle.next(&head(), false).expect("within the limit");
         assert_eq!(read(second), Ok("ab".into()));
@@ -94,7 +94,7 @@ fn a_take_over_loses_nothing_and_doubles_nothing() {
 #[test]
 fn a_take_over_by_the_last_attempt_loses_nothing() {
     model(|| {
-        let (first, mut handle) = Replay::new(2).prepare(Chunks::new(&["a", "b"]));
+        let (first, mut handle) = RecordBody::new(2).prepare(Chunks::new(&["a", "b"]));
         let old = thread::spawn(move || read(first));
         let second = handle.next(&head(), true).expect("within the limit");
         // A successor that waits for the body must be woken without the handle, too.
@@ -107,7 +107,7 @@ fn a_take_over_by_the_last_attempt_loses_nothing() {
 #[test]
 fn a_take_over_at_the_limit_is_whole_or_refused() {
     model(|| {
-        let (first, mut handle) = Replay::new(1).prepare(Chunks::new(&["a", "b"]));
+        let (first, mut handle) = RecordBody::new(1).prepare(Chunks::new(&["a", "b"]));
         let old = thread::spawn(move || read(first));
         match handle.next(&head(), false) {
             Ok(second) => assert_eq!(read(second), Ok("ab".into())),
@@ -124,7 +124,7 @@ fn a_take_over_at_the_limit_is_whole_or_refused() {
 #[test]
 fn an_attempt_that_is_retired_breaks_no_promise() {
     model(|| {
-        let (first, mut handle) = Replay::new(1).prepare(Chunks::new(&["a", "b"]));
+        let (first, mut handle) = RecordBody::new(1).prepare(Chunks::new(&["a", "b"]));
         let old = thread::spawn(move || read(first));
         let promised = handle.retire();
         match handle.next(&head(), false) {
@@ -139,7 +139,7 @@ fn an_attempt_that_is_retired_breaks_no_promise() {
 #[test]
 fn an_attempt_that_is_cancelled_sends_a_beginning_and_no_more() {
     model(|| {
-        let (first, mut handle) = Replay::new(2).prepare(Chunks::new(&["a", "b"]));
+        let (first, mut handle) = RecordBody::new(2).prepare(Chunks::new(&["a", "b"]));
         let cancelled = Arc::new(AtomicBool::new(false));
         let was_cancelled = Arc::clone(&cancelled);
         let old = thread::spawn(move || {
@@ -173,7 +173,7 @@ fn an_attempt_that_is_cancelled_sends_a_beginning_and_no_more() {
 #[test]
 fn a_retry_that_is_cancelled_while_it_waits_for_the_body_ends() {
     model(|| {
-        let (first, mut handle) = Replay::new(2).prepare(Chunks::new(&["a", "b"]));
+        let (first, mut handle) = RecordBody::new(2).prepare(Chunks::new(&["a", "b"]));
         let old = thread::spawn(move || read(first));
         let second = handle.next(&head(), false).expect("within the limit");
         let retry = thread::spawn(move || read(second));
@@ -192,7 +192,7 @@ fn a_superseded_attempt_never_waits_for_ever() {
                 ends: false,
                 ..Chunks::new(&["a"])
             };
-            let (first, mut handle) = Replay::new(10).prepare(never_ends);
+            let (first, mut handle) = RecordBody::new(10).prepare(never_ends);
             let old = thread::spawn(move || read(first));
             if retire {
                 handle.retire().expect("within the limit");
@@ -232,7 +232,7 @@ fn a_successor_is_woken_by_the_body() {
     builder.preemption_bound = Some(3);
     builder.check(|| {
         let signal = Signal(Arc::new((AtomicBool::new(false), AtomicWaker::new())));
-        let (mut first, mut handle) = Replay::new(10).prepare(signal.clone());
+        let (mut first, mut handle) = RecordBody::new(10).prepare(signal.clone());
         let old = thread::spawn(move || {
             // The old attempt polls once and is then left alone, as by a stalled connection.
             block_on(poll_fn(|cx| {
