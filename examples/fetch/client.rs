@@ -3,30 +3,19 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    path::Path,
-    sync::Arc,
-    time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneService};
 use tower_http_retry::{BoxError, RetryError, RetryLayer, RetryReport, policy::RetryPolicy};
 
 use crate::{
     cli::{Cli, usage},
+    connect::{self, Connector},
     json::{Attempt, Effects, Fetched, Stop},
     output::{Broken, Output},
     paint::Paint,
@@ -36,23 +25,16 @@ use crate::{
 
 type Service = BoxCloneService<Request<Body>, Response<Incoming>, RetryError>;
 
-/// The longest that making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How much of stdin is kept to be sent again.
 const REPLAY_LIMIT: u64 = 1024 * 1024;
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!(
-    env!("CARGO_PKG_NAME"),
-    "-fetch/",
-    env!("CARGO_PKG_VERSION")
-));
+const USER_AGENT: HeaderValue = HeaderValue::from_static("tower-http-retry-fetch");
 
 /// Everything that is needed to fetch, checked.
 pub(crate) struct Fetcher {
     cli: Cli,
     policy: RetryPolicy,
-    connector: HttpsConnector<HttpConnector>,
+    connector: Connector,
     upload: Upload,
 }
 
@@ -64,7 +46,7 @@ impl Fetcher {
     /// It describes no valid policy, or names a file that cannot be used.
     pub(crate) fn new(cli: Cli) -> Result<Self, clap::Error> {
         let policy = cli.knobs.policy().map_err(usage)?;
-        let connector = connector(cli.cacert.as_deref()).map_err(usage)?;
+        let connector = connect::connector(&cli).map_err(usage)?;
         let upload = Upload::new(cli.data.as_deref());
         if let Upload::File(path) = &upload {
             let opened = upload.open();
@@ -219,7 +201,7 @@ impl Fetcher {
         }
     }
 
-    fn client<B>(&self) -> Client<HttpsConnector<HttpConnector>, B>
+    fn client<B>(&self) -> Client<Connector, B>
     where
         B: HttpBody + Send,
         B::Data: Send,
@@ -235,45 +217,4 @@ fn tell(text: impl Display) {
 
 fn paint() -> Paint {
     Paint::for_output(&io::stderr())
-}
-
-/// Makes connections, plain ones and such with TLS.
-fn connector(cacert: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, String> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let builder = HttpsConnectorBuilder::new();
-    let builder = match cacert {
-        None => builder
-            .with_provider_and_webpki_roots(ring::default_provider())
-            .map_err(|error| error.to_string())?,
-        Some(path) => {
-            let config = trusting(path);
-            builder.with_tls_config(
-                config.map_err(|error| format!("--cacert {}: {error}", path.display()))?,
-            )
-        }
-    };
-    Ok(builder
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(tcp))
-}
-
-/// Trusts the certificate authorities in a PEM file.
-fn trusting(path: &Path) -> Result<ClientConfig, BoxError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path)? {
-        roots.add(certificate?)?;
-    }
-    if roots.is_empty() {
-        return Err("it holds no certificate".into());
-    }
-    Ok(
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
 }

@@ -21,11 +21,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rustls::{
-    ServerConfig,
-    crypto::ring,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpSocket};
@@ -218,27 +213,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A server with TLS, and the certificate authority that vouches for it, as PEM.
-fn tls() -> (TlsAcceptor, String) {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let mut authority = rcgen::CertificateParams::default();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = rcgen::CertifiedIssuer::self_signed(authority, key).expect("a CA");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(["localhost".to_owned()])
-        .and_then(|params| params.signed_by(&key, &authority))
-        .expect("a certificate");
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .expect("a configuration");
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    (TlsAcceptor::from(Arc::new(config)), authority.pem())
-}
-
 /// A folder of the test's own, removed at its end.
 struct Folder(PathBuf);
 
@@ -398,9 +372,7 @@ async fn a_refused_connection_exits_with_1() {
 async fn bad_usage_exits_with_2_and_says_what_is_allowed() {
     let url = "http://127.0.0.1:1/";
     let folder = Folder::new("usage");
-    let (missing, empty) = (folder.file("missing"), folder.file("empty"));
-    fs::write(&empty, "").expect("written");
-    let body = format!("@{missing}");
+    let body = format!("@{}", folder.file("missing"));
     for (args, message) in [
         (
             &["ftp://a.test/"][..],
@@ -444,8 +416,6 @@ async fn bad_usage_exits_with_2_and_says_what_is_allowed() {
         (&["-H", "no colon", url], "it has no colon"),
         (&["-X", "no method", url], "invalid value 'no method'"),
         (&["-d", &body, url], "--data "),
-        (&["--cacert", &missing, url], "--cacert "),
-        (&["--cacert", &empty, url], "it holds no certificate"),
         (
             &["-o", "file", url, url],
             "--output takes the body of one URL",
@@ -724,31 +694,91 @@ async fn verbose_logs_each_retry() {
     assert!(!run.stderr.contains("secret"), "{run:?}");
 }
 
-#[tokio::test]
-async fn https_works_with_an_authority_of_ones_own() {
-    let folder = Folder::new("https");
-    let (acceptor, authority) = tls();
-    let cacert = folder.file("ca.pem");
-    fs::write(&cacert, authority).expect("written");
-    let (server, hits) = serve(Some(acceptor)).await;
-    let url = format!("https://localhost:{}/flaky", server.port());
-    let run = fetch(&["--cacert", &cacert, "-i", &url]).await;
-    run.assert_code(0);
-    assert_eq!(hits.of("/flaky"), 3);
-    assert!(run.stdout.starts_with(b"HTTP/2.0 200 OK\r\n"), "{run:?}");
-    assert!(run.stdout.ends_with(CONTENT), "{run:?}");
+#[cfg(feature = "tls")]
+mod with_tls {
+    use rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    };
+
+    use super::*;
+
+    /// A server with TLS, and the certificate authority that vouches for it, as PEM.
+    fn tls() -> (TlsAcceptor, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(authority, key).expect("a CA");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(["localhost".to_owned()])
+            .and_then(|params| params.signed_by(&key, &authority))
+            .expect("a certificate");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a configuration");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        (TlsAcceptor::from(Arc::new(config)), authority.pem())
+    }
+
+    #[tokio::test]
+    async fn https_works_with_an_authority_of_ones_own() {
+        let folder = Folder::new("https");
+        let (acceptor, authority) = tls();
+        let cacert = folder.file("ca.pem");
+        fs::write(&cacert, authority).expect("written");
+        let (server, hits) = serve(Some(acceptor)).await;
+        let url = format!("https://localhost:{}/flaky", server.port());
+        let run = fetch(&["--cacert", &cacert, "-i", &url]).await;
+        run.assert_code(0);
+        assert_eq!(hits.of("/flaky"), 3);
+        assert!(run.stdout.starts_with(b"HTTP/2.0 200 OK\r\n"), "{run:?}");
+        assert!(run.stdout.ends_with(CONTENT), "{run:?}");
+    }
+
+    #[tokio::test]
+    async fn an_untrusted_certificate_is_not_tried_again() {
+        let (acceptor, _) = tls();
+        let (server, hits) = serve(Some(acceptor)).await;
+        let url = format!("https://localhost:{}/well", server.port());
+        let run = fetch(&[&url]).await;
+        run.assert_code(1);
+        assert_eq!(run.stdout, b"");
+        assert_eq!(hits.of("/well"), 0);
+        run.assert_stderr_has("failed after 1 attempt in ");
+        run.assert_stderr_has("UnknownIssuer");
+        run.assert_stderr_has("not retried: repeating cannot help: certificate not acceptable");
+    }
+
+    #[tokio::test]
+    async fn a_file_without_certificates_is_refused() {
+        let url = "https://127.0.0.1:1/";
+        let folder = Folder::new("cacert");
+        let (missing, empty) = (folder.file("missing"), folder.file("empty"));
+        fs::write(&empty, "").expect("written");
+        for (file, message) in [(&missing, "--cacert "), (&empty, "it holds no certificate")] {
+            let run = fetch(&["--cacert", file, url]).await;
+            run.assert_code(2);
+            assert_eq!(run.stdout, b"", "{file:?}");
+            run.assert_stderr_has(message);
+        }
+    }
 }
 
+#[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn an_untrusted_certificate_is_not_tried_again() {
-    let (acceptor, _) = tls();
-    let (server, hits) = serve(Some(acceptor)).await;
-    let url = format!("https://localhost:{}/well", server.port());
-    let run = fetch(&[&url]).await;
-    run.assert_code(1);
-    assert_eq!(run.stdout, b"");
-    assert_eq!(hits.of("/well"), 0);
-    run.assert_stderr_has("failed after 1 attempt in ");
-    run.assert_stderr_has("UnknownIssuer");
-    run.assert_stderr_has("not retried: repeating cannot help: certificate not acceptable");
+async fn without_tls_it_says_how_to_have_it() {
+    for args in [
+        &["https://a.test/"][..],
+        &["--cacert", "ca.pem", "http://a.test/"],
+    ] {
+        let run = fetch(args).await;
+        run.assert_code(2);
+        assert_eq!(run.stdout, b"", "{args:?}");
+        run.assert_stderr_has("--features tls");
+    }
 }

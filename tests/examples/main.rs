@@ -19,6 +19,7 @@ fn example(name: &str) -> PathBuf {
         ("reqwest", cfg!(feature = "reqwest")),
         ("rustls", cfg!(feature = "rustls")),
         ("serde", cfg!(feature = "serde")),
+        ("tls", cfg!(feature = "tls")),
         ("tower", cfg!(feature = "tower")),
         ("tower-http", cfg!(feature = "tower-http")),
         ("uuid", cfg!(feature = "uuid")),
