@@ -19,6 +19,7 @@ struct Inner {
     source: Option<BoxError>,
     readiness: Option<BoxError>,
     body: Option<BoxError>,
+    hook: Option<BoxError>,
 }
 
 /// What kind of failure a [`RetryError`] is.
@@ -41,6 +42,10 @@ pub enum RetryErrorKind {
     /// before, if it failed with one, is still the error's [`source`](Error::source), and
     /// [`body_error`](RetryError::body_error) is that of the body.
     Body,
+    /// The hook that prepares a retry failed. The error of the attempt before, if it failed with
+    /// one, is still the error's [`source`](Error::source), and
+    /// [`hook_error`](RetryError::hook_error) is the hook's.
+    Hook,
     /// The inner service failed to become ready. Before a retry, the failure that the retry was
     /// for is still the error's [`source`](Error::source), and
     /// [`readiness_error`](RetryError::readiness_error) is the new one.
@@ -56,6 +61,7 @@ impl RetryError {
                 source,
                 readiness: None,
                 body: None,
+                hook: None,
             }),
         }
     }
@@ -68,6 +74,13 @@ impl RetryError {
     ) -> Self {
         let mut error = Self::new(RetryErrorKind::Body, report, last);
         error.inner.body = body;
+        error
+    }
+
+    /// The hook refused the next attempt; `last` is the error before.
+    pub(crate) fn hook_failed(report: RetryReport, last: Option<BoxError>, hook: BoxError) -> Self {
+        let mut error = Self::new(RetryErrorKind::Hook, report, last);
+        error.inner.hook = Some(hook);
         error
     }
 
@@ -84,6 +97,7 @@ impl RetryError {
                 source: last,
                 readiness: Some(readiness),
                 body: None,
+                hook: None,
             }),
         }
     }
@@ -97,6 +111,7 @@ impl RetryError {
                 source: None,
                 readiness: Some(readiness),
                 body: None,
+                hook: None,
             }),
         }
     }
@@ -128,20 +143,31 @@ impl RetryError {
         self.inner.body.as_deref()
     }
 
+    /// The error of the hook that was to prepare a retry.
+    pub fn hook_error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.inner.hook.as_deref()
+    }
+
     /// The inner error, if it is an `E`: first of the last attempt, then of the readiness check,
     /// then of the body.
     pub fn downcast_inner<E: Error + 'static>(&self) -> Option<&E> {
-        [&self.inner.source, &self.inner.readiness, &self.inner.body]
-            .into_iter()
-            .flatten()
-            .find_map(|error| error.downcast_ref::<E>())
+        [
+            &self.inner.source,
+            &self.inner.readiness,
+            &self.inner.body,
+            &self.inner.hook,
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(|error| error.downcast_ref::<E>())
     }
 
     /// The inner error: that of the last attempt, else that of the readiness check or of the body.
     /// `None` when there is none of these, as after a last attempt that ended with a response.
     pub fn into_inner(self) -> Option<BoxError> {
         let inner = *self.inner;
-        inner.source.or(inner.readiness).or(inner.body)
+        let others = inner.readiness.or(inner.body).or(inner.hook);
+        inner.source.or(others)
     }
 }
 
@@ -153,6 +179,7 @@ impl fmt::Debug for RetryError {
             .field("source", &self.inner.source)
             .field("readiness", &self.inner.readiness)
             .field("body", &self.inner.body)
+            .field("hook", &self.inner.hook)
             .finish()
     }
 }
@@ -171,8 +198,9 @@ impl fmt::Display for RetryError {
             write!(f, ": {readiness}")?;
         }
         // Without an error before it, it is in the error's chain.
-        if let (Some(body), Some(_)) = (&self.inner.body, &self.inner.source) {
-            write!(f, ": {body}")?;
+        let other = self.inner.body.as_ref().or(self.inner.hook.as_ref());
+        if let (Some(other), Some(_)) = (other, &self.inner.source) {
+            write!(f, ": {other}")?;
         }
         if let Some(last) = report.attempts.last() {
             write!(f, "; last attempt: {}", last.outcome.short())?;
@@ -183,9 +211,14 @@ impl fmt::Display for RetryError {
 
 impl Error for RetryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let error = [&self.inner.source, &self.inner.readiness, &self.inner.body]
-            .into_iter()
-            .find_map(Option::as_ref)?;
+        let error = [
+            &self.inner.source,
+            &self.inner.readiness,
+            &self.inner.body,
+            &self.inner.hook,
+        ]
+        .into_iter()
+        .find_map(Option::as_ref)?;
         Some(&**error)
     }
 }

@@ -132,8 +132,8 @@ pub use self::{
     replay::{Difference, Replay, Unknown, Verdict},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     retry::{
-        AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline, ResponseFuture, Retry,
-        RetryLayer,
+        AttemptInfo, DrainLimit, HookResult, PreviousOutcome, RequestDeadline, ResponseFuture,
+        Retry, RetryContext, RetryLayer,
     },
 };
 

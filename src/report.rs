@@ -91,6 +91,13 @@ pub struct AttemptRecord {
     /// How long it took until the response's head, or the error.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
     pub took: Duration,
+    /// Where it went without userinfo and query, if not to the request's own URL: a hook or a layer
+    /// below can send it elsewhere.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub url: Option<String>,
     /// How it ended.
     pub outcome: AttemptOutcome,
     /// The wait that followed, if another attempt was to be made.
@@ -136,6 +143,7 @@ impl AttemptRecord {
             number,
             started: Duration::ZERO,
             took: Duration::ZERO,
+            url: None,
             outcome,
             wait: None,
             gates: Gates::default(),
@@ -423,6 +431,9 @@ impl fmt::Display for RetryReport {
                 }
             };
             write!(f, ", took {}", Human(attempt.took))?;
+            if let Some(url) = &attempt.url {
+                write!(f, "\n      sent to {url}")?;
+            }
             // The same chain again would say nothing and hide the rest.
             if !error.is_empty() && error != last_error {
                 write!(f, "\n      {error}")?;

@@ -123,6 +123,12 @@ impl<S: Session> Session for MountSession<S> {
         }
     }
 
+    fn moved(&mut self, uri: &Uri) {
+        if let Some(session) = self.inner() {
+            session.moved(uri);
+        }
+    }
+
     fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {
         match self.inner() {
             Some(session) => session.commit(now),

@@ -73,7 +73,7 @@ pub use crate::reason::{
 
 use std::time::Instant;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::budget::RetryPermit;
 /// Decides which requests are sent again, and when.
@@ -178,6 +178,12 @@ pub trait Session {
         let _ = now;
     }
 
+    /// The next attempt is sent to `uri`, which is not that of the attempt before: what is counted
+    /// by it counts there from now on.
+    fn moved(&mut self, uri: &Uri) {
+        let _ = uri;
+    }
+
     /// Every other gate has passed the retry that [`decide`](Session::decide) asked for: takes it
     /// from the budget. The permit is [free](RetryPermit::free) if there is none to ask; it gives
     /// itself back if the retry is not sent after all, because the request is cancelled while it
@@ -225,6 +231,10 @@ impl<T: Session + ?Sized> Session for Box<T> {
 
     fn failed(&mut self, now: Instant) {
         (**self).failed(now);
+    }
+
+    fn moved(&mut self, uri: &Uri) {
+        (**self).moved(uri);
     }
 
     fn commit(&mut self, now: Instant) -> Result<RetryPermit, StopReason> {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
 use super::{
     Attempt, Decision, Policy, RequestHead, RetryPolicy, Rng, Session, SharedPolicy, Standing,
@@ -49,7 +49,6 @@ pub(crate) enum AnySession<T> {
 }
 
 /// Starts a request under its own policy if it brought one, else under the layer's.
-#[inline(always)]
 pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySession<P::Session> {
     if request.extensions().is_empty() {
         return AnySession::Layer(policy.session(request));
@@ -145,6 +144,14 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.failed(now),
             Self::Brought(session) => session.failed(now),
+            Self::Disabled => {}
+        }
+    }
+
+    fn moved(&mut self, uri: &Uri) {
+        match self {
+            Self::Layer(session) => session.moved(uri),
+            Self::Brought(session) => session.moved(uri),
             Self::Disabled => {}
         }
     }

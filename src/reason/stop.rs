@@ -248,6 +248,8 @@ pub enum StopReason {
         /// The limit.
         max: u32,
     },
+    /// The hook before a retry failed.
+    HookFailed,
     /// The inner service failed to become ready.
     NotReady,
     /// A policy of the user's own stopped, for this reason.
@@ -285,6 +287,7 @@ impl StopReason {
             Self::Throttled => "throttled",
             Self::HeldTooLong { .. } => "held_too_long",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
+            Self::HookFailed => "hook_failed",
             Self::NotReady => "not_ready",
             Self::Custom(_) => "custom",
         }
@@ -356,6 +359,7 @@ impl fmt::Display for StopReason {
                     "{max} retries are in flight, as many as are allowed at once"
                 )
             }
+            Self::HookFailed => f.write_str("the hook before the retry failed"),
             Self::NotReady => f.write_str("the inner service failed to become ready"),
             Self::Custom(reason) => f.write_str(reason),
         }

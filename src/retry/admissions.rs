@@ -68,6 +68,17 @@ impl Admissions {
         Ok(longest)
     }
 
+    /// The attempt goes elsewhere: it counts there, and no longer where it would have gone.
+    pub(super) fn moved(&mut self, uri: &Uri, now: Instant) {
+        self.answered(&Answer::dropped(now.into_std()));
+        for (admission, ticket) in self.list.iter().zip(&mut self.tickets) {
+            *ticket = admission.ticket(uri);
+        }
+        // It has waited already, and is on its way whatever they say.
+        let _ = self.admit(Stage::Retry { told: true }, now, None);
+        self.outstanding = true;
+    }
+
     /// The attempt is sent: what holds the next one back is another hold.
     pub(super) fn sent(&mut self) {
         self.held_since = None;

@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{ResponseFuture, extras, history::History};
+use super::{ResponseFuture, extras, history::History, states::Unmade};
 use crate::{
     BoxError,
     body::SavedBody,
@@ -56,6 +56,23 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
         if let Some(admissions) = extras::admissions(this.extras) {
             admissions.answered(&Answer::failed(now.into_std()));
         }
+    }
+
+    /// The end of a request whose next attempt cannot be made.
+    pub(super) fn unmade(self: Pin<&mut Self>, unmade: Unmade) -> RetryError {
+        match unmade {
+            Unmade::Refused(error) => self.hook_failed(error),
+            Unmade::Lost(reason, source) => {
+                let (report, last) = self.end(reason, Instant::now());
+                RetryError::without_body(report, last, source)
+            }
+        }
+    }
+
+    /// The end of a request whose next attempt the hook refuses.
+    pub(super) fn hook_failed(self: Pin<&mut Self>, error: BoxError) -> RetryError {
+        let (report, last) = self.end(StopReason::HookFailed, Instant::now());
+        RetryError::hook_failed(report, last, error)
     }
 
     /// The end of a request whose next attempt must not be sent.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Request;
+use http::{Extensions, Request, Uri};
 
 use super::{
     admissions::Admissions,
@@ -51,6 +51,27 @@ impl Extras {
             state,
             admissions,
         }))
+    }
+
+    /// A layer below sent an attempt to `endpoint`: the next one hears of it.
+    pub(super) fn tried(extras: &mut Option<Box<Self>>, endpoint: Uri) {
+        let extras = extras.get_or_insert_with(|| {
+            Box::new(Self {
+                deadline: None,
+                outer_attempt: None,
+                state: None,
+                admissions: None,
+            })
+        });
+        let state = extras.state.get_or_insert_with(|| RequestState::new(None));
+        state.add_tried(endpoint);
+    }
+
+    /// Hands on what is shared with the layers below, unless it is there already.
+    pub(super) fn pass_on(&self, extensions: &mut Extensions) {
+        if let (Some(state), None) = (&self.state, RequestState::of(extensions)) {
+            extensions.insert(state.clone());
+        }
     }
 }
 

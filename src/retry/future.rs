@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
 
@@ -21,6 +21,7 @@ use super::{
     extras::Extras,
     history::History,
     kept::{HeldAttempt, Retained},
+    settings::Preparing,
     verdict::Ended,
 };
 use crate::{
@@ -84,6 +85,8 @@ pin_project! {
         Draining { drain: Pin<Box<Drain<ResBody>>> },
         /// Waiting until the next attempt is due, if it is not due at once. Nothing is held.
         Waiting { until: Option<Instant> },
+        /// Polling the hook that prepares the next attempt.
+        Preparing { preparing: Mutex<Preparing> },
         /// Polling the inner service until it is ready for the next attempt.
         Readying,
         /// Finished.
@@ -210,6 +213,7 @@ where
                 State::Called { .. } => this.poll_called(&mut turn),
                 State::Draining { .. } => this.poll_draining(&mut turn),
                 State::Waiting { .. } => this.poll_waiting(&mut turn),
+                State::Preparing { .. } => this.poll_preparing(&mut turn),
                 State::Readying => this.poll_readying(&mut turn),
                 State::Done => panic!("`ResponseFuture` polled after it finished"),
             };
@@ -235,6 +239,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody> fmt::De
             State::Called { .. } => "called",
             State::Draining { .. } => "draining",
             State::Waiting { .. } => "waiting",
+            State::Preparing { .. } => "preparing",
             State::Readying => "readying",
             State::Done => "done",
         };

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
 
 use super::{
@@ -102,6 +103,12 @@ pub(super) struct History {
     pub(super) last: bool,
     /// The permit of a retry that is not sent yet.
     pub(super) permit: Option<RetryPermit>,
+    /// The head of the next attempt, once the hook has prepared it.
+    pub(super) prepared: Option<Box<Parts>>,
+    /// Those of the last response, where the hook wants to see them.
+    pub(super) response_headers: Option<HeaderMap>,
+    /// Where the attempt goes, if not to the request's own URL.
+    pub(super) url: Option<String>,
     /// The request's place among the retries in flight, once it has one.
     pub(super) place: Option<InFlightPlace>,
 }
@@ -114,6 +121,9 @@ impl History {
             last_error: None,
             last: false,
             permit: None,
+            prepared: None,
+            response_headers: None,
+            url: None,
             place: None,
         })
     }

@@ -32,5 +32,7 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     service::Retry,
-    settings::{AttemptInfo, DrainLimit, PreviousOutcome, RequestDeadline},
+    settings::{
+        AttemptInfo, DrainLimit, HookResult, PreviousOutcome, RequestDeadline, RetryContext,
+    },
 };

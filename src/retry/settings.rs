@@ -1,12 +1,19 @@
 //! What a layer was told, shared by its services and their requests.
 
-use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, request::Parts};
 use tokio::time::Instant;
 
 use super::admissions;
 use crate::{
+    BoxError,
     budget::InFlightLimit,
     classify::{Classify, Exchange, Failure, Opinion},
     lint::LintCode,
@@ -87,6 +94,40 @@ pub enum PreviousOutcome {
     Failed(Failure),
 }
 
+/// What an asynchronous hook knows of a retry; see
+/// [`RetryLayer::before_retry_async`](crate::RetryLayer::before_retry_async).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RetryContext {
+    /// The attempt that is to be made.
+    pub attempt: AttemptInfo,
+    /// The headers of the response that the attempt before it ended with, if it did: a nonce to
+    /// use, for instance.
+    pub response_headers: Option<HeaderMap>,
+}
+
+/// What a hook may return: nothing, or whether the retry may be sent.
+pub trait HookResult {
+    /// The error for which the retry is not sent.
+    ///
+    /// # Errors
+    ///
+    /// The hook's.
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl HookResult for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> HookResult for Result<(), E> {
+    fn into_result(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
 /// A request's own deadline for all attempts and waits together, in its extensions: it takes the
 /// place of the layer's.
 ///
@@ -156,7 +197,10 @@ impl RequestOptions {
 
 type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
-type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) + Send + Sync>;
+type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) -> Result<(), BoxError> + Send + Sync>;
+type PrepareRetry = Arc<dyn Fn(Parts, RetryContext) -> Preparing + Send + Sync>;
+/// What an asynchronous hook returns.
+pub(super) type Preparing = Pin<Box<dyn Future<Output = Result<Parts, BoxError>> + Send>>;
 type WallClockFn = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 #[derive(Clone)]
@@ -168,6 +212,7 @@ pub(crate) struct LayerSettings {
     pub(crate) drain: DrainLimit,
     pub(crate) on_event: Option<OnEvent>,
     pub(crate) before_retry: Option<BeforeRetry>,
+    pub(super) prepare_retry: Option<PrepareRetry>,
     pub(crate) attempt_header: Option<OwnHeader>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClockFn>,
@@ -209,6 +254,7 @@ impl Default for LayerSettings {
             drain: DrainLimit::DEFAULT,
             on_event: None,
             before_retry: None,
+            prepare_retry: None,
             attempt_header: None,
             new_key: None,
             wall_clock: None,
@@ -236,6 +282,11 @@ impl LayerSettings {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
             request.extensions_mut().insert(Idempotent);
         }
+    }
+
+    /// Whether the head of a retry may be another one.
+    pub(super) fn has_hook(&self) -> bool {
+        self.before_retry.is_some() || self.prepare_retry.is_some()
     }
 
     /// Whether nothing is to be done to a request before it is sent.

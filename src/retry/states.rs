@@ -3,27 +3,35 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::{Mutex, PoisonError},
     task::{Poll, ready},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
-    AttemptInfo, LayerSettings,
+    AttemptInfo, LayerSettings, RetryContext,
     clock::{TimeLimit, after},
     drain::Drain,
     extras,
     future::{ResponseFuture, State, StateProj, Step, Turn},
     history::History,
     kept::{HeldAttempt, Retained},
+    settings::Preparing,
     verdict::{Ended, Next, refused},
 };
 use crate::{
-    BoxError, body::SavedBody, error::RetryError, policy::Session, reason::StopReason, snapshot,
+    BoxError,
+    body::SavedBody,
+    error::RetryError,
+    policy::Session,
+    reason::StopReason,
+    report::sanitized_uri,
+    snapshot::{self, Target},
     stack::Stage,
 };
 
@@ -201,8 +209,40 @@ where
             }
             admissions.sent();
         }
-        this.state.set(State::Readying);
+        match self.as_mut().start_preparing() {
+            Some(preparing) => self.project().state.set(State::Preparing { preparing }),
+            None => self.project().state.set(State::Readying),
+        }
         Poll::Ready(Step::Next)
+    }
+
+    /// The hook prepares the next attempt.
+    pub(super) fn poll_preparing(
+        mut self: Pin<&mut Self>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Polled<ResBody> {
+        let limit = self.time_limit();
+        let mut this = self.as_mut().project();
+        let StateProj::Preparing { preparing } = this.state.as_mut().project() else {
+            unreachable!("the state is that one")
+        };
+        let preparing = preparing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match preparing.as_mut().poll(turn.cx) {
+            Poll::Ready(Ok(parts)) => {
+                if let Some(history) = this.history {
+                    history.prepared = Some(Box::new(parts));
+                }
+                this.state.set(State::Readying);
+                Poll::Ready(Step::Next)
+            }
+            Poll::Ready(Err(error)) => fail(self.hook_failed(error)),
+            Poll::Pending => {
+                turn.now = None;
+                this.kept.settle();
+                let deadline = ready!(this.clock.poll_deadline(limit, turn.cx));
+                fail(self.deadline_exceeded(deadline, false))
+            }
+        }
     }
 
     /// The inner service is polled until it is ready, and then called.
@@ -284,13 +324,42 @@ where
         waits
     }
 
+    /// Calls the hook that prepares the next attempt, if there is one.
+    fn start_preparing(mut self: Pin<&mut Self>) -> Option<Mutex<Preparing>> {
+        let limit = self.time_limit();
+        let this = self.as_mut().project();
+        let hook = this.settings.prepare_retry.as_ref()?;
+        let (Retained::Replayable { head, .. }, Some(history)) = (this.kept, this.history) else {
+            return None;
+        };
+        let now = Instant::now();
+        // What cannot be restored is found out where it is sent.
+        let parts = head.restore(next(history.last, false))?;
+        let attempt = AttemptInfo {
+            number: history.number(),
+            previous: history.previous(),
+            elapsed: this.clock.elapsed(now),
+            left: this.clock.left(limit, now),
+        };
+        let response_headers = history.response_headers.take();
+        let context = RetryContext {
+            attempt,
+            response_headers,
+        };
+        Some(Mutex::new(hook(parts, context)))
+    }
+
     /// Sends the next attempt, `at_once` if it was not waited for. The inner service is ready.
-    fn send_again<E>(self: Pin<&mut Self>, now: Instant, at_once: bool) -> Result<(), RetryError>
+    fn send_again<E>(
+        mut self: Pin<&mut Self>,
+        now: Instant,
+        at_once: bool,
+    ) -> Result<(), RetryError>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
     {
         let limit = self.time_limit();
-        let mut this = self.project();
+        let mut this = self.as_mut().project();
         let (
             Retained::Replayable {
                 head,
@@ -309,22 +378,29 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(limit, now),
         };
-        let next = match (history.last, at_once) {
-            (true, _) => snapshot::Next::Never,
-            (false, true) => snapshot::Next::Soon,
-            (false, false) => snapshot::Next::Later,
+        let parts = match history.prepared.take() {
+            Some(parts) => Some(*parts),
+            None => head.restore(next(history.last, at_once)),
         };
-        let request = make_request(head.restore(next), body, &info, history.last, this.settings);
-        let request = match request {
+        let made = make_request(parts, body, &info, history.last, this.settings);
+        let mut request = match made {
             Ok(request) => request,
-            Err((reason, source)) => {
-                this.session.failed(now.into_std());
-                let last = history.last_error.take();
-                let extras = this.extras.as_deref();
-                let report = history.finish(this.kept, extras, reason, info.elapsed, this.settings);
-                return Err(RetryError::without_body(report, last, source));
-            }
+            Err(unmade) => return Err(self.unmade(unmade)),
         };
+        if let Some(extras) = this.extras {
+            extras.pass_on(request.extensions_mut());
+        }
+        if this.settings.has_hook() {
+            let url =
+                (Target::of(request.uri()) != head.target()).then(|| sanitized_uri(request.uri()));
+            if url != history.url {
+                this.session.moved(request.uri());
+                if let Some(admissions) = extras::admissions(this.extras) {
+                    admissions.moved(request.uri(), now);
+                }
+                history.url = url;
+            }
+        }
         if let Some(permit) = history.permit.take() {
             permit.sent();
         }
@@ -334,17 +410,34 @@ where
     }
 }
 
-/// The next attempt, or why there is none.
+/// Whether the head is wanted once more.
+fn next(last: bool, at_once: bool) -> snapshot::Next {
+    match (last, at_once) {
+        (true, _) => snapshot::Next::Never,
+        (false, true) => snapshot::Next::Soon,
+        (false, false) => snapshot::Next::Later,
+    }
+}
+
+/// Why there is no next attempt.
+pub(super) enum Unmade {
+    /// The body, or the head, cannot be sent again.
+    Lost(StopReason, Option<BoxError>),
+    /// The hook says so.
+    Refused(BoxError),
+}
+
+/// The next attempt.
 fn make_request<ReqBody>(
-    head: Option<http::request::Parts>,
+    head: Option<Parts>,
     body: &mut impl SavedBody<ReqBody>,
     info: &AttemptInfo,
     last: bool,
     settings: &LayerSettings,
-) -> Result<Request<ReqBody>, (StopReason, Option<BoxError>)> {
+) -> Result<Request<ReqBody>, Unmade> {
     let Some(mut parts) = head else {
         let reason = "the request has a header value that must not be sent again";
-        return Err((StopReason::Custom(reason.into()), None));
+        return Err(Unmade::Lost(StopReason::Custom(reason.into()), None));
     };
     parts.extensions.insert(*info);
     if let Some(name) = &settings.attempt_header {
@@ -352,10 +445,12 @@ fn make_request<ReqBody>(
         parts.headers.insert(name.name().clone(), retries);
     }
     if let Some(before_retry) = &settings.before_retry {
-        before_retry(&mut parts, info);
+        before_retry(&mut parts, info).map_err(Unmade::Refused)?;
     }
-    let body = body.next(&parts, last).map_err(refused)?;
-    Ok(Request::from_parts(parts, body))
+    match body.next(&parts, last).map_err(refused) {
+        Ok(body) => Ok(Request::from_parts(parts, body)),
+        Err((reason, source)) => Err(Unmade::Lost(reason, source)),
+    }
 }
 
 /// Whether there is something of the response to be read, and not too much.

@@ -2,12 +2,15 @@
 
 use std::{error::Error, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::{
-    LayerSettings, ResponseFuture, admissions::Admissions, clock::AttemptTime, extras,
+    LayerSettings, ResponseFuture,
+    admissions::Admissions,
+    clock::AttemptTime,
+    extras::{self, Extras},
     history::History,
 };
 use crate::{
@@ -18,7 +21,7 @@ use crate::{
     error::{RetryError, RetryErrorKind},
     policy::{Attempt, Decision, Judgement, Retry, Session, Stop, WallClock},
     reason::{Cause, Failure, FailureKind, StopReason, WaitReason},
-    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
     stack::{Answer, LayerError, LayerOutcome, Stage},
     trial::{self, Conditions, Judged, Ruling, rule},
 };
@@ -118,12 +121,17 @@ impl<ResBody> Ended<ResBody> {
         }
     }
 
-    /// The response's body, which is still to be drained, or the error.
-    fn let_go(self) -> (Option<ResBody>, Option<BoxError>) {
+    /// The response's headers, if they are `wanted`, and its body, which is still to be drained; or
+    /// the error.
+    fn let_go(self, wanted: bool) -> (Option<HeaderMap>, Option<ResBody>, Option<BoxError>) {
         match self {
-            Self::Response(response) => (Some(response.into_body()), None),
-            Self::Error(error) => (None, Some(error)),
-            Self::TimedOut(after) => (None, Some(Box::new(AttemptTimedOut::new(after)))),
+            Self::Response(response) if wanted => {
+                let (parts, body) = response.into_parts();
+                (Some(parts.headers), Some(body), None)
+            }
+            Self::Response(response) => (None, Some(response.into_body()), None),
+            Self::Error(error) => (None, None, Some(error)),
+            Self::TimedOut(after) => (None, None, Some(Box::new(AttemptTimedOut::new(after)))),
         }
     }
 
@@ -219,6 +227,11 @@ where
         let mut record = ended.record(facts.number, facts.time, facts.failure);
         record.hint = ended.hint(facts.wall);
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
+        record.url = match (ended.below(), &self.history) {
+            (Some(LayerOutcome { url: Some(url), .. }), _) => Some(sanitized_uri(url)),
+            (_, Some(history)) => history.url.clone(),
+            (_, None) => None,
+        };
         let stop = match ruling {
             Ruling::Accept => Stop::because(StopReason::Succeeded),
             Ruling::Stop(stop) => stop,
@@ -229,9 +242,13 @@ where
                 history.permit = Some(permit);
                 history.place = place.or(history.place.take());
                 let until = self.as_mut().prepare_retry(record, retry, now);
-                let (body, error) = ended.let_go();
+                if let Some(url) = ended.below().and_then(|below| below.url.clone()) {
+                    Extras::tried(self.as_mut().project().extras, url);
+                }
+                let (headers, body, error) = ended.let_go(settings.prepare_retry.is_some());
                 if let Some(history) = self.project().history {
                     history.last_error = error;
+                    history.response_headers = headers;
                 }
                 return Next::Wait { body, now, until };
             }

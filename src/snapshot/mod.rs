@@ -94,6 +94,7 @@ pub(crate) enum Next {
 }
 
 /// Where a request goes.
+#[derive(PartialEq)]
 pub(crate) struct Target<'a> {
     pub(crate) scheme: Option<&'a str>,
     pub(crate) authority: &'a str,

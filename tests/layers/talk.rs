@@ -167,6 +167,40 @@ async fn counts_that_layers_share_do_not_multiply() {
     assert_eq!(used, [3, 2, 1]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_a_layer_below_sent_an_attempt_is_in_its_record_and_known_to_the_next() {
+    let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(every(100 * MS)));
+    let mut future = start(&mut service, get());
+    for (at, host) in ["http://one.test/x?key=1", "http://two.test/x"]
+        .iter()
+        .enumerate()
+    {
+        assert_pending!(future.poll());
+        let (request, respond) = sent(&mut handle);
+        let state = RequestState::of(request.extensions());
+        assert_eq!(state.map_or(0, |state| state.tried().len()), at);
+        let mut response = answer(503);
+        let mut outcome = LayerOutcome::new("endpoints");
+        outcome.url = Some(host.parse().expect("valid"));
+        response.extensions_mut().insert(outcome);
+        respond.send_response(response);
+        assert_pending!(future.poll());
+        time::advance(100 * MS).await;
+    }
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(200));
+    let response = assert_ready_ok!(future.poll());
+    let attempts = &report(&response).attempts;
+    let urls: Vec<_> = attempts
+        .iter()
+        .map(|attempt| attempt.url.as_deref())
+        .collect();
+    assert_eq!(
+        urls,
+        [Some("http://one.test/x"), Some("http://two.test/x"), None]
+    );
+}
+
 /// The gate that a reason stands for.
 fn gate(reason: &StopReason) -> Gate {
     match reason {

@@ -10,21 +10,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, request::Parts};
 use http_body_util::{BodyExt, Full};
 use tokio::time;
-use tokio_test::{assert_pending, assert_ready_ok};
-use tower::{Layer, ServiceExt, service_fn};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
+use tower::{Layer, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_http_retry::{
-    AttemptInfo, OwnHeader, PreviousOutcome, RetryLayer,
+    AttemptInfo, BoxError, OwnHeader, PreviousOutcome, RetryContext, RetryErrorKind, RetryLayer,
+    budget::RetryBudget,
     classify::{Cause, FailureKind},
     policy::{Backoff, HintHeader, RetryPolicy, WaitReason},
+    stack::{Admission, Admit, Answer, Ask, Ticket},
 };
-use tower_test::mock;
+use tower_test::mock::{self, Spawn};
 
 use test_support::probe::{
-    MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, request, reset, sent,
-    start,
+    Bookkeeper, MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, request,
+    reset, sent, start,
 };
 
 #[tokio::test(start_paused = true)]
@@ -300,4 +302,192 @@ async fn nested_layers_multiply_and_say_so() {
         text.contains("a retry layer further in made 2 attempts of it"),
         "{text}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_refuses_ends_the_request_unsent_and_gives_the_budget_back() {
+    let policy = Bookkeeper::new(100 * MS, 9);
+    let books = policy.books();
+    let layer = RetryLayer::new(policy).before_retry(|_, info| {
+        if info.number < 3 {
+            Ok(())
+        } else {
+            Err("the account is closed")
+        }
+    });
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    for _ in 0..2 {
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_error("reset");
+        assert_pending!(future.poll());
+        time::advance(100 * MS).await;
+    }
+    let error = assert_ready_err!(future.poll());
+    assert_eq!(error.kind(), RetryErrorKind::Hook);
+    assert_eq!(error.stop_reason().name(), "hook_failed");
+    let hook = error.hook_error().expect("the hook's");
+    assert_eq!(hook.to_string(), "the account is closed");
+    assert!(
+        error.to_string().contains("the account is closed"),
+        "{error}"
+    );
+    // The failure that the retry was for is kept.
+    let source = std::error::Error::source(&error).expect("the last attempt's");
+    assert_eq!(source.to_string(), "reset");
+    assert_eq!(error.report().attempt_count(), 2);
+    assert_eq!((books.commits(), books.cancels()), (2, 1));
+    assert_eq!(books.ends(), (0, 1));
+    assert_nothing_sent(&mut handle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_may_take_its_time_and_sees_what_the_server_said() {
+    let layer = RetryLayer::new(every(100 * MS)).before_retry_async(
+        |mut parts: Parts, context: RetryContext| async move {
+            assert_eq!(context.attempt.number, 2);
+            let headers = context.response_headers.expect("a response");
+            time::sleep(300 * MS).await;
+            parts.headers.insert("dpop", headers["dpop-nonce"].clone());
+            Ok::<_, BoxError>(parts)
+        },
+    );
+    let (mock, mut handle) = mock::pair::<Req, Res>();
+    let limited = ConcurrencyLimit::new(mock, 1);
+    let mut other = Spawn::new(limited.clone());
+    let mut service = Spawn::new(layer.layer(limited));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    let mut failed = answer(503);
+    failed
+        .headers_mut()
+        .insert("dpop-nonce", HeaderValue::from_static("n-7"));
+    sent(&mut handle).1.send_response(failed);
+    assert_pending!(future.poll());
+    time::advance(100 * MS).await;
+    assert_pending!(future.poll());
+    // While it prepares, it holds no permit. (That of the service itself is not its own.)
+    drop(service);
+    assert_ready_ok!(other.poll_ready::<Req>());
+    drop(other);
+    time::advance(299 * MS).await;
+    assert_pending!(future.poll());
+    assert_nothing_sent(&mut handle);
+    time::advance(MS).await;
+    assert_pending!(future.poll());
+    let (request, respond) = sent(&mut handle);
+    assert_eq!(request.headers()["dpop"], "n-7");
+    assert!(request.extensions().get::<AttemptInfo>().is_some());
+    respond.send_response(answer(200));
+    assert!(is_ok(&assert_ready_ok!(future.poll())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_takes_too_long_or_fails_ends_the_request() {
+    let hook = |parts: Parts, _: RetryContext| async move {
+        time::sleep(1000 * MS).await;
+        if parts.uri.path() == "/x" {
+            return Err("no token");
+        }
+        Ok(parts)
+    };
+    for (deadline, kind) in [
+        (800, RetryErrorKind::DeadlineExceeded),
+        (5000, RetryErrorKind::Hook),
+    ] {
+        let layer = RetryLayer::new(every(100 * MS))
+            .deadline(deadline * MS)
+            .before_retry_async(hook);
+        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+        let mut future = start(&mut service, get());
+        assert_pending!(future.poll());
+        sent(&mut handle).1.send_response(answer(503));
+        assert_pending!(future.poll());
+        time::advance(100 * MS).await;
+        assert_pending!(future.poll());
+        // The hook has until the deadline.
+        time::advance((deadline - 100).min(1000) * MS).await;
+        let error = assert_ready_err!(future.poll());
+        assert_eq!(error.kind(), kind);
+        assert_eq!(error.report().attempt_count(), 1);
+        assert_nothing_sent(&mut handle);
+    }
+}
+
+/// Writes down where requests go and what comes of them.
+#[derive(Clone, Default)]
+struct Places(Arc<Mutex<Vec<String>>>);
+
+impl Admission for Places {
+    fn ticket(&self, uri: &Uri) -> Ticket {
+        self.0.lock().expect("no panic").push(format!("to {uri}"));
+        Ticket::default()
+    }
+
+    fn admit(&self, _: &mut Ticket, _: &Ask) -> Admit {
+        Admit::Now
+    }
+
+    fn answered(&self, _: &mut Ticket, answer: &Answer) {
+        let said = match answer.status {
+            Some(status) => status.as_str().to_owned(),
+            None => "dropped".to_owned(),
+        };
+        self.0.lock().expect("no panic").push(said);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_a_hook_sends_elsewhere_is_counted_and_reported_there() {
+    let budget = RetryBudget::builder()
+        .ratio(1.0)
+        .min_per_second(0)
+        .capacity(1)
+        .build()
+        .expect("valid");
+    let policy = RetryPolicy::builder()
+        .backoff(Backoff::constant(100 * MS))
+        .budget(budget.clone())
+        .build()
+        .expect("valid");
+    let places = Places::default();
+    let layer = RetryLayer::new(policy)
+        .admission(places.clone())
+        .before_retry(|parts, _| parts.uri = Uri::from_static("http://b.test/y?secret"));
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(answer(503));
+    assert_pending!(future.poll());
+    time::advance(100 * MS).await;
+    assert_pending!(future.poll());
+    let (request, respond) = sent(&mut handle);
+    assert_eq!(request.uri().host(), Some("b.test"));
+    respond.send_response(answer(200));
+    let response = assert_ready_ok!(future.poll());
+    let report = report(&response);
+    let urls: Vec<_> = report
+        .attempts
+        .iter()
+        .map(|attempt| attempt.url.as_deref())
+        .collect();
+    assert_eq!(urls, [None, Some("http://b.test/y")]);
+    assert!(
+        report.to_string().contains("sent to http://b.test/y"),
+        "{report}"
+    );
+    // The failure counts against the one, the success for the other.
+    let heard = places.0.lock().expect("no panic");
+    let expected = [
+        "to http://a.test/x",
+        "503",
+        "dropped",
+        "to http://b.test/y?secret",
+        "200",
+    ];
+    assert_eq!(*heard, expected);
+    // The retry was paid for by the first, and what it earned is the other's.
+    let now = time::Instant::now().into_std();
+    let left = |uri| budget.balance(budget.slot(&Uri::from_static(uri)), now);
+    assert_eq!(left("http://a.test/"), Some(0.0));
 }

@@ -5,7 +5,7 @@ mod urllib3;
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
     budget::{RetryPermit, Slot, Withdrawal},
@@ -322,6 +322,12 @@ impl Session for RetrySession {
             (&self.policy.inner.settings.budget, self.slot, self.cost)
         {
             budget.failed(slot, now);
+        }
+    }
+
+    fn moved(&mut self, uri: &Uri) {
+        if let (Some(budget), Some(slot)) = (&self.policy.inner.settings.budget, &mut self.slot) {
+            *slot = budget.slot(uri);
         }
     }
 

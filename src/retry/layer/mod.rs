@@ -4,6 +4,7 @@ mod explain;
 mod lint;
 
 use std::{
+    future::Future,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
@@ -11,7 +12,9 @@ use std::{
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::{AttemptInfo, DrainLimit, LayerSettings, Retry};
+use super::{
+    AttemptInfo, DrainLimit, HookResult, LayerSettings, Retry, RetryContext, settings::Preparing,
+};
 use crate::{
     BoxError,
     body::{CloneAny, CloneBody, CloneWith, RecordBody, RecordedBody, Reopen},
@@ -287,14 +290,60 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
-    /// Calls `hook` on the head of each further attempt before it is sent: to sign it anew, to
-    /// refresh a token, or to count attempts in a header.
+    /// Calls `hook` on the head of each further attempt before it is sent: to sign it anew, or to
+    /// send it elsewhere. It may return a `Result`; with an error the retry is not sent, and the
+    /// request ends with [`RetryErrorKind::Hook`](crate::RetryErrorKind::Hook).
+    ///
+    /// Where the hook changes the URI, budget and admissions count with the new one, and the
+    /// attempt's record has it.
     #[must_use]
-    pub fn before_retry<F>(mut self, hook: F) -> Self
+    pub fn before_retry<F, T>(mut self, hook: F) -> Self
     where
-        F: Fn(&mut Parts, &AttemptInfo) + Send + Sync + 'static,
+        F: Fn(&mut Parts, &AttemptInfo) -> T + Send + Sync + 'static,
+        T: HookResult,
     {
-        self.change().before_retry = Some(Arc::new(hook));
+        self.change().before_retry =
+            Some(Arc::new(move |parts, info| hook(parts, info).into_result()));
+        self
+    }
+
+    /// Lets `hook` prepare the head of each further attempt, for which it may take its time: to
+    /// refresh a token, for instance. It runs after the wait and before the inner service is asked
+    /// whether it is ready, so that nothing is held meanwhile, and within the deadline. With an
+    /// error the retry is not sent, and the request ends with
+    /// [`RetryErrorKind::Hook`](crate::RetryErrorKind::Hook).
+    ///
+    /// A [`before_retry`](Self::before_retry) hook is called after it.
+    ///
+    /// ```
+    /// use http::{HeaderValue, request::Parts};
+    /// use tower_http_retry::{BoxError, RetryContext, RetryLayer, policy::RetryPolicy};
+    ///
+    /// async fn fresh_token() -> Result<HeaderValue, BoxError> {
+    ///     // Asks the authorization server.
+    ///     Ok(HeaderValue::from_static("Bearer new"))
+    /// }
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default()).before_retry_async(
+    ///     |mut parts: Parts, _: RetryContext| async move {
+    ///         parts.headers.insert("authorization", fresh_token().await?);
+    ///         Ok::<_, BoxError>(parts)
+    ///     },
+    /// );
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn before_retry_async<F, Fut, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(Parts, RetryContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Parts, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let hook = move |parts, context| -> Preparing {
+            let preparing = hook(parts, context);
+            Box::pin(async move { preparing.await.map_err(Into::into) })
+        };
+        self.change().prepare_retry = Some(Arc::new(hook));
         self
     }
 
