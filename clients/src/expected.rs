@@ -4,6 +4,7 @@
 pub const EXPECTED_FAILURES: &[(&str, &str)] = &[
     ("hyper: proxy answers 407", PROXY),
     ("reqwest: proxy answers 407", PROXY),
+    ("kube: proxy answers 407", PROXY),
     ("reqwest as it comes: 301 with content", HOPS),
     ("reqwest as it comes: 301 without content", HOPS),
     ("reqwest as it comes: 302 with content", HOPS),
@@ -18,8 +19,19 @@ pub const EXPECTED_FAILURES: &[(&str, &str)] = &[
     ("reqwest as it comes: port closed: GET", HOPS),
     ("reqwest as it comes: port closed: POST", HOPS),
     ("reqwest as it comes: port closed: PUT", HOPS),
+    ("reqwest as it comes: port closed: POST with a key", HOPS),
+    ("reqwest as it comes: name unknown: POST with a key", HOPS),
+    ("tonic: name unknown", TONIC),
+    ("tonic: connect timeout", TONIC),
+    ("tonic: timeout", TONIC),
+    ("tonic: timeout where read is off", TONIC),
+    (
+        "tonic: a failure in a 200",
+        "a gRPC status in a response's head or trailers is not read",
+    ),
 ];
 
+const TONIC: &str = "tonic's own types, which say what happened, are not known";
 const PROXY: &str =
     "a proxy's every answer counts as a failure to connect: the same credentials are sent again";
 const HOPS: &str =
