@@ -77,6 +77,7 @@
 //! | `h2` | yes | recognises HTTP/2 refusals inside of them |
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
+//! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer` |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
@@ -97,6 +98,8 @@
 pub mod body;
 pub mod budget;
 pub mod classify;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 // Text only: nothing to compile but its examples.
 #[cfg(doc)]
 pub mod guide;

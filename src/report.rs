@@ -127,6 +127,13 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub hint: Option<Box<HintRecord>>,
+    /// What failed in a response whose status does not say so: a gRPC call, for instance, or what
+    /// a layer below found in the body.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub failed_within: Option<Cause>,
     /// How many attempts a retry layer further in made of this one. Two layers multiply: three
     /// times three attempts are nine.
     #[cfg_attr(
@@ -150,6 +157,7 @@ impl AttemptRecord {
             note: None,
             layer_notes: Vec::new(),
             hint: None,
+            failed_within: None,
             inner_attempts: None,
         }
     }
@@ -310,6 +318,8 @@ impl RetryReport {
         let mut max = 0u32;
         for attempt in &self.attempts {
             let applied = match &attempt.outcome {
+                // A server that says so in the answer may have applied the request all the same.
+                AttemptOutcome::Response(_) if attempt.failed_within.is_some() => 0..=1,
                 AttemptOutcome::Response(status) if status.is_success() => 1..=1,
                 AttemptOutcome::Response(_) => 0..=1,
                 AttemptOutcome::Failed { cause, .. } => match cause.sent() {
@@ -423,6 +433,9 @@ impl fmt::Display for RetryReport {
             let error = match &attempt.outcome {
                 AttemptOutcome::Response(status) => {
                     write!(f, "{status}")?;
+                    if let Some(cause) = attempt.failed_within {
+                        write!(f, ", {cause}")?;
+                    }
                     ""
                 }
                 AttemptOutcome::Failed { kind, cause, error } => {

@@ -21,7 +21,7 @@ use std::{
 
 use crate::{
     budget::RetryPermit,
-    classify::Outcome,
+    classify::{Failure, Outcome},
     policy::{Attempt, Decision, Judgement, Retry, Session, Standing, Stop},
     reason::{CountKind, Gate, Sent, StopReason, WaitReason},
     stack::{LayerOutcome, Opinion},
@@ -89,6 +89,8 @@ pub(crate) struct Ended<'a> {
 #[derive(Default)]
 pub(crate) struct Judged {
     pub(crate) judgement: Judgement,
+    /// What failed in a response whose status does not say so.
+    pub(crate) failure: Option<Failure>,
     /// When the request is to be sent again, if somebody says so, and who.
     pub(crate) wait: Option<(Duration, Cow<'static, str>)>,
 }
@@ -107,7 +109,11 @@ impl Judged {
             Opinion::Unprocessed(because) => Judgement::Unprocessed { by, because },
             Opinion::Forbid(because) => Judgement::Forbid { by, because },
         };
-        Self { judgement, wait }
+        Self {
+            judgement,
+            failure: None,
+            wait,
+        }
     }
 
     /// What a layer below says, in its own outcome.
@@ -137,9 +143,10 @@ pub(crate) fn rule<'a, S: Session>(
     let Ended {
         now,
         outcome,
-        judged: Judged { judgement, wait },
+        mut judged,
     } = ended;
-    let mut decision = ask(session, conditions, outcome, judgement, attempt);
+    let wait = judged.wait.take();
+    let mut decision = ask(session, conditions, outcome, judged, attempt);
     if let (Decision::Retry(retry), Some((wait, by))) = (&mut decision, wait) {
         retry.wait = wait;
         retry.why = WaitReason::Opinion { by };
@@ -171,19 +178,24 @@ fn ask<'a, S: Session>(
     session: &mut S,
     conditions: &impl Conditions<S>,
     outcome: Outcome<'a>,
-    judgement: Judgement,
+    judged: Judged,
     attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
 ) -> Decision {
     match outcome {
         Outcome::Response { status, headers }
-            if judgement == Judgement::None && session.is_final(status, headers) =>
+            if judged.judgement == Judgement::None
+                && judged.failure.is_none()
+                && session.is_final(status, headers) =>
         {
             return Decision::Accept;
         }
         _ => {}
     }
-    let attempt = attempt(outcome).with_judgement(judgement);
-    let decision = session.decide(&attempt.with_room(room(conditions)));
+    let attempt = attempt(outcome)
+        .with_judgement(judged.judgement)
+        .with_layer_failure(judged.failure)
+        .with_room(room(conditions));
+    let decision = session.decide(&attempt);
     match (decision, outcome) {
         // An error cannot be handed out as a response.
         (Decision::Accept, Outcome::Error { failure, .. }) => {

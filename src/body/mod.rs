@@ -14,11 +14,15 @@
 //! the layer's to send: every attempt sends what the first one did.
 
 mod clone;
+#[cfg(feature = "grpc")]
+mod peeked;
 mod record;
 mod reopen;
 mod sync;
 mod whole;
 
+#[cfg(feature = "grpc")]
+pub use self::peeked::PeekedBody;
 pub use self::{
     clone::{CloneAny, CloneBody, CloneWith, SavedClone},
     record::{RecordBody, RecordedBody, ReplayError, SavedRecording},

@@ -5,6 +5,7 @@
 
 mod chain;
 mod exchange;
+pub(crate) mod grpc;
 #[cfg(feature = "h2")]
 mod h2;
 #[cfg(feature = "hyper")]

@@ -11,6 +11,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts}
 use super::wall_clock::WallClock;
 use crate::{
     classify::{Outcome, RequestView},
+    reason::Failure,
     reason::Note,
 };
 
@@ -155,6 +156,7 @@ pub struct Attempt<'a> {
     method: &'a Method,
     outcome: Outcome<'a>,
     judgement: Judgement,
+    layer_failure: Option<Failure>,
     elapsed: Duration,
     room: Option<Duration>,
     wall_clock: Wall<'a>,
@@ -186,6 +188,7 @@ impl<'a> Attempt<'a> {
             method,
             outcome,
             judgement: Judgement::None,
+            layer_failure: None,
             elapsed: Duration::ZERO,
             room: None,
             wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
@@ -226,6 +229,12 @@ impl<'a> Attempt<'a> {
         self
     }
 
+    /// Sets what a layer below found to have failed in the response.
+    pub(crate) fn with_layer_failure(mut self, failure: Option<Failure>) -> Self {
+        self.layer_failure = failure;
+        self
+    }
+
     /// The attempt's number; 1 is the first one.
     pub fn number(&self) -> u32 {
         self.number
@@ -244,6 +253,13 @@ impl<'a> Attempt<'a> {
     /// What the classifiers said.
     pub fn judgement(&self) -> &Judgement {
         &self.judgement
+    }
+
+    /// What failed in a response whose status does not say so: a gRPC call, by its `grpc-status`,
+    /// or what a layer below found
+    /// ([`LayerOutcome::failure`](crate::stack::LayerOutcome::failure)).
+    pub fn layer_failure(&self) -> Option<Failure> {
+        self.layer_failure
     }
 
     /// The time since the request started.

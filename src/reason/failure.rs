@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::GrpcCode;
+
 /// Which of urllib3's limits a failure is charged to.
 ///
 /// The names are urllib3's: a `connect` failure happened before anything was sent, a `read`
@@ -159,6 +161,8 @@ pub enum Cause {
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
         StatusCode,
     ),
+    /// A gRPC call ended with this code, whatever the response's status.
+    Grpc(GrpcCode),
     /// An error that none of the classifiers knows.
     Unknown,
 }
@@ -199,7 +203,7 @@ impl Cause {
             | Self::InvalidRequest
             | Self::Redirect
             | Self::Unknown => FailureKind::Other,
-            Self::Status(_) => FailureKind::Status,
+            Self::Status(_) | Self::Grpc(_) => FailureKind::Status,
         }
     }
 
@@ -220,9 +224,11 @@ impl Cause {
             | Self::InvalidUri
             | Self::UnsupportedVersion => Sent::Never,
             Self::RefusedStream | Self::GoAway => Sent::Unprocessed,
-            Self::InvalidResponse | Self::ResponseBody | Self::Redirect | Self::Status(_) => {
-                Sent::Answered
-            }
+            Self::InvalidResponse
+            | Self::ResponseBody
+            | Self::Redirect
+            | Self::Status(_)
+            | Self::Grpc(_) => Sent::Answered,
             Self::IncompleteMessage
             | Self::ConnectionReset
             | Self::BrokenPipe
@@ -305,6 +311,7 @@ impl fmt::Display for Cause {
             Self::InvalidRequest => "invalid request",
             Self::Redirect => "redirects not followed to an end",
             Self::Status(status) => return write!(f, "status {}", status.as_u16()),
+            Self::Grpc(code) => return write!(f, "gRPC {code}"),
             Self::Unknown => "unknown error",
         })
     }

@@ -7,6 +7,7 @@
 
 mod failure;
 mod gates;
+mod grpc_code;
 mod header;
 mod invalid;
 mod limit_kind;
@@ -15,6 +16,7 @@ mod stop;
 pub use self::{
     failure::{Cause, Failure, FailureKind, Sent},
     gates::{Gate, Gates},
+    grpc_code::{GrpcCode, UnknownGrpcCode},
     header::HintHeader,
     invalid::InvalidPolicy,
     limit_kind::CountKind,

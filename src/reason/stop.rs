@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::{Cause, CountKind, HintHeader};
+use super::{Cause, CountKind, GrpcCode, HintHeader};
 use crate::human::Human;
 
 /// Where a wait comes from.
@@ -153,6 +153,11 @@ pub enum StopReason {
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
         status: StatusCode,
     },
+    /// The gRPC status is not in `retryable_status_codes`.
+    GrpcStatusNotListed {
+        /// The call's status.
+        code: GrpcCode,
+    },
     /// A limit is used up.
     CountExhausted {
         /// The limit that is used up.
@@ -268,6 +273,7 @@ impl StopReason {
             Self::Succeeded => "succeeded",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::StatusNotListed { .. } => "status_not_listed",
+            Self::GrpcStatusNotListed { .. } => "grpc_status_not_listed",
             Self::CountExhausted { .. } => "count_exhausted",
             Self::KindDisabled { .. } => "kind_disabled",
             Self::BodyNotReplayable { .. } => "body_not_replayable",
@@ -304,6 +310,9 @@ impl fmt::Display for StopReason {
             ),
             Self::StatusNotListed { status } => {
                 write!(f, "{} is not in `status_forcelist`", status.as_u16())
+            }
+            Self::GrpcStatusNotListed { code } => {
+                write!(f, "gRPC {code} is not in `retryable_status_codes`")
             }
             Self::CountExhausted { kind, limit } => {
                 let plural = if *limit == 1 { "retry" } else { "retries" };

@@ -60,6 +60,7 @@ impl<'a, S: Session> Run<'a, S> {
             outcome,
             judged: Judged {
                 judgement,
+                failure: record.failed_within.map(Into::into),
                 // Whoever named the time said so then.
                 wait: record.wait.as_ref().and_then(|wait| match &wait.why {
                     WaitReason::Opinion { by } => Some((wait.planned, by.clone())),

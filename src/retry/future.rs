@@ -27,6 +27,7 @@ use super::{
 use crate::{
     BoxError,
     body::SavedBody,
+    classify,
     error::RetryError,
     policy::{AnySession, Session},
     reason::StopReason,
@@ -169,6 +170,7 @@ where
                     && this.settings.classifiers.is_empty()
                     && session.is_final(response.status(), response.headers())
                     && LayerOutcome::of(response.extensions()).is_none()
+                    && classify::grpc::failure(response.headers()).is_none()
                 {
                     session.succeeded();
                     if this.extras.is_some() {

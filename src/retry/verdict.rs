@@ -108,6 +108,7 @@ impl<ResBody> Ended<ResBody> {
         AttemptRecord {
             started: time.offset,
             took: time.took,
+            failed_within: self.failed_within().map(|failure| failure.cause),
             inner_attempts: self.inner_attempts(),
             ..AttemptRecord::new(number, outcome)
         }
@@ -162,6 +163,17 @@ impl<ResBody> Ended<ResBody> {
             Self::Response(response) => LayerOutcome::of(response.extensions()),
             Self::Error(error) => error.downcast_ref().map(LayerError::outcome),
             Self::TimedOut(_) => None,
+        }
+    }
+
+    /// What failed in a response whose status does not say so.
+    fn failed_within(&self) -> Option<Failure> {
+        let Self::Response(response) = self else {
+            return None;
+        };
+        match self.below().and_then(|below| below.failure) {
+            Some(failure) => Some(failure),
+            None => classify::grpc::failure(response.headers()),
         }
     }
 
@@ -290,6 +302,10 @@ where
         let judged = match (settings.judge(&exchange), below) {
             (judged, Some(below)) if judged.judgement == Judgement::None => Judged::below(below),
             (judged, _) => judged,
+        };
+        let judged = Judged {
+            failure: ended.failed_within(),
+            ..judged
         };
         let ended = trial::Ended {
             now: facts.now.into_std(),

@@ -5,7 +5,10 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 use http::{Extensions, Uri};
 
 use super::Opinion;
-use crate::{BoxError, reason::Sent};
+use crate::{
+    BoxError,
+    reason::{Failure, Sent},
+};
 
 /// What a layer below knows of an answer that the answer itself does not show: a gRPC status in
 /// a trailer, an error in the body of a 200, a refusal by a circuit breaker, where the request
@@ -38,6 +41,9 @@ pub struct LayerOutcome {
     pub by: Cow<'static, str>,
     /// What the layer takes the outcome for.
     pub opinion: Opinion,
+    /// What the layer found to have failed, where the head of the response says that all is well.
+    /// The policy judges it like any other failure.
+    pub failure: Option<Failure>,
     /// How long not to send the request again. It takes the place of the policy's own wait.
     pub wait: Option<Duration>,
     /// How far the request got, where the layer can prove it. With [`Opinion::Retry`] and a proof
@@ -57,6 +63,7 @@ impl LayerOutcome {
         Self {
             by: by.into(),
             opinion: Opinion::NoOpinion,
+            failure: None,
             wait: None,
             sent: None,
             attempts: None,

@@ -160,13 +160,15 @@ impl<'a, S: Session> Rehearsal<'a, S> {
         self.elapsed = self.elapsed.saturating_add(took);
         self.quickest = self.quickest.min(took);
 
-        let judged = match (scripted.judgement(), self.venue.judge) {
+        let mut judged = match (scripted.judgement(), self.venue.judge) {
             (Judgement::None, Some(judge)) => judge(self.number, outcome),
             (judgement, _) => Judged {
                 judgement: judgement.clone(),
+                failure: None,
                 wait: None,
             },
         };
+        judged.failure = scripted.layer_failure();
         let (number, elapsed, method) = (self.number, self.elapsed, self.method);
         let now = self.now();
         let mut dry = Dry {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use crate::{
-    classify::{Cause, Failure, Outcome},
+    classify::{self, Cause, Failure, Outcome},
     policy::Judgement,
 };
 
@@ -114,6 +114,14 @@ impl ScriptedOutcome {
                 failure: *failure,
                 error: None,
             },
+        }
+    }
+
+    /// What failed in a response whose status does not say so.
+    pub(super) fn layer_failure(&self) -> Option<Failure> {
+        match &self.end {
+            End::Response { headers, .. } => classify::grpc::failure(headers),
+            End::Failure(_) => None,
         }
     }
 

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Hinted, RetrySession, is_failure, is_pushback, is_redirect, obey, retry_after_alone};
+use super::{
+    Hinted, RetrySession, is_failure, is_pushback, is_redirect, not_listed, obey, retry_after_alone,
+};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
         WaitReason, hints::Said,
     },
+    reason::GrpcCode,
 };
 
 /// What a failure is, before the gates are asked whether it is retried.
@@ -106,7 +109,8 @@ impl RetrySession {
         let repeated = self.keyed && attempt.number() > 1;
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
-        let transient = listed || judged_retry || in_progress;
+        let below = attempt.layer_failure();
+        let transient = listed || judged_retry || in_progress || Self::is_transient(below);
         let said = if settings.respect_retry_after && (transient || retry_after_alone(status)) {
             let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
             settings.hints.read(status, headers, now, cap)
@@ -114,7 +118,7 @@ impl RetrySession {
             Said::default()
         };
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
-        let failed = is_failure(status);
+        let failed = is_failure(status) || below.is_some();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
         (transient || failed || forbidden).then(|| Found {
             kind: if is_redirect(status, headers) {
@@ -126,7 +130,7 @@ impl RetrySession {
                 if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
                     StopReason::IdempotencyKeyReused
                 } else {
-                    StopReason::StatusNotListed { status }
+                    not_listed(status, below)
                 },
             ),
             note: if in_progress {
@@ -137,6 +141,15 @@ impl RetrySession {
             safe: attempt.judgement().is_unprocessed() || listed && says_unprocessed(status),
             said,
         })
+    }
+
+    /// Whether what a layer below found to have failed may pass.
+    fn is_transient(below: Option<Failure>) -> bool {
+        match below.map(|failure| failure.cause) {
+            None => false,
+            Some(Cause::Grpc(code)) => code == GrpcCode::Unavailable,
+            Some(cause) => !cause.is_permanent(),
+        }
     }
 
     fn found_error(&self, failure: Failure, judged_retry: bool) -> Found {

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
     budget::{RetryPermit, Slot, Withdrawal},
-    classify::{Cause, FailureKind, Outcome},
+    classify::{Cause, Failure, FailureKind, Outcome},
     stack::RequestState,
 };
 
@@ -264,6 +264,16 @@ fn retry_after_alone(status: StatusCode) -> bool {
 /// were a 5xx" (RFC 9110, section 15).
 fn is_failure(status: StatusCode) -> bool {
     status.as_u16() >= 400
+}
+
+/// Why a failed response is not repeated: its status, or what a layer below found in it, is not
+/// in the policy's list.
+fn not_listed(status: StatusCode, below: Option<Failure>) -> StopReason {
+    match below.map(|failure| failure.cause) {
+        Some(Cause::Grpc(code)) => StopReason::GrpcStatusNotListed { code },
+        Some(cause) => StopReason::NotTransient { cause },
+        None => StopReason::StatusNotListed { status },
+    }
 }
 
 /// Whether the response is a redirect that could be followed.

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Hinted, RetrySession, is_failure, is_redirect, obey, retry_after_alone};
+use super::{Hinted, RetrySession, is_failure, is_redirect, not_listed, obey, retry_after_alone};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
@@ -63,14 +63,14 @@ impl RetrySession {
 
         let mut gates = Gates::default();
         let transient = listed || asked;
-        let failed = is_failure(status);
+        let failed = is_failure(status) || attempt.layer_failure().is_some();
         if !transient && !failed {
             return Decision::Accept;
         }
         gates.set(Gate::Transient, transient);
         self.ask_method(attempt, &mut gates);
         let returned = if !transient {
-            Some(StopReason::StatusNotListed { status })
+            Some(not_listed(status, attempt.layer_failure()))
         } else if !self.may_repeat() && !attempt.judgement().is_unprocessed() {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),

@@ -1,0 +1,19 @@
+//! What a gRPC response says in its head.
+
+use http::{HeaderMap, HeaderName};
+
+use super::{Cause, Failure};
+use crate::reason::GrpcCode;
+
+/// A text would be parsed by each look-up.
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// How the gRPC call failed whose response has these headers, if they say so: then the response
+/// is nothing but trailers ("trailers-only").
+#[inline]
+pub(crate) fn failure(headers: &HeaderMap) -> Option<Failure> {
+    match GrpcCode::from_header(headers.get(&STATUS)?) {
+        GrpcCode::Ok => None,
+        code => Some(Cause::Grpc(code).into()),
+    }
+}

@@ -1,0 +1,38 @@
+//! How gRPC calls end: [`GrpcLayer`].
+//!
+//! A gRPC server says in `grpc-status` whether a call failed, and the HTTP status is 200 all the
+//! same. Where it stands depends on how far the call came:
+//!
+//! | the response | where `grpc-status` stands | who sees it |
+//! | --- | --- | --- |
+//! | has a head and nothing else ("trailers-only") | in the head | [`RetryLayer`](crate::RetryLayer) alone |
+//! | has a head and trailers | in the trailers | `RetryLayer` with a [`GrpcLayer`] below it |
+//! | has a message, and its trailers right behind it | in the trailers | the same |
+//! | streams messages | in trailers that come much later | the caller alone: the call is committed |
+//!
+//! Of a response of the content type `application/grpc`, in any encoding, a [`GrpcLayer`] reads the
+//! head, and if that has no status, the first frame of the body, and the second one if it is there
+//! already. It holds nothing else back, and the caller gets every frame as it came. A call that
+//! failed is told to the layers above as a [`LayerOutcome`](crate::stack::LayerOutcome); of one
+//! that succeeded, or goes on, nothing is told and nothing is allocated.
+//!
+//! # Differences from gRFC A6
+//!
+//! [A6] lets a client repeat a call only as long as no response head has arrived, which leaves
+//! trailers-only responses. Some servers, Akka's for instance, send a head before each failure.
+//! What came as a head and trailers without any message is repeated here as well: the caller has
+//! seen none of it. [`head_only`](GrpcLayer::head_only) has A6's rule.
+//!
+//! A body that breaks before its first message is a failure as well, of which the layers above
+//! are told. Where it is not repeated, the caller meets the same error when it reads the body.
+//!
+//! [A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+
+mod future;
+mod layer;
+mod outcome;
+mod service;
+mod status;
+
+pub use self::{future::GrpcFuture, layer::GrpcLayer, service::Grpc};
+pub use crate::reason::{GrpcCode, UnknownGrpcCode};

@@ -1,0 +1,67 @@
+//! [`Grpc`]: the service.
+
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{GrpcFuture, layer::HeadOnly};
+use crate::body::PeekedBody;
+
+/// Reads how gRPC calls of the service below end; made by a [`GrpcLayer`](super::GrpcLayer).
+#[derive(Clone)]
+pub struct Grpc<S> {
+    inner: S,
+    head_only: Option<HeadOnly>,
+}
+
+impl<S> Grpc<S> {
+    pub(super) fn new(inner: S, head_only: Option<HeadOnly>) -> Self {
+        Self { inner, head_only }
+    }
+
+    /// The service below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service below.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Grpc<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body + Unpin,
+{
+    type Response = Response<PeekedBody<ResBody>>;
+    type Error = S::Error;
+    type Future = GrpcFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let head_only = match &self.head_only {
+            Some(is_head_only) => is_head_only(request.uri().path()),
+            None => false,
+        };
+        GrpcFuture::new(self.inner.call(request), head_only)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Grpc<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grpc")
+            .field("inner", &self.inner)
+            .field("head_only", &self.head_only.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,113 @@
+//! Where a gRPC response says how its call ended, and what it says there.
+
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Body;
+
+use super::GrpcCode;
+use crate::body::PeekedBody;
+
+/// How a call ended, as far as its response was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With a status.
+    Status(GrpcCode, Pushback),
+    /// The body broke off.
+    Broken,
+    /// It goes on: its status is not known yet.
+    Open,
+}
+
+/// What the server says of the next attempt (gRFC A6, "Pushback").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushback {
+    None,
+    After(Duration),
+    Never,
+}
+
+impl Pushback {
+    /// Several values, a negative one and one that cannot be read say never, as in grpc-go.
+    fn of(fields: &HeaderMap) -> Self {
+        let mut values = fields.get_all("grpc-retry-pushback-ms").iter();
+        let Some(value) = values.next() else {
+            return Self::None;
+        };
+        let ms = value.to_str().ok().and_then(|ms| ms.parse::<i32>().ok());
+        match (ms.map(u64::try_from), values.next()) {
+            (Some(Ok(ms)), None) => Self::After(Duration::from_millis(ms)),
+            _ => Self::Never,
+        }
+    }
+}
+
+impl Ending {
+    /// What a header or trailer section with or without a `grpc-status` says.
+    fn of(fields: &HeaderMap, http: StatusCode) -> Self {
+        let code = match fields.get("grpc-status") {
+            Some(value) => GrpcCode::from_header(value),
+            None => GrpcCode::from_http(http),
+        };
+        Self::Status(code, Pushback::of(fields))
+    }
+
+    /// The body ended without any status.
+    fn without_status(http: StatusCode) -> Self {
+        Self::Status(GrpcCode::from_http(http), Pushback::None)
+    }
+}
+
+/// What the head of a response says; `None` if it is not one of gRPC.
+pub(super) fn of_head<B: Body>(response: &Response<B>) -> Option<Ending> {
+    let kind = response.headers().get(CONTENT_TYPE)?.as_bytes();
+    let kind = kind.strip_prefix(b"application/grpc")?;
+    if response.headers().contains_key("grpc-status") {
+        return Some(Ending::of(response.headers(), response.status()));
+    }
+    match kind.first() {
+        // `application/grpc-web` has its trailers within its messages.
+        Some(b'+' | b';' | b' ') | None => Some(if response.body().is_end_stream() {
+            Ending::without_status(response.status())
+        } else {
+            Ending::Open
+        }),
+        Some(_) => None,
+    }
+}
+
+/// Reads the first frame of a body, and the second one if it is there already.
+pub(super) fn poll_body<B: Body + Unpin>(
+    response: &mut Response<PeekedBody<B>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ending> {
+    let http = response.status();
+    let body = response.body_mut();
+    if body.kept().next().is_none() {
+        let first = ready!(body.poll_peek(cx));
+        match ending(first, http) {
+            Ending::Open => {}
+            ended => return Poll::Ready(ended),
+        }
+    }
+    // Trailers that come right behind a message: no more is waited for.
+    Poll::Ready(match body.poll_peek(cx) {
+        Poll::Ready(second) => ending(second, http),
+        Poll::Pending => Ending::Open,
+    })
+}
+
+/// What a frame, or the end of the body, says.
+fn ending<D, E>(frame: Option<&Result<http_body::Frame<D>, E>>, http: StatusCode) -> Ending {
+    match frame {
+        None => Ending::without_status(http),
+        Some(Err(_)) => Ending::Broken,
+        Some(Ok(frame)) => match frame.trailers_ref() {
+            Some(trailers) => Ending::of(trailers, http),
+            None => Ending::Open,
+        },
+    }
+}
