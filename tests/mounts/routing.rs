@@ -673,7 +673,15 @@ fn parts(url: &str) -> Parts {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    // The colons of an IPv6 literal are none of a port's.
+    let literal = authority.find(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match authority[literal..].find(':') {
+        Some(colon) => (
+            &authority[..literal + colon],
+            &authority[literal + colon + 1..],
+        ),
+        None => (authority, ""),
+    };
     let default = if scheme == "http" { 80 } else { 443 };
     let path = path
         .replace("%61", "a")

@@ -171,25 +171,36 @@ fn normal(url: &str) -> String {
     let (scheme, authority, rest) = split(url);
     let scheme = scheme.to_ascii_lowercase();
     let authority = authority.rsplit('@').next().expect("one part");
-    let port = match scheme.as_str() {
-        "http" => ":80",
-        _ => ":443",
+    let (host, port) = host_and_port(authority);
+    let host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(literal) => match literal.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => host.to_ascii_lowercase(),
+        },
+        None => idna::domain_to_ascii(host).expect("a name"),
     };
-    let authority = match authority.rsplit_once(":0") {
-        Some((host, digits)) => &format!("{host}:{}", digits.trim_start_matches('0')),
-        None => authority,
-    };
-    let authority = authority.strip_suffix(port).unwrap_or(authority);
-    let literal = authority.find(']').map(|end| authority.split_at(end + 1));
-    let authority = match literal {
-        Some((address, port)) => {
-            let address: Ipv6Addr = address[1..address.len() - 1].parse().expect("an address");
-            format!("[{address}]{port}")
-        }
-        None => idna::domain_to_ascii(authority).expect("a name"),
+    let default = if scheme == "http" { "80" } else { "443" };
+    let port = match port.trim_start_matches('0') {
+        // No digits at all mean the default, as no port does.
+        "" if port.is_empty() => String::new(),
+        "" => ":0".to_owned(),
+        digits if digits == default => String::new(),
+        digits => format!(":{digits}"),
     };
     let path = rest.split(['?', '#']).next().expect("one part");
-    format!("{scheme}://{authority}{}", normal_path(path))
+    format!("{scheme}://{host}{port}{}", normal_path(path))
+}
+
+/// The two parts of an authority; the colons of a literal in brackets belong to the host.
+fn host_and_port(authority: &str) -> (&str, &str) {
+    let end = authority.find(']').map_or(0, |bracket| bracket + 1);
+    match authority[end..].rfind(':') {
+        Some(colon) => (&authority[..end + colon], &authority[end + colon + 1..]),
+        None => (authority, ""),
+    }
 }
 
 fn normal_path(path: &str) -> String {
@@ -217,4 +228,32 @@ fn normal_path(path: &str) -> String {
         }
     }
     kept.join("/")
+}
+
+#[test]
+fn the_model_has_one_form_for_all_that_is_written_of_an_authority() {
+    for (written, expected) in [
+        ("http://[2001:db8:0::1]/", "http://[2001:db8::1]/"),
+        ("http://[2001:db8:0::1]:080/", "http://[2001:db8::1]/"),
+        (
+            "https://[2001:DB8:0:0:0:0:0:1]:80/",
+            "https://[2001:db8::1]:80/",
+        ),
+        ("http://[::0]:0/", "http://[::]:0/"),
+        ("http://[0::0]:00443/", "http://[::]:443/"),
+        ("https://[0::0]:00443/", "https://[::]/"),
+        (
+            "http://[::ffff:127.0.0.1]:8080/",
+            "http://[::ffff:127.0.0.1]:8080/",
+        ),
+        ("http://[V1.A:0]:81/", "http://[v1.a:0]:81/"),
+        ("http://user:0@[::1]:09/", "http://[::1]:9/"),
+        ("http://A.test:080/", "http://a.test/"),
+        ("http://a.test:/", "http://a.test/"),
+        ("http://0.0.0.0:00/", "http://0.0.0.0:0/"),
+        ("HTTP://a.test:443/", "http://a.test:443/"),
+        ("https://a.test:0443/", "https://a.test/"),
+    ] {
+        assert_eq!(normal(written), expected, "{written}");
+    }
 }
