@@ -1,5 +1,5 @@
-//! What each candidate takes of memory: allocations of a request, bytes of one that waits, the
-//! peak while a body is uploaded. Counted exactly.
+//! What each candidate takes of memory: bytes of a request that waits, the peak while a body is
+//! uploaded. Counted exactly. The allocations of requests are in `cells`.
 
 mod common;
 
@@ -14,7 +14,7 @@ use std::{
 use allocation_counter::measure;
 use bytes::Bytes;
 use common::Body;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -26,25 +26,9 @@ use tower_http_retry::{
 };
 
 fn main() {
-    allocations();
     waiting();
     futures();
     uploads();
-}
-
-/// Of one job, once everything that is recycled is there.
-fn allocations() {
-    for group in common::groups() {
-        let candidates = group.candidates.iter();
-        let counts: Vec<f64> = candidates
-            .map(|candidate| {
-                let mut run = (candidate.make)();
-                run();
-                measure(run).count_total as f64
-            })
-            .collect();
-        group.print("allocations", &counts);
-    }
 }
 
 const WAITING: u32 = 10_000;
@@ -58,9 +42,16 @@ fn waiting() {
             drop(request);
         }
     });
-    let tower = common::tower_waiting(common::server(&[503]), HOUR, 2 * HOUR);
+    let tower = common::tower_waiting(
+        common::server(StatusCode::SERVICE_UNAVAILABLE),
+        HOUR,
+        2 * HOUR,
+    );
     let tower = live_bytes(|| tower.clone().oneshot(common::get()));
-    let ours = common::ours_waiting(common::server(&[503]), Backoff::constant(HOUR));
+    let ours = common::ours_waiting(
+        common::server(StatusCode::SERVICE_UNAVAILABLE),
+        Backoff::constant(HOUR),
+    );
     let ours = live_bytes(|| ours.clone().oneshot(common::get()));
     println!("\nwaiting in backoff, {WAITING} tokio tasks");
     println!("| | live bytes per request | against tower |");
