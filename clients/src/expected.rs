@@ -25,10 +25,6 @@ pub const EXPECTED_FAILURES: &[(&str, &str)] = &[
     ("tonic: connect timeout", TONIC),
     ("tonic: timeout", TONIC),
     ("tonic: timeout where read is off", TONIC),
-    (
-        "tonic: a failure in a 200",
-        "a gRPC status in a response's head or trailers is not read",
-    ),
 ];
 
 const TONIC: &str = "tonic's own types, which say what happened, are not known";
