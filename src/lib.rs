@@ -63,7 +63,7 @@
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
-//! | would this request be retried, and why not? | [`policy::explain`] |
+//! | would this request be retried, and why not? | [`dry_run`] |
 //! | what is wrong with this policy? | [`lint`] |
 //! | what would another policy have done? | [`RetryReport::replay`] |
 //! | which layer goes above, which below? | [`guide::ordering`] |
@@ -83,7 +83,7 @@
 //! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
-//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](policy::explain); policies as documents and from the environment: `policy::RetryConfig` |
+//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](dry_run); policies as documents and from the environment: `policy::RetryConfig` |
 //! | `uuid` | no | idempotency keys that are UUIDs: `RetryLayer::idempotency_keys` |
 //!
 //! # Logs
@@ -101,6 +101,7 @@ pub mod classify;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 // Text only: nothing to compile but its examples.
+pub mod dry_run;
 #[cfg(doc)]
 pub mod guide;
 pub mod lint;
@@ -114,7 +115,6 @@ mod error;
 mod human;
 mod observe;
 mod own_header;
-mod replay;
 mod report;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
@@ -132,7 +132,6 @@ pub use self::{
     error::{RetryError, RetryErrorKind},
     observe::{RetryEvent, TARGET},
     own_header::OwnHeader,
-    replay::{Difference, Replay, Unknown, Verdict},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     retry::{
         AttemptInfo, DrainLimit, HookResult, PreviousOutcome, RequestDeadline, ResponseFuture,

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser;
 use http::{Method, StatusCode, Uri};
-use tower_http_retry::{classify::Cause, policy::explain::ScriptedOutcome};
+use tower_http_retry::{classify::Cause, dry_run::ScriptedOutcome};
 
 /// Says what a retry policy would do with a request, without sending it: the mistakes that can be
 /// seen in the policy, what becomes of the request for each kind of failure, and when each retry

@@ -7,7 +7,7 @@ use plotters::{
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
-use tower_http_retry::policy::explain::{Schedule, ScheduledRetry};
+use tower_http_retry::dry_run::{Schedule, ScheduledRetry};
 
 const WIDTH: u32 = 900;
 const LEGEND: u32 = 40;

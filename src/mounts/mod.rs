@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::{prefix::Prefix, table::Table};
-use crate::policy::{Mounted, Part, Policy, RequestHead, Rng};
+use crate::policy::{Mounted, Part, Policy, RequestHead};
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of
 /// its URL.
@@ -226,10 +226,6 @@ impl<P: Policy> Policy for Mounts<P> {
         self.start(request, |policy| policy.session(request))
     }
 
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        self.start(request, |policy| policy.rehearse(request, rng))
-    }
-
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
         let table = Arc::as_ptr(&self.inner) as usize;
         let mounts = self.iter().map(|mount| (Some(mount.prefix), mount.policy));
@@ -269,7 +265,12 @@ impl<P: Policy> Mounts<P> {
         }
         match fallback {
             Some(policy) => MountSession::fallback(make(policy), table, request.uri()),
-            None => MountSession::no_mount(table, request.uri()),
+            None => {
+                if let Some(rehearsal) = request.rehearsal() {
+                    rehearsal.ledger.know();
+                }
+                MountSession::no_mount(table, request.uri())
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts};
 
-use super::wall_clock::WallClock;
+use super::{Rehearsal, wall_clock::WallClock};
 use crate::{
     classify::{Outcome, RequestView},
     reason::Failure,
@@ -23,6 +23,8 @@ pub struct RequestHead<'a> {
     version: Version,
     headers: &'a HeaderMap,
     extensions: &'a Extensions,
+    /// The dry run that the request is part of, if it is not sent.
+    rehearsal: Option<&'a Rehearsal>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -35,6 +37,7 @@ impl<'a> RequestHead<'a> {
             version: request.version(),
             headers: request.headers(),
             extensions: request.extensions(),
+            rehearsal: None,
         }
     }
 
@@ -66,6 +69,23 @@ impl<'a> RequestHead<'a> {
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
+
+    /// The dry run that the request is part of, if it is not sent.
+    #[inline]
+    pub(crate) fn rehearsal(&self) -> Option<&'a Rehearsal> {
+        self.rehearsal
+    }
+
+    /// The same head in a dry run.
+    pub(crate) fn rehearsed<'b>(&self, rehearsal: &'b Rehearsal) -> RequestHead<'b>
+    where
+        'a: 'b,
+    {
+        RequestHead {
+            rehearsal: Some(rehearsal),
+            ..*self
+        }
+    }
 }
 
 impl RequestView for RequestHead<'_> {
@@ -94,6 +114,7 @@ impl<'a> From<&'a Parts> for RequestHead<'a> {
             version: parts.version,
             headers: &parts.headers,
             extensions: &parts.extensions,
+            rehearsal: None,
         }
     }
 }

@@ -205,7 +205,7 @@ impl Backoff {
 
     /// Waits by a function of the number of failures in a row.
     ///
-    /// It is called for each wait, and by [lint](crate::lint) and [dry runs](super::explain), so
+    /// It is called for each wait, and by [lint](crate::lint) and [dry runs](crate::dry_run), so
     /// it should be quick and always say the same. A cap and jitter apply to what it says.
     ///
     /// ```

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Part, Policy, RequestHead, Rng, Session};
+use super::{Part, Policy, RequestHead, Session};
 
 /// A [`Policy`] whose sessions are boxed, so that it can be a trait object.
 ///
@@ -12,9 +12,6 @@ use super::{Part, Policy, RequestHead, Rng, Session};
 pub trait DynPolicy: Send + Sync {
     /// Starts a request.
     fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send>;
-
-    /// [`Policy::rehearse`].
-    fn boxed_rehearsal(&self, request: &RequestHead<'_>, rng: Rng) -> Box<dyn Session + Send>;
 
     /// [`Policy::parts`].
     fn visit_parts(&self, visit: &mut dyn FnMut(Part<'_>));
@@ -32,10 +29,6 @@ where
 {
     fn boxed_session(&self, request: &RequestHead<'_>) -> Box<dyn Session + Send> {
         Box::new(self.session(request))
-    }
-
-    fn boxed_rehearsal(&self, request: &RequestHead<'_>, rng: Rng) -> Box<dyn Session + Send> {
-        Box::new(self.rehearse(request, rng))
     }
 
     fn visit_parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
@@ -63,10 +56,6 @@ impl Policy for dyn DynPolicy + '_ {
         self.boxed_session(request)
     }
 
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        self.boxed_rehearsal(request, rng)
-    }
-
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
         self.visit_parts(visit);
     }
@@ -77,10 +66,6 @@ impl Policy for Box<dyn DynPolicy + '_> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).boxed_session(request)
-    }
-
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        (**self).boxed_rehearsal(request, rng)
     }
 
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
@@ -118,10 +103,6 @@ impl Policy for SharedPolicy {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         self.0.boxed_session(request)
-    }
-
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        self.0.boxed_rehearsal(request, rng)
     }
 
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {

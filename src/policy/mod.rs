@@ -26,12 +26,12 @@ mod builder;
 mod config;
 mod decide;
 mod dynamic;
-pub mod explain;
 pub mod hints;
 mod limit;
 mod overrides;
 mod parts;
 mod policy_fn;
+mod rehearsal;
 #[cfg(feature = "reload")]
 mod reload;
 mod retry_policy;
@@ -62,8 +62,9 @@ pub use self::{
     session::RetrySession,
 };
 pub(crate) use self::{
-    overrides::{AnySession, IDEMPOTENCY_KEY, rehearse, select},
+    overrides::{AnySession, IDEMPOTENCY_KEY, select},
     parts::Mounted,
+    rehearsal::{Due, Ledger, Rehearsal},
     wall_clock::WallClock,
 };
 
@@ -86,17 +87,6 @@ pub trait Policy {
 
     /// Starts a request.
     fn session(&self, request: &RequestHead<'_>) -> Self::Session;
-
-    /// Starts a request of a [dry run](explain), whose random numbers are `rng`'s.
-    ///
-    /// Whatever becomes of it, requests that are sent must not notice. So a policy whose sessions
-    /// share something that they change, such as a budget, makes one here that shares nothing,
-    /// and one with jitter takes `rng` for it. The others need not care: this is
-    /// [`session`](Self::session) unless implemented.
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        let _ = rng;
-        self.session(request)
-    }
 
     /// Shows `visit` the [`RetryPolicy`]s that this policy chooses from.
     ///
@@ -249,10 +239,6 @@ impl<P: Policy + ?Sized> Policy for &P {
         (**self).session(request)
     }
 
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        (**self).rehearse(request, rng)
-    }
-
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
         (**self).parts(visit);
     }
@@ -263,10 +249,6 @@ impl<P: Policy + ?Sized> Policy for std::sync::Arc<P> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         (**self).session(request)
-    }
-
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        (**self).rehearse(request, rng)
     }
 
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
 use super::{
-    Attempt, Decision, Policy, RequestHead, RetryPolicy, Rng, Session, SharedPolicy, Standing,
-    Stop, StopReason,
+    Attempt, Decision, Policy, RequestHead, RetryPolicy, Session, SharedPolicy, Standing, Stop,
+    StopReason,
 };
 use crate::budget::RetryPermit;
 
@@ -49,7 +49,10 @@ pub(crate) enum AnySession<T> {
 }
 
 /// Starts a request under its own policy if it brought one, else under the layer's.
-pub(crate) fn select<P: Policy>(policy: &P, request: &RequestHead<'_>) -> AnySession<P::Session> {
+pub(crate) fn select<P: Policy + ?Sized>(
+    policy: &P,
+    request: &RequestHead<'_>,
+) -> AnySession<P::Session> {
     if request.extensions().is_empty() {
         return AnySession::Layer(policy.session(request));
     }
@@ -75,24 +78,6 @@ fn brought<'a>(request: &RequestHead<'a>) -> Option<Brought<'a>> {
     }
     let own = extensions.get().map(Brought::Own);
     own.or_else(|| extensions.get().map(Brought::Shared))
-}
-
-/// [`select`] for a dry run.
-pub(crate) fn rehearse<P: Policy + ?Sized>(
-    policy: &P,
-    request: &RequestHead<'_>,
-    rng: Rng,
-) -> AnySession<P::Session> {
-    let extensions = request.extensions();
-    if extensions.get::<RetryDisabled>().is_some() {
-        AnySession::Disabled
-    } else if let Some(own) = extensions.get::<RetryPolicy>() {
-        AnySession::Brought(Box::new(own.rehearse(request, rng)))
-    } else if let Some(shared) = extensions.get::<SharedPolicy>() {
-        AnySession::Brought(shared.rehearse(request, rng))
-    } else {
-        AnySession::Layer(policy.rehearse(request, rng))
-    }
 }
 
 impl<T: Session> Session for AnySession<T> {

@@ -45,7 +45,10 @@ where
 {
     type Session = PolicyFnSession<F>;
 
-    fn session(&self, _: &RequestHead<'_>) -> Self::Session {
+    fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        if let Some(rehearsal) = request.rehearsal() {
+            rehearsal.ledger.know();
+        }
         PolicyFnSession { f: self.f.clone() }
     }
 }

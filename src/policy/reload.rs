@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{Part, Policy, RequestHead, Rng};
+use super::{Part, Policy, RequestHead};
 
 /// A policy that can be exchanged while it is in use, for instance when its configuration
 /// changes.
@@ -76,10 +76,6 @@ impl<P: Policy> Policy for Reloadable<P> {
 
     fn session(&self, request: &RequestHead<'_>) -> Self::Session {
         self.current.load().session(request)
-    }
-
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> Self::Session {
-        self.current.load().rehearse(request, rng)
     }
 
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {

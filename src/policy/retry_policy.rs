@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Backoff, CountKind, Jitter, Limit, Methods, Part, Policy, RequestHead, ResetHeader,
-    RetryPolicyBuilder, RetrySession, Rng, StopReason,
+    Backoff, CountKind, Jitter, Ledger, Limit, Methods, Part, Policy, Rehearsal, RequestHead,
+    ResetHeader, RetryPolicyBuilder, RetrySession, Rng, StopReason,
     hints::Hints,
     limit::{PerKind, StatusSet},
 };
@@ -119,6 +119,8 @@ pub(super) struct Inner {
     allowed: u16,
     /// Sessions started so far, for policies with a seed.
     sessions: AtomicU64,
+    /// Where a dry run asks what a retry would take, if this is its copy.
+    pub(super) ledger: Option<Arc<Ledger>>,
 }
 
 impl Inner {
@@ -334,12 +336,17 @@ impl RetryPolicy {
     }
 
     pub(super) fn from_settings(settings: Settings) -> Self {
+        Self::with_ledger(settings, None)
+    }
+
+    fn with_ledger(settings: Settings, ledger: Option<Arc<Ledger>>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 eligible: Eligible::under(&settings),
                 allowed: allowed(&settings),
                 settings,
                 sessions: AtomicU64::new(0),
+                ledger,
             }),
         }
     }
@@ -424,6 +431,23 @@ impl RetryPolicy {
         self.inner.settings.budget.as_ref()
     }
 
+    /// A session of a copy of this policy: neither the budget nor the count of sessions notices.
+    #[cold]
+    fn detached(&self, request: &RequestHead<'_>, rehearsal: &Rehearsal) -> RetrySession {
+        let mut settings = self.inner.settings.clone();
+        let ledger = &rehearsal.ledger;
+        settings.budget = settings.budget.and_then(|budget| {
+            let copy = budget.fresh();
+            if copy.is_none() {
+                ledger.know_foreign();
+            }
+            copy
+        });
+        ledger.know();
+        let copy = Self::with_ledger(settings, Some(Arc::clone(ledger)));
+        RetrySession::with_rng(copy, request, Some(rehearsal.rng.clone()))
+    }
+
     /// The random numbers of the next session.
     #[inline]
     pub(super) fn rng(&self) -> Option<Rng> {
@@ -478,14 +502,10 @@ impl Policy for RetryPolicy {
 
     #[inline(always)]
     fn session(&self, request: &RequestHead<'_>) -> RetrySession {
-        RetrySession::new(self.clone(), request)
-    }
-
-    fn rehearse(&self, request: &RequestHead<'_>, rng: Rng) -> RetrySession {
-        // A copy: neither the budget nor the count of sessions may notice.
-        let mut settings = self.inner.settings.clone();
-        settings.budget = settings.budget.as_ref().and_then(RetryBudget::fresh);
-        RetrySession::with_rng(Self::from_settings(settings), request, Some(rng))
+        match request.rehearsal() {
+            None => RetrySession::new(self.clone(), request),
+            Some(rehearsal) => self.detached(request, rehearsal),
+        }
     }
 
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {

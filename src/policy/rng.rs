@@ -35,7 +35,7 @@ impl Rng {
 
     /// No generator at all: every number is `unit`. 0 makes each wait the shortest that is
     /// possible, 0.5 the one in the middle and 1 the longest, which is how a
-    /// [dry run](super::explain) finds them.
+    /// [dry run](crate::dry_run) finds them.
     ///
     /// A number outside of `[0, 1]` is taken for the nearer end, and one that is none for 0.
     ///

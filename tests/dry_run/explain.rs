@@ -21,12 +21,12 @@ use tower_http_retry::{
     AttemptOutcome, BoxError, RequestDeadline, RetryLayer, RetryReport,
     budget::RetryBudget,
     classify::{Cause, Opinion, Outcome},
+    dry_run::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
     mounts::Mounts,
     policy::{
         Attempt, Backoff, CountKind, Decision, DynPolicy, Gate, Idempotent, Jitter, Judgement,
         Limit, Methods, Note, Policy, RequestHead, Retry, RetryAfterMode, RetryDisabled,
-        RetryPolicy, RetryPolicyBuilder, Rng, Session, SharedPolicy, Stop, StopReason, WaitReason,
-        explain::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
+        RetryPolicy, RetryPolicyBuilder, Session, SharedPolicy, Stop, StopReason, WaitReason,
         policy_fn,
     },
 };
@@ -1019,7 +1019,8 @@ proptest! {
         let head = RequestHead::of(&get);
         for outcome in [ScriptedOutcome::from(Cause::ConnectionReset), status(code).into()] {
             let schedule = policy.schedule(&head, &outcome);
-            let mut session = policy.rehearse(&head, Rng::with_seed(seed));
+            let seeded = policy.to_builder().seed(seed).build().expect("a valid policy");
+            let mut session = seeded.session(&head);
             let mut number = 0;
             for retry in schedule.retries() {
                 let spread = retry.wait;
@@ -1129,4 +1130,176 @@ fn a_header_of_a_failure_is_nothing() {
     let name = HeaderName::from_static("retry-after");
     let failure = ScriptedOutcome::failure(Cause::Timeout).header(name, HeaderValue::from(1));
     assert!(matches!(failure.outcome(), Outcome::Error { .. }));
+}
+
+// Whoever wrote the policy.
+
+/// A policy of nine lines, which knows nothing of dry runs.
+#[derive(Clone)]
+struct ByMethod {
+    reads: RetryPolicy,
+    writes: RetryPolicy,
+}
+
+impl Policy for ByMethod {
+    type Session = <RetryPolicy as Policy>::Session;
+
+    fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        match request.method().is_safe() {
+            true => self.reads.session(request),
+            false => self.writes.session(request),
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_chooses_between_others_is_explained_as_they_are_and_nothing_is_taken() {
+    let budget = RetryBudget::builder().build().expect("a valid budget");
+    let reads = policy(|p| p.total(2).seed(7).budget(budget.clone()));
+    let writes = policy(|p| p.total(1).allowed_methods(["POST"]).budget(budget.clone()));
+    let chooser = ByMethod {
+        reads: reads.clone(),
+        writes: writes.clone(),
+    };
+    let now = tokio::time::Instant::now().into_std();
+    let before = format!("{:?}", budget.stats(now));
+    for (method, chosen) in [("GET", &reads), ("POST", &writes)] {
+        let explained = explain(&chooser, method);
+        assert_eq!(explained, explain(chosen, method));
+        assert!(
+            explained.is_retried() && !explained.assumes_budget,
+            "{explained}"
+        );
+        let script = [status(503), status(503), status(503), status(200)].map(Into::into);
+        let played = sequence(&chooser, method, &script);
+        assert_eq!(played, sequence(chosen, method, &script));
+        let report = played.report();
+        assert_eq!(report.replay(chosen), report.replay(&chooser));
+        assert!(report.replay(&chooser).is_same());
+    }
+    assert_eq!(format!("{:?}", budget.stats(now)), before);
+
+    // Nor has the seed moved on: the first request that is sent draws what it always does.
+    let wait = |policy: &RetryPolicy| {
+        let get = request("GET");
+        let mut session = policy.session(&RequestHead::of(&get));
+        let outcome = ScriptedOutcome::from(status(503));
+        match session.decide(&Attempt::new(1, &Method::GET, *outcome_of(&outcome))) {
+            Decision::Retry(retry) => retry.wait,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(wait(&reads), wait(&policy(|p| p.total(2).seed(7))));
+}
+
+/// A session that wraps ours and has a budget of its own: each of its secrets is counted.
+struct Counting<S> {
+    inner: S,
+    told: Arc<AtomicU32>,
+}
+
+impl<S: Session> Session for Counting<S> {
+    fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
+        self.inner.decide(attempt)
+    }
+
+    fn succeeded(&mut self) {
+        self.told.fetch_add(1, Relaxed);
+    }
+
+    fn failed(&mut self, _: std::time::Instant) {
+        self.told.fetch_add(1, Relaxed);
+    }
+
+    fn commit(
+        &mut self,
+        _: std::time::Instant,
+    ) -> Result<tower_http_retry::budget::RetryPermit, StopReason> {
+        self.told.fetch_add(1, Relaxed);
+        Err(StopReason::BudgetExhausted)
+    }
+}
+
+struct Counted(RetryPolicy, Arc<AtomicU32>);
+
+impl Policy for Counted {
+    type Session = Counting<<RetryPolicy as Policy>::Session>;
+
+    fn session(&self, request: &RequestHead<'_>) -> Self::Session {
+        Counting {
+            inner: self.0.session(request),
+            told: Arc::clone(&self.1),
+        }
+    }
+}
+
+#[test]
+fn a_session_is_never_told_and_never_asked_for_a_permit() {
+    let told = Arc::new(AtomicU32::new(0));
+    let empty = RetryBudget::builder()
+        .capacity(1)
+        .build()
+        .expect("a valid budget");
+    let counted = Counted(policy(|p| p.budget(empty)), Arc::clone(&told));
+    let script = [status(503), status(503), status(503)].map(Into::into);
+    let played = sequence(&counted, "GET", &script);
+    // The copy of the wrapped policy's budget has one token.
+    assert_eq!(
+        played.report().stop,
+        StopReason::BudgetExhausted,
+        "{played}"
+    );
+    assert!(!played.assumes_budget());
+    explain(&counted, "GET");
+    played.report().replay(&counted);
+    let ok = sequence(&counted, "GET", &[status(200).into()]);
+    assert!(ok.report().stop.is_success());
+    assert_eq!(told.load(Relaxed), 0);
+}
+
+#[test]
+fn a_budget_that_cannot_be_asked_is_taken_to_be_full_and_the_output_says_so() {
+    /// Nothing of this crate's.
+    struct Own;
+
+    impl Policy for Own {
+        type Session = Own;
+
+        fn session(&self, _: &RequestHead<'_>) -> Own {
+            Own
+        }
+    }
+
+    impl Session for Own {
+        fn decide(&mut self, _: &Attempt<'_>) -> Decision {
+            Decision::Retry(Retry::after(SECOND))
+        }
+
+        fn commit(
+            &mut self,
+            _: std::time::Instant,
+        ) -> Result<tower_http_retry::budget::RetryPermit, StopReason> {
+            panic!("a budget in use was asked")
+        }
+    }
+
+    let played = sequence(&Own, "GET", &[status(503).into(), status(200).into()]);
+    assert!(played.assumes_budget());
+    assert!(
+        played.to_string().ends_with("is taken to be full"),
+        "{played}"
+    );
+    let what_if = played.report().replay(&Own);
+    assert!(what_if.assumes_budget && what_if.is_same(), "{what_if}");
+    // A closure has none.
+    let closure = policy_fn(|_: &Attempt<'_>| Decision::Retry(Retry::after(SECOND)));
+    assert!(!sequence(&closure, "GET", &[status(503).into()]).assumes_budget());
+    #[cfg(feature = "tower")]
+    {
+        let tower: Arc<dyn tower::retry::budget::Budget + Send + Sync> =
+            Arc::new(tower::retry::budget::TpsBudget::default());
+        let foreign = policy(|p| p.budget(RetryBudget::from_tower(tower)));
+        let explained = explain(&foreign, "GET");
+        assert!(explained.assumes_budget && explained.is_retried());
+    }
 }

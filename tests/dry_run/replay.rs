@@ -13,15 +13,15 @@ use http_body_util::Full;
 use proptest::prelude::*;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http_retry::{
-    BoxError, Replay, RetryLayer, RetryReport, Unknown, Verdict,
+    BoxError, RetryLayer, RetryReport,
     body::Rewind,
     budget::{InFlightLimit, RetryBudget},
     classify::{Cause, Opinion, Outcome},
+    dry_run::{Explain, ScriptedOutcome, Unknown, Verdict, WhatIf},
     mounts::Mounts,
     policy::{
         Backoff, CountKind, Idempotent, Jitter, Limit, Policy, RequestHead, RetryAfterMode,
         RetryDisabled, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
-        explain::ScriptedOutcome,
     },
     shared_hints::SharedHints,
 };
@@ -424,7 +424,7 @@ fn status(code: u16) -> ScriptedOutcome {
     StatusCode::from_u16(code).expect("a status").into()
 }
 
-fn only(replay: &Replay) -> (u32, &Verdict, &Verdict) {
+fn only(replay: &WhatIf) -> (u32, &Verdict, &Verdict) {
     let [difference] = replay.differences.as_slice() else {
         panic!("one difference was expected: {replay}")
     };
@@ -706,7 +706,7 @@ fn a_replay_goes_through_json() {
     ] {
         let replay = report.replay(&other);
         let json = serde_json::to_string(&replay).expect("it can be written");
-        let read: Replay = serde_json::from_str(&json).expect("it can be read");
+        let read: WhatIf = serde_json::from_str(&json).expect("it can be read");
         assert_eq!(read, replay);
     }
 }

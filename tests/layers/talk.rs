@@ -9,9 +9,9 @@ use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower_http_retry::{
     RequestDeadline, RetryErrorKind, RetryLayer,
     classify::Opinion,
+    dry_run::ScriptedOutcome,
     policy::{
-        Backoff, CountKind, Gate, Judgement, Note, RequestHead, RetryPolicy, StopReason,
-        WaitReason, explain::ScriptedOutcome,
+        Backoff, CountKind, Gate, Judgement, Note, RequestHead, RetryPolicy, StopReason, WaitReason,
     },
     stack::{LayerError, LayerOutcome, RequestState},
 };

@@ -20,10 +20,11 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
     BoxError, RetryLayer, RetryReport,
     classify::{Cause, FailureKind, Outcome, classify},
+    dry_run::ScriptedOutcome,
     policy::{
         Attempt, Backoff, CountKind, Decision, Idempotent, Jitter, Limit, Methods, Policy, Preset,
         RequestHead, RetryAfterMode, RetryPolicy, RetryPolicyBuilder, Session, Standing,
-        WaitReason, explain::ScriptedOutcome,
+        WaitReason,
     },
 };
 

@@ -6,11 +6,10 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use http::{Method, Request};
 use serde_json::Value;
 use tower_http_retry::{
+    dry_run::{Explain, Scenario},
     lint::{Lint, LintContext},
     mounts::Mounts,
-    policy::{
-        CountKind, InvalidConfig, Limit, RequestHead, RetryConfig, RetryPolicy, explain::Scenario,
-    },
+    policy::{CountKind, InvalidConfig, Limit, RequestHead, RetryConfig, RetryPolicy},
 };
 
 use super::Depth;

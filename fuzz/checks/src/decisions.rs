@@ -20,10 +20,10 @@ use tower_http_retry::{
     AttemptOutcome, RetryReport,
     budget::{RetryBudget, Scope},
     classify::{Cause, Failure, FailureKind},
+    dry_run::{Explain, ScriptedOutcome},
     policy::{
         Backoff, CountKind, Idempotent, Jitter, Judgement, Limit, Methods, Preset, RequestHead,
         RetryAfterMode, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
-        explain::ScriptedOutcome,
     },
 };
 

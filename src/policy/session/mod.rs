@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Attempt, CountKind, Decision, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Preset,
+    Attempt, CountKind, Decision, Due, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Preset,
     RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
     backoff::Circumstances, limit::PerKind, retry_policy::Settings,
 };
@@ -150,6 +150,19 @@ impl RetrySession {
             },
             throttled: asks_for_less_load(outcome),
         });
+    }
+
+    /// What the retry that was decided on takes from the budget, for a dry run.
+    #[cold]
+    fn due(&self) -> Option<Due> {
+        let budget = self.settings().budget.clone();
+        let ((budget, slot), cost) = budget.zip(self.slot).zip(self.cost)?;
+        Some(Due {
+            budget,
+            slot,
+            kind: cost.kind,
+            throttled: cost.throttled,
+        })
     }
 
     /// The backoff before the next attempt. `hinted` says that the server gave a hint which does
@@ -311,10 +324,14 @@ impl Session for RetrySession {
 
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
         self.cost = None;
-        match self.settings().preset {
+        let decision = match self.settings().preset {
             Preset::Default => self.decide_default(attempt),
             Preset::Urllib3 => self.decide_urllib3(attempt),
+        };
+        if let Some(ledger) = &self.policy.inner.ledger {
+            ledger.set_due(self.due());
         }
+        decision
     }
 
     #[inline(always)]

@@ -8,20 +8,18 @@ use tokio::time::Instant;
 use super::RetryLayer;
 use crate::{
     classify::{Exchange, Outcome},
-    policy::{
-        IDEMPOTENCY_KEY, Idempotent, Policy, RequestHead,
-        explain::{
-            Explanation, Schedule, ScriptedOutcome, Sequence, Venue, explain, explain_sequence,
-            schedule,
-        },
+    dry_run::{
+        Explanation, Schedule, ScriptedOutcome, Sequence, Venue, explain, explain_sequence,
+        schedule,
     },
+    policy::{IDEMPOTENCY_KEY, Idempotent, Policy, RequestHead},
     retry::RequestOptions,
     trial::Judged,
 };
 
 impl<P: Policy, R> RetryLayer<P, R> {
     /// What becomes of `request` in this layer, for each kind of outcome that an attempt can
-    /// have: as [`Explain::explain`](crate::policy::explain::Explain::explain), and with the
+    /// have: as [`Explain::explain`](crate::dry_run::Explain::explain), and with the
     /// deadline, the classifiers and the idempotency keys of the layer.
     ///
     /// What the request brings along in its extensions counts as well. The body, which may not
@@ -31,8 +29,9 @@ impl<P: Policy, R> RetryLayer<P, R> {
     /// ```
     /// use std::time::Duration;
     /// use tower_http_retry::{
+    ///     dry_run::Scenario,
+    ///     policy::{Backoff, RequestHead, RetryPolicy, StopReason},
     ///     RetryLayer,
-    ///     policy::{Backoff, RequestHead, RetryPolicy, StopReason, explain::Scenario},
     /// };
     ///
     /// let policy = RetryPolicy::builder()
@@ -53,7 +52,7 @@ impl<P: Policy, R> RetryLayer<P, R> {
     }
 
     /// What becomes of `request` in this layer when its attempts end as `script` says: as
-    /// [`Explain::explain_sequence`](crate::policy::explain::Explain::explain_sequence), and with
+    /// [`Explain::explain_sequence`](crate::dry_run::Explain::explain_sequence), and with
     /// what [`explain`](Self::explain) knows of the layer. An attempt that takes longer than the
     /// attempt timeout ends with it.
     ///
@@ -61,8 +60,9 @@ impl<P: Policy, R> RetryLayer<P, R> {
     /// use std::time::Duration;
     /// use http::StatusCode;
     /// use tower_http_retry::{
+    ///     dry_run::ScriptedOutcome,
+    ///     policy::{RequestHead, RetryPolicy},
     ///     RetryLayer,
-    ///     policy::{RequestHead, RetryPolicy, explain::ScriptedOutcome},
     /// };
     ///
     /// let layer = RetryLayer::new(RetryPolicy::default()).attempt_timeout(Duration::from_secs(2));
@@ -88,7 +88,7 @@ impl<P: Policy, R> RetryLayer<P, R> {
     }
 
     /// When each retry of `request` in this layer is sent if every attempt ends with `outcome`:
-    /// as [`Explain::schedule`](crate::policy::explain::Explain::schedule), and with what
+    /// as [`Explain::schedule`](crate::dry_run::Explain::schedule), and with what
     /// [`explain`](Self::explain) knows of the layer.
     pub fn schedule(&self, request: &RequestHead<'_>, outcome: &ScriptedOutcome) -> Schedule {
         self.rehearse(request, |request, venue| {

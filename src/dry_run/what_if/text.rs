@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Difference, Replay, Unknown, Verdict};
-use crate::human::Human;
+use super::{Difference, Unknown, Verdict, WhatIf};
+use crate::{dry_run::Assumed, human::Human};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,7 @@ impl fmt::Display for Unknown {
     }
 }
 
-impl fmt::Display for Replay {
+impl fmt::Display for WhatIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (method, url) = (&self.report.method, &self.report.url);
         match self.differences.len() {
@@ -57,6 +57,6 @@ impl fmt::Display for Replay {
         for unknown in &self.unknown {
             write!(f, "\n  unknown: {unknown}")?;
         }
-        Ok(())
+        write!(f, "{}", Assumed(self.assumes_budget))
     }
 }

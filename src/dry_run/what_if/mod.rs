@@ -1,4 +1,4 @@
-//! [`Replay`]: what another policy would have made of a request that is over.
+//! [`WhatIf`]: what another policy would have made of a request that is over.
 
 mod decided;
 mod recorded;
@@ -13,7 +13,8 @@ use self::{
     run::Run,
 };
 use crate::{
-    policy::{CountKind, Policy, RequestHead, Rng, StopReason, WaitReason, rehearse},
+    dry_run::asked::Asked,
+    policy::{CountKind, Policy, RequestHead, Rng, StopReason, WaitReason},
     report::RetryReport,
 };
 
@@ -29,13 +30,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct Replay {
+pub struct WhatIf {
     /// The report under the policy, as far as the recorded attempts go.
     pub report: RetryReport,
     /// Where the policy decides otherwise.
     pub differences: Vec<Difference>,
     /// What the record does not say, and what might have changed the outcome.
     pub unknown: Vec<Unknown>,
+    /// Whether the policy may have a budget that cannot be asked without taking from it, so that
+    /// it was taken to be full.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub assumes_budget: bool,
 }
 
 /// A decision that is not the recorded one.
@@ -133,7 +138,7 @@ impl RetryReport {
     ///
     /// ```
     /// use http::{Request, StatusCode};
-    /// use tower_http_retry::policy::{RequestHead, RetryPolicy};
+    /// use tower_http_retry::{dry_run::Explain, policy::{RequestHead, RetryPolicy}};
     ///
     /// let request = Request::get("http://example.com/").body(())?;
     /// let recorded = RetryPolicy::default().explain_sequence(
@@ -152,21 +157,23 @@ impl RetryReport {
     /// );
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn replay<P: Policy + ?Sized>(&self, policy: &P) -> Replay {
+    pub fn replay<P: Policy + ?Sized>(&self, policy: &P) -> WhatIf {
         let request = request(self);
         let head = RequestHead::of(&request);
-        let mut replay = Replay {
+        let mut replay = WhatIf {
             report: Self {
                 attempts: Vec::new(),
                 ..self.clone()
             },
             differences: Vec::new(),
             unknown: Vec::new(),
+            assumes_budget: false,
         };
         // The shortest and the longest waits: what lies between them is possible.
         let mut runs: Vec<Run<'_, P::Session>> = [0.0, 1.0]
-            .map(|unit| Run::new(rehearse(policy, &head, Rng::constant(unit)), self))
+            .map(|unit| Run::new(Asked::start(policy, &head, Rng::constant(unit)), self))
             .into();
+        replay.assumes_budget = runs.iter().any(Run::assumes_budget);
         for (at, record) in self.attempts.iter().enumerate() {
             // What was left out of the record was not decided on here either.
             let expected = u32::try_from(at).map_or(u32::MAX, |at| at.saturating_add(1));
@@ -241,7 +248,7 @@ impl RetryReport {
     }
 }
 
-impl Replay {
+impl WhatIf {
     /// Whether every decision is the recorded one.
     pub fn is_same(&self) -> bool {
         self.differences.is_empty()

@@ -7,13 +7,13 @@ use std::{
 
 use http::Method;
 
-use super::ScriptedOutcome;
+use super::{ScriptedOutcome, asked::Asked};
 use crate::{
     budget::RetryPermit,
     classify::{Cause, Failure, Outcome},
     policy::{
-        AnySession, Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session,
-        Standing, Stop, StopReason, rehearse,
+        Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session, Stop,
+        StopReason,
     },
     trial::{Conditions, Ended, Judged, Ruling, rule},
 };
@@ -67,7 +67,7 @@ impl fmt::Debug for Venue<'_> {
 
 /// A request in a dry run.
 pub(crate) struct Rehearsal<'a, S: Session> {
-    session: AnySession<S>,
+    session: Asked<S>,
     never: Option<StopReason>,
     method: &'a Method,
     venue: &'a Venue<'a>,
@@ -100,14 +100,10 @@ impl<'a, S: Session> Rehearsal<'a, S> {
     where
         P: Policy<Session = S> + ?Sized,
     {
-        let session = rehearse(policy, request, rng);
-        let never = match session.standing() {
-            Standing::Never(reason) => Some(reason),
-            Standing::Eligible => None,
-        };
+        let session = Asked::start(policy, request, rng);
         Self {
+            never: session.never(),
             session,
-            never,
             method: request.method(),
             venue,
             number: 0,
@@ -120,6 +116,11 @@ impl<'a, S: Session> Rehearsal<'a, S> {
     /// Why no outcome can lead to another attempt, if none can.
     pub(crate) fn never(&self) -> Option<&StopReason> {
         self.never.as_ref()
+    }
+
+    /// Whether there may be a budget that is not asked, but taken to be full.
+    pub(crate) fn assumes_budget(&self) -> bool {
+        self.session.assumes_budget()
     }
 
     /// The time since the request started.
@@ -144,7 +145,6 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             self.elapsed = deadline;
             let mut gates = Gates::default();
             gates.set(Gate::Deadline, false);
-            self.session.failed(self.now());
             return Rehearsed {
                 number: self.number,
                 started,

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use http::Method;
 
 use super::{
-    ScriptedOutcome, Venue,
+    Assumed, ScriptedOutcome, Venue,
     cases::{Ends, Run},
     table::{Column, Table},
 };
@@ -40,6 +40,8 @@ pub struct Schedule {
     retries: Vec<ScheduledRetry>,
     total: Spread,
     stop: Option<StopReason>,
+    #[cfg_attr(feature = "serde", serde(default))]
+    assumes_budget: bool,
 }
 
 /// One retry of a [`Schedule`].
@@ -169,6 +171,7 @@ pub(crate) fn schedule<P: Policy + ?Sized>(
             (shortest.min(most), shortest.max(most)),
         ),
         stop: longest.and_then(|run| run.stop.clone()),
+        assumes_budget: ends.shortest.assumes_budget,
     }
 }
 
@@ -181,6 +184,12 @@ impl Schedule {
     /// All waits of a request together.
     pub fn total(&self) -> Spread {
         self.total
+    }
+
+    /// Whether the policy may have a budget that cannot be asked without taking from it, so that
+    /// it was taken to be full.
+    pub fn assumes_budget(&self) -> bool {
+        self.assumes_budget
     }
 
     /// What ends it after the last retry; `None` if there is no end.
@@ -261,9 +270,10 @@ impl fmt::Display for Schedule {
             write!(f, "\n{table}")?;
         }
         match &self.stop {
-            Some(reason) if self.retries.is_empty() => write!(f, "\n  not retried: {reason}"),
-            Some(reason) => write!(f, "\n  then: {reason}"),
-            None => write!(f, "\n  and so on without end"),
+            Some(reason) if self.retries.is_empty() => write!(f, "\n  not retried: {reason}")?,
+            Some(reason) => write!(f, "\n  then: {reason}")?,
+            None => write!(f, "\n  and so on without end")?,
         }
+        write!(f, "{}", Assumed(self.assumes_budget))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// ```
 /// use std::time::Duration;
 /// use http::StatusCode;
-/// use tower_http_retry::{classify::Cause, policy::explain::ScriptedOutcome};
+/// use tower_http_retry::{classify::Cause, dry_run::ScriptedOutcome};
 ///
 /// let script: [ScriptedOutcome; 3] = [
 ///     Cause::ConnectionRefused.into(),

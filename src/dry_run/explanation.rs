@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use http::{Method, StatusCode};
 
 use super::{
-    Venue, cases,
+    Assumed, Venue, cases,
     rehearsal::Rehearsal,
     table::{Column, Table},
 };
@@ -46,6 +46,10 @@ pub struct Explanation {
     pub never: Option<StopReason>,
     /// The kinds of outcome, and what becomes of each.
     pub cases: Vec<Case>,
+    /// Whether the policy may have a budget that cannot be asked without taking from it, so that
+    /// it was taken to be full.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub assumes_budget: bool,
 }
 
 /// One kind of outcome, and what becomes of a request whose attempts all end like that.
@@ -152,6 +156,7 @@ pub(crate) fn explain<P: Policy + ?Sized>(
         url: sanitized_uri(request.uri()),
         never: rehearsal.never().cloned(),
         cases: cases::all(policy, request, venue),
+        assumes_budget: rehearsal.assumes_budget(),
     }
 }
 
@@ -358,7 +363,7 @@ impl fmt::Display for Explanation {
             let [retries, waits, end] = row.cells;
             table.row([name, retries, waits, end]);
         }
-        write!(f, "\n{table}")
+        write!(f, "\n{table}{}", Assumed(self.assumes_budget))
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{Verdict, decided::Decided, recorded::Scripted};
 use crate::{
     budget::RetryPermit,
-    policy::{AnySession, Attempt, Decision, Gates, Retry, Session, Standing, StopReason},
+    dry_run::asked::Asked,
+    policy::{Attempt, Decision, Gates, Retry, Session, StopReason},
     reason::WaitReason,
     report::{AttemptRecord, RetryReport},
     trial::{Conditions, Ended, Judged, Ruling, rule},
@@ -13,7 +14,7 @@ use crate::{
 
 /// The request under the policy, with one way to draw random waits.
 pub(super) struct Run<'a, S: Session> {
-    session: AnySession<S>,
+    session: Asked<S>,
     never: Option<StopReason>,
     report: &'a RetryReport,
     quickest: Duration,
@@ -21,19 +22,20 @@ pub(super) struct Run<'a, S: Session> {
 }
 
 impl<'a, S: Session> Run<'a, S> {
-    pub(super) fn new(session: AnySession<S>, report: &'a RetryReport) -> Self {
-        let never = match session.standing() {
-            Standing::Never(reason) => Some(reason),
-            Standing::Eligible => None,
-        };
+    pub(super) fn new(session: Asked<S>, report: &'a RetryReport) -> Self {
         Self {
+            never: session.never(),
             session,
-            never,
             report,
             quickest: Duration::MAX,
             // An instant cannot be made up. Which one it is makes no difference.
             origin: tokio::time::Instant::now().into_std(),
         }
+    }
+
+    /// Whether there may be a budget that is not asked, but taken to be full.
+    pub(super) fn assumes_budget(&self) -> bool {
+        self.session.assumes_budget()
     }
 
     pub(super) fn decide(&mut self, scripted: &Scripted, record: &AttemptRecord) -> Decided {

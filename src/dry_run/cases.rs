@@ -294,6 +294,8 @@ pub(super) struct Run {
     /// What ended it; `None` if nothing did, as far as was looked.
     pub(super) stop: Option<StopReason>,
     pub(super) gates: Gates,
+    /// Whether there may be a budget that is not asked, but taken to be full.
+    pub(super) assumes_budget: bool,
 }
 
 /// A wait of a [`Run`].
@@ -324,6 +326,7 @@ impl Run {
             waits: Vec::new(),
             stop: None,
             gates: Gates::default(),
+            assumes_budget: rehearsal.assumes_budget(),
         };
         loop {
             let attempt = rehearsal.attempt(outcome);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    ScriptedOutcome, Venue,
+    Assumed, ScriptedOutcome, Venue,
     rehearsal::{Rehearsal, Rehearsed},
 };
 use crate::{
@@ -23,6 +23,8 @@ pub struct Sequence {
     report: RetryReport,
     goes_on: bool,
     unplayed: usize,
+    #[cfg_attr(feature = "serde", serde(default))]
+    assumes_budget: bool,
 }
 
 pub(crate) fn explain_sequence<P: Policy + ?Sized>(
@@ -48,6 +50,7 @@ pub(crate) fn explain_sequence<P: Policy + ?Sized>(
     }
     Sequence {
         unplayed: script.len() - report.attempts.len(),
+        assumes_budget: rehearsal.assumes_budget(),
         report,
         goes_on,
     }
@@ -111,15 +114,22 @@ impl Sequence {
     pub fn unplayed(&self) -> usize {
         self.unplayed
     }
+
+    /// Whether the policy may have a budget that cannot be asked without taking from it, so that
+    /// it was taken to be full.
+    pub fn assumes_budget(&self) -> bool {
+        self.assumes_budget
+    }
 }
 
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report.fmt(f)?;
         match self.unplayed {
-            0 => Ok(()),
-            1 => f.write_str("\n  not played: 1 outcome of the script"),
-            n => write!(f, "\n  not played: {n} outcomes of the script"),
+            0 => {}
+            1 => f.write_str("\n  not played: 1 outcome of the script")?,
+            n => write!(f, "\n  not played: {n} outcomes of the script")?,
         }
+        write!(f, "{}", Assumed(self.assumes_budget))
     }
 }

@@ -1,9 +1,19 @@
 //! Says what a policy would do with a request, without sending it.
 //!
-//! Everything here is found by asking the policy's own [`Session`](super::Session)s, as a request
+//! Everything here is found by asking the policy's own [`Session`](crate::policy::Session)s, as a request
 //! that is sent asks them: there is no second form of the rules that could say something else.
-//! Nothing that requests share is touched ([`Policy::rehearse`]), nothing is sent, and nothing
-//! waits.
+//! Nothing is sent, and nothing waits.
+//!
+//! # What it cannot touch
+//!
+//! Whoever wrote the policy, its sessions are only asked what they decide. They are never told that
+//! a request succeeded or failed, and never asked for a permit, so that no budget and no counter
+//! of requests that are really sent can notice. Each [`RetryPolicy`](crate::policy::RetryPolicy)
+//! that the policy hands the [`RequestHead`] on to makes a session that shares nothing, whose
+//! budget is a full copy. A budget that is not this crate's cannot be asked without taking from it:
+//! it is taken to be full, and the output says so.
+//!
+//! # The questions
 //!
 //! - [`explain`](Explain::explain) answers for each kind of failure: is it retried, how often, with
 //!   which waits, and what ends it?
@@ -12,14 +22,14 @@
 //! - [`schedule`](Explain::schedule) says when each retry is sent, with percentiles where there is
 //!   jitter.
 //! - [`RetryReport::replay`](crate::RetryReport::replay) asks after the fact what another policy
-//!   would have done.
+//!   would have done: [`WhatIf`].
 //!
 //! The same questions to a layer take its time limits and classifiers into account as well; see
 //! [`RetryLayer::explain`](crate::RetryLayer::explain).
 //!
 //! ```
 //! use http::{Method, Request, StatusCode};
-//! use tower_http_retry::policy::{RequestHead, RetryPolicy, explain::Scenario};
+//! use tower_http_retry::{dry_run::{Explain, Scenario}, policy::{RequestHead, RetryPolicy}};
 //!
 //! let request = Request::post("http://example.com/orders").body(())?;
 //! let explanation = RetryPolicy::default().explain(&RequestHead::of(&request));
@@ -36,6 +46,7 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+mod asked;
 mod cases;
 mod explanation;
 mod rehearsal;
@@ -43,6 +54,7 @@ mod schedule;
 mod scripted;
 mod sequence;
 mod table;
+mod what_if;
 
 pub(crate) use self::{
     explanation::explain, rehearsal::Venue, schedule::schedule, sequence::explain_sequence,
@@ -52,19 +64,22 @@ pub use self::{
     schedule::{Schedule, ScheduledRetry, Spread},
     scripted::ScriptedOutcome,
     sequence::Sequence,
+    what_if::{Difference, Unknown, Verdict, WhatIf},
 };
 
-use super::{Policy, RequestHead, RetryPolicy};
+use std::fmt;
+
+use crate::policy::{Policy, RequestHead};
 
 /// Dry runs of any [`Policy`]; see the [module](self).
 ///
 /// What a request brings along in its extensions counts as it would in a layer: a policy of its
-/// own, [`RetryDisabled`](super::RetryDisabled), [`Idempotent`](super::Idempotent).
+/// own, [`RetryDisabled`](crate::policy::RetryDisabled), [`Idempotent`](crate::policy::Idempotent).
 pub trait Explain: Policy {
     /// What becomes of `request`, for each kind of outcome that an attempt can have.
     ///
     /// ```
-    /// use tower_http_retry::policy::{RequestHead, RetryPolicy, SharedPolicy, explain::Explain};
+    /// use tower_http_retry::{dry_run::Explain, policy::{RequestHead, RetryPolicy, SharedPolicy}};
     ///
     /// let policy = SharedPolicy::new(RetryPolicy::default());
     /// let request = http::Request::get("http://example.com/").body(())?;
@@ -84,7 +99,8 @@ pub trait Explain: Policy {
     /// use http::StatusCode;
     /// use tower_http_retry::{
     ///     classify::Cause,
-    ///     policy::{RequestHead, RetryPolicy, explain::ScriptedOutcome},
+    ///     dry_run::{Explain, ScriptedOutcome},
+    ///     policy::{RequestHead, RetryPolicy},
     /// };
     ///
     /// let request = http::Request::get("http://example.com/").body(())?;
@@ -111,7 +127,7 @@ pub trait Explain: Policy {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tower_http_retry::{classify::Cause, policy::{RequestHead, RetryPolicy}};
+    /// use tower_http_retry::{classify::Cause, dry_run::Explain, policy::{RequestHead, RetryPolicy}};
     ///
     /// let request = http::Request::get("http://example.com/").body(())?;
     /// let policy = RetryPolicy::default();
@@ -128,26 +144,14 @@ pub trait Explain: Policy {
 
 impl<P: Policy + ?Sized> Explain for P {}
 
-impl RetryPolicy {
-    /// What becomes of `request`, for each kind of outcome that an attempt can have; see
-    /// [`Explain::explain`].
-    pub fn explain(&self, request: &RequestHead<'_>) -> Explanation {
-        Explain::explain(self, request)
-    }
+/// The line that says that a budget was not asked.
+struct Assumed(bool);
 
-    /// What becomes of `request` when its attempts end as `script` says; see
-    /// [`Explain::explain_sequence`].
-    pub fn explain_sequence(
-        &self,
-        request: &RequestHead<'_>,
-        script: &[ScriptedOutcome],
-    ) -> Sequence {
-        Explain::explain_sequence(self, request, script)
-    }
-
-    /// When each retry of `request` is sent if every attempt ends with `outcome`; see
-    /// [`Explain::schedule`].
-    pub fn schedule(&self, request: &RequestHead<'_>, outcome: &ScriptedOutcome) -> Schedule {
-        Explain::schedule(self, request, outcome)
+impl fmt::Display for Assumed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 {
+            f.write_str("\n  a budget of the policy's own, if there is one, is taken to be full")?;
+        }
+        Ok(())
     }
 }
