@@ -51,19 +51,13 @@ async fn main() -> ExitCode {
 
 /// reqwest's client with retries. `timeout` is reqwest's own, for one attempt.
 fn stack(timeout: Duration) -> Result<FollowRedirect<Retries>, BoxError> {
-    let client = reqwest::Client::builder()
-        // Its own retries would be neither counted nor reported.
-        .retry(reqwest::retry::never())
-        // Its own redirects would be part of an attempt; see the layer below.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(timeout)
-        .build()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(timeout);
     let policy = RetryPolicy::builder().backoff_factor(0.02).build()?;
     Ok(ServiceBuilder::new()
+        // Each hop gets all of the retries.
         .layer(FollowRedirectLayer::new())
         .layer(RetryLayer::new(policy).replay_bodies(256 * 1024))
-        .service(ReqwestService::new(client)))
+        .service(ReqwestService::build(client)?))
 }
 
 async fn run() -> Result<(), BoxError> {

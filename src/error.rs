@@ -159,7 +159,7 @@ impl RetryError {
         ]
         .into_iter()
         .flatten()
-        .find_map(|error| error.downcast_ref::<E>())
+        .find_map(|error| downcast(&**error))
     }
 
     /// The inner error: that of the last attempt, else that of the readiness check or of the body.
@@ -169,6 +169,18 @@ impl RetryError {
         let others = inner.readiness.or(inner.body).or(inner.hook);
         inner.source.or(others)
     }
+}
+
+fn downcast<'a, E: Error + 'static>(
+    error: &'a (dyn Error + Send + Sync + 'static),
+) -> Option<&'a E> {
+    error.downcast_ref().or_else(|| {
+        #[cfg(feature = "reqwest")]
+        return (&**error.downcast_ref::<crate::reqwest::ReqwestError>()? as &dyn Error)
+            .downcast_ref();
+        #[cfg(not(feature = "reqwest"))]
+        None
+    })
 }
 
 impl fmt::Debug for RetryError {

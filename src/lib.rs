@@ -129,9 +129,11 @@ mod trial;
 
 pub use self::{
     admitted::{Admitted, AdmittedFuture},
+    classify::NeverSent,
     error::{RetryError, RetryErrorKind},
     observe::{RetryEvent, TARGET},
     own_header::OwnHeader,
+    reason::Evidence,
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     retry::{
         AttemptInfo, DrainLimit, HookResult, PreviousOutcome, RequestDeadline, ResponseFuture,

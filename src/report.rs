@@ -9,9 +9,10 @@ use std::{
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
-    classify::{Cause, FailureKind, Sent},
+    classify::{Cause, Failure, FailureKind, Sent},
     human::Human,
     policy::{CountKind, Gates, Note, StopReason, WaitReason},
+    reason::Evidence,
 };
 
 /// The story of one request.
@@ -134,6 +135,13 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub failed_within: Option<Cause>,
+    /// What it rests on whether the request may have been applied, where that is not plain from
+    /// the cause.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub evidence: Option<Box<Evidence>>,
     /// How many attempts a retry layer further in made of this one. Two layers multiply: three
     /// times three attempts are nine.
     #[cfg_attr(
@@ -158,6 +166,7 @@ impl AttemptRecord {
             layer_notes: Vec::new(),
             hint: None,
             failed_within: None,
+            evidence: None,
             inner_attempts: None,
         }
     }
@@ -236,6 +245,10 @@ pub enum AttemptOutcome {
         kind: FailureKind,
         /// Why.
         cause: Cause,
+        /// What certainly happened to the request. Of a report without it, which an older version
+        /// wrote, it is [`Sent::Unknown`].
+        #[cfg_attr(feature = "serde", serde(default))]
+        sent: Sent,
         /// The error and its sources, as text; URLs in it are cut like
         /// [`RetryReport::url`].
         error: String,
@@ -310,9 +323,9 @@ impl RetryReport {
 
     /// How often the server can have applied the request.
     ///
-    /// An attempt that was never sent, or refused unprocessed, counts 0; one whose end is
-    /// unknown, or that was answered with a failure, at most 1; one that was answered with
-    /// success exactly 1.
+    /// An attempt that was certainly never sent, or refused unprocessed (a 421 or 425, too), counts
+    /// 0; one whose end is unknown, or whose answer was a failure or judged to be one, at most 1;
+    /// one that was answered with success exactly 1.
     pub fn effects(&self) -> RangeInclusive<u32> {
         let mut min = 0u32;
         let mut max = 0u32;
@@ -320,9 +333,16 @@ impl RetryReport {
             let applied = match &attempt.outcome {
                 // A server that says so in the answer may have applied the request all the same.
                 AttemptOutcome::Response(_) if attempt.failed_within.is_some() => 0..=1,
-                AttemptOutcome::Response(status) if status.is_success() => 1..=1,
-                AttemptOutcome::Response(_) => 0..=1,
-                AttemptOutcome::Failed { cause, .. } => match cause.sent() {
+                AttemptOutcome::Response(status) => match status.as_u16() {
+                    // The server says that it did not process the request (RFC 9110, section
+                    // 15.5.20; RFC 8470, section 5.2).
+                    421 | 425 => 0..=0,
+                    // One that was repeated, or that ended a request that failed, was judged a
+                    // failure.
+                    200..300 if attempt.wait.is_none() && self.stop.is_success() => 1..=1,
+                    _ => 0..=1,
+                },
+                AttemptOutcome::Failed { sent, .. } => match sent {
                     Sent::Never | Sent::Unprocessed => 0..=0,
                     Sent::Unknown | Sent::Answered => 0..=1,
                 },
@@ -360,6 +380,17 @@ pub(crate) fn sanitized(scheme: Option<&str>, authority: &str, path_and_query: &
 }
 
 impl AttemptOutcome {
+    /// Without a response.
+    pub(crate) fn failed(failure: Failure, error: String) -> Self {
+        let Failure { kind, cause, sent } = failure;
+        Self::Failed {
+            kind,
+            cause,
+            sent,
+            error,
+        }
+    }
+
     /// Without the error's text, which is in the error's chain already.
     pub(crate) fn short(&self) -> impl fmt::Display + '_ {
         struct Short<'a>(&'a AttemptOutcome);
@@ -379,7 +410,9 @@ impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Response(status) => write!(f, "{status}"),
-            Self::Failed { kind, cause, error } => {
+            Self::Failed {
+                kind, cause, error, ..
+            } => {
                 write!(f, "{kind}: {cause}")?;
                 if !error.is_empty() {
                     write!(f, " ({error})")?;
@@ -438,7 +471,9 @@ impl fmt::Display for RetryReport {
                     }
                     ""
                 }
-                AttemptOutcome::Failed { kind, cause, error } => {
+                AttemptOutcome::Failed {
+                    kind, cause, error, ..
+                } => {
                     write!(f, "{kind}: {cause}")?;
                     error
                 }
@@ -458,6 +493,9 @@ impl fmt::Display for RetryReport {
                     f,
                     "\n      note: a retry layer further in made {inner} {plural} of it"
                 )?;
+            }
+            if let Some(evidence) = &attempt.evidence {
+                write!(f, "\n      note: {evidence}")?;
             }
             for note in attempt.notes() {
                 write!(f, "\n      note: {note}")?;
@@ -494,6 +532,7 @@ mod tests {
         AttemptOutcome::Failed {
             kind: FailureKind::Connect,
             cause: Cause::ConnectionRefused,
+            sent: Sent::Never,
             error: "client error: refused".into(),
         }
     }

@@ -8,20 +8,17 @@
 //! use std::time::Duration;
 //!
 //! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_http::follow_redirect::FollowRedirectLayer;
 //! use tower_http_retry::{RetryLayer, policy::RetryPolicy, reqwest::ReqwestService};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! let client = reqwest::Client::builder()
-//!     // Otherwise the client repeats some requests on its own, unseen and uncounted.
-//!     .retry(reqwest::retry::never())
-//!     // Redirects belong above the retries: tower-http's `FollowRedirectLayer`.
-//!     .redirect(reqwest::redirect::Policy::none())
-//!     .timeout(Duration::from_secs(30))
-//!     .build()?;
+//! let client = reqwest::Client::builder().timeout(Duration::from_secs(30));
 //!
 //! let client = ServiceBuilder::new()
+//!     // Redirects are followed above the retries: each hop is a request of its own.
+//!     .layer(FollowRedirectLayer::new())
 //!     .layer(RetryLayer::new(RetryPolicy::default()).replay_bodies(64 * 1024))
-//!     .service(ReqwestService::new(client));
+//!     .service(ReqwestService::build(client)?);
 //!
 //! let body = reqwest::Body::from("hello");
 //! let request = http::Request::put("http://example.com/greeting").body(body)?;
@@ -36,17 +33,28 @@
 //! [`replay_bodies`](crate::RetryLayer::replay_bodies) keeps what is sent of a body of any kind
 //! without copying it, and costs an empty body nothing. Without it, a body that is a stream is never
 //! sent again, and the content of one that is not is copied up front.
+//!
+//! # Why the client is built here
+//!
+//! A client of reqwest's follows redirects and repeats some requests by itself: one call may be
+//! more than one request, and that the last of them could not connect says nothing of the first.
+//! A POST that was answered by a 303 to a closed port would be sent again. So only the errors of a
+//! client that [`ReqwestService::build`] made prove that a request was not sent; those of another
+//! one, [`ReqwestService::new`]'s, are retried for idempotent methods alone.
 
 use std::{
     any::Any,
     fmt,
     future::Future,
     mem,
+    ops::Deref,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use ::reqwest::{Body, Client, Error, Request, Response, ResponseBuilderExt};
+use ::reqwest::{
+    Body, Client, ClientBuilder, Error, Request, Response, ResponseBuilderExt, redirect, retry,
+};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -66,18 +74,48 @@ use crate::{BoxError, body::WholeBody};
 ///
 /// # Errors
 ///
-/// Every error is a `reqwest::Error`, which [`classify()`](crate::classify::classify) knows with the
-/// feature `reqwest`. A URI that reqwest cannot request, for instance because it is not absolute,
-/// is one as well.
-#[derive(Clone, Debug, Default)]
+/// Every error is a [`ReqwestError`] around reqwest's own, which
+/// [`classify()`](crate::classify::classify) knows. A URI that reqwest cannot request, for instance
+/// because it is not absolute, is one as well.
+#[derive(Clone, Debug)]
 pub struct ReqwestService {
     client: Client,
+    /// Whether each call is one request.
+    one_request: bool,
 }
 
 impl ReqwestService {
-    /// Sends requests with `client`.
+    /// Builds a client that sends one request for each that it is given, whatever `builder` says:
+    /// its redirects and its retries are switched off. Both have their place above, in
+    /// tower-http's `FollowRedirectLayer` and in [`RetryLayer`](crate::RetryLayer).
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::build`]: the TLS backend or the system's resolver could not be set up,
+    /// or a setting is wrong.
+    pub fn build(builder: ClientBuilder) -> Result<Self, Error> {
+        let client = builder
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .build()?;
+        Ok(Self {
+            client,
+            one_request: true,
+        })
+    }
+
+    /// Sends requests with a `client` that was built elsewhere, and may follow redirects and
+    /// repeat requests by itself: none of its errors proves that a request was not sent. Prefer
+    /// [`build`](Self::build).
+    ///
+    /// Who knows that such a client does neither can
+    /// [vouch](crate::RetryLayer::vouch) for [`ReqwestError`] as
+    /// [transparent](crate::classify::Stage::Transparent).
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            one_request: false,
+        }
     }
 
     /// The client.
@@ -104,21 +142,82 @@ where
     B::Error: Into<BoxError>,
 {
     type Response = http::Response<Body>;
-    type Error = Error;
-    type Future = ResponseFuture;
+    type Error = ReqwestError;
+    type Future = ReqwestFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.client.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReqwestError>> {
+        let one_request = self.one_request;
+        let ready = self.client.poll_ready(cx);
+        ready.map_err(|error| ReqwestError { error, one_request })
     }
 
-    fn call(&mut self, request: http::Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: http::Request<B>) -> ReqwestFuture {
         let state = match Request::try_from(request.map(into_body)) {
             Ok(request) => State::Sent {
                 pending: self.client.call(request),
             },
             Err(error) => State::Refused { error: Some(error) },
         };
-        ResponseFuture { state }
+        ReqwestFuture {
+            state,
+            one_request: self.one_request,
+        }
+    }
+}
+
+/// An error of reqwest's, from a [`ReqwestService`].
+///
+/// It reads like reqwest's own, which it dereferences to and which is its `source`, and knows
+/// whether its client may have sent more than one request.
+/// [`RetryError::downcast_inner`](crate::RetryError::downcast_inner) finds reqwest's error, too.
+pub struct ReqwestError {
+    error: Error,
+    one_request: bool,
+}
+
+impl ReqwestError {
+    /// reqwest's own error.
+    pub fn into_inner(self) -> Error {
+        self.error
+    }
+
+    /// Whether nothing was sent but the request that the error is about.
+    ///
+    /// Errors of reading a response are not about a request, and do not come from this service.
+    pub(crate) fn is_of_one_request(&self) -> bool {
+        self.one_request
+    }
+}
+
+impl Deref for ReqwestError {
+    type Target = Error;
+
+    fn deref(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl From<ReqwestError> for Error {
+    fn from(error: ReqwestError) -> Self {
+        error.error
+    }
+}
+
+impl fmt::Debug for ReqwestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.error, f)
+    }
+}
+
+impl fmt::Display for ReqwestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl std::error::Error for ReqwestError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
     }
 }
 
@@ -159,9 +258,10 @@ fn into_http(response: Response) -> http::Response<Body> {
 pin_project! {
     /// The future of a [`ReqwestService`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture {
+    pub struct ReqwestFuture {
         #[pin]
         state: State,
+        one_request: bool,
     }
 }
 
@@ -175,22 +275,25 @@ pin_project! {
     }
 }
 
-impl Future for ResponseFuture {
-    type Output = Result<http::Response<Body>, Error>;
+impl Future for ReqwestFuture {
+    type Output = Result<http::Response<Body>, ReqwestError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Sent { pending } => pending.poll(cx).map_ok(into_http),
+        let this = self.project();
+        let one_request = *this.one_request;
+        let wrap = |error| ReqwestError { error, one_request };
+        match this.state.project() {
+            StateProj::Sent { pending } => pending.poll(cx).map_ok(into_http).map_err(wrap),
             StateProj::Refused { error } => match error.take() {
-                Some(error) => Poll::Ready(Err(error)),
-                None => panic!("`ResponseFuture` polled after it finished"),
+                Some(error) => Poll::Ready(Err(wrap(error))),
+                None => panic!("`ReqwestFuture` polled after it finished"),
             },
         }
     }
 }
 
-impl fmt::Debug for ResponseFuture {
+impl fmt::Debug for ReqwestFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("ReqwestFuture").finish_non_exhaustive()
     }
 }

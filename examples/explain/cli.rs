@@ -7,7 +7,10 @@ use std::{
 
 use clap::Parser;
 use http::{Method, StatusCode, Uri};
-use tower_http_retry::{classify::Cause, dry_run::ScriptedOutcome};
+use tower_http_retry::{
+    classify::{Cause, Failure, Sent},
+    dry_run::ScriptedOutcome,
+};
 
 /// Says what a retry policy would do with a request, without sending it: the mistakes that can be
 /// seen in the policy, what becomes of the request for each kind of failure, and when each retry
@@ -47,7 +50,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
 
-    #[arg(skip = ScriptedOutcome::failure(Cause::ConnectionRefused))]
+    #[arg(skip = ScriptedOutcome::failure(Failure::new(Cause::ConnectionRefused, Sent::Never)))]
     pub(crate) outcome: ScriptedOutcome,
 
     #[arg(skip)]
@@ -91,10 +94,13 @@ impl Cli {
 }
 
 fn outcome(text: &str) -> Result<(ScriptedOutcome, String), String> {
-    let (cause, name) = match text {
-        "connect" => (Cause::ConnectionRefused, "a connect failure"),
-        "read" => (Cause::IncompleteMessage, "a read failure"),
-        "other" => (Cause::Unknown, "an unknown error"),
+    let (failure, name) = match text {
+        "connect" => {
+            let refused = Failure::new(Cause::ConnectionRefused, Sent::Never);
+            (refused, "a connect failure")
+        }
+        "read" => (Cause::IncompleteMessage.into(), "a read failure"),
+        "other" => (Cause::Unknown.into(), "an unknown error"),
         _ => {
             let status: StatusCode = text.parse().map_err(|_| {
                 format!("--outcome is {text:?}: allowed is connect, read, other or a status")
@@ -102,7 +108,7 @@ fn outcome(text: &str) -> Result<(ScriptedOutcome, String), String> {
             return Ok((status.into(), format!("status {status}")));
         }
     };
-    Ok((cause.into(), name.to_owned()))
+    Ok((failure.into(), name.to_owned()))
 }
 
 /// A number with a unit; seconds without one.

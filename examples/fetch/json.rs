@@ -102,7 +102,9 @@ impl Attempt {
     fn of(record: &AttemptRecord) -> Self {
         let (status, failure) = match &record.outcome {
             AttemptOutcome::Response(status) => (Some(status.as_u16()), None),
-            AttemptOutcome::Failed { kind, cause, error } => {
+            AttemptOutcome::Failed {
+                kind, cause, error, ..
+            } => {
                 let failure = Failure {
                     kind: kind.as_str(),
                     cause: cause.to_string(),

@@ -447,12 +447,9 @@ impl<'a> Facts<'a> {
         let number = record.number;
         let charged = record.wait.as_ref().and_then(|wait| wait.charged);
         let allowed = match (&record.outcome, charged) {
-            (AttemptOutcome::Failed { cause, .. }, None) => {
-                !rules.urllib3
-                    && matches!(
-                        cause,
-                        Cause::Canceled | Cause::RefusedStream | Cause::GoAway
-                    )
+            (AttemptOutcome::Failed { cause, sent, .. }, None) => {
+                let canceled = *cause == Cause::Canceled && *sent == Sent::Never;
+                !rules.urllib3 && (canceled || *sent == Sent::Unprocessed)
             }
             (AttemptOutcome::Response(_), None) => false,
             (AttemptOutcome::Response(status), Some(_)) => {
@@ -664,7 +661,7 @@ impl<'a> Facts<'a> {
                         format!("nobody answered attempt {number} with {status}")
                     });
                 }
-                AttemptOutcome::Failed { cause, .. } => match cause.sent() {
+                AttemptOutcome::Failed { cause, sent, .. } => match sent {
                     Sent::Never => found.that(id, !arrived, || {
                         format!("attempt {number} ({cause}) did arrive")
                     }),

@@ -189,9 +189,9 @@ impl Judge {
                 let what = format_args!("attempt {number}, told as {status}, was never seen");
                 self.breach(Breach::Lost, id, what);
             }
-            (End::Failed(cause), Some(seen)) => {
-                let never = matches!(cause.sent(), Sent::Never);
-                let unapplied = cause.sent().is_safe_to_repeat();
+            (End::Failed(cause, sent), Some(seen)) => {
+                let never = matches!(sent, Sent::Never);
+                let unapplied = sent.is_safe_to_repeat();
                 if never || unapplied && seen.applied {
                     let what = format_args!("attempt {number} was told as {cause}, and was seen");
                     self.breach(Breach::Doubled, id, what);
@@ -199,7 +199,7 @@ impl Judge {
                 self.cause(order, number, cause, planned);
             }
             // Whether it was sent is not known.
-            (End::Failed(_), None) => {}
+            (End::Failed(..), None) => {}
         }
     }
 

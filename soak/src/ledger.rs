@@ -25,7 +25,7 @@ use test_support::net::fault::Attempt;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     Response(u16),
-    Failed(Cause),
+    Failed(Cause, Sent),
 }
 
 /// What the caller was told of a request.
@@ -44,8 +44,8 @@ impl Told {
         let attempts = report.attempts.iter().map(|attempt| {
             let end = match &attempt.outcome {
                 AttemptOutcome::Response(status) => End::Response(status.as_u16()),
-                AttemptOutcome::Failed { cause, .. } => End::Failed(*cause),
-                _ => End::Failed(Cause::Unknown),
+                AttemptOutcome::Failed { cause, sent, .. } => End::Failed(*cause, *sent),
+                _ => End::Failed(Cause::Unknown, Sent::Unknown),
             };
             (end, attempt.wait.as_ref().and_then(|wait| wait.charged))
         });
@@ -95,8 +95,7 @@ impl Entry {
             return false;
         };
         (1..).zip(&told.attempts).all(|(number, (end, _))| {
-            let cannot_arrive =
-                matches!(end, End::Failed(cause) if matches!(cause.sent(), Sent::Never));
+            let cannot_arrive = matches!(end, End::Failed(_, Sent::Never));
             cannot_arrive || self.seen.iter().any(|seen| seen.number == number)
         })
     }

@@ -47,7 +47,7 @@ impl Tally {
             let name = match end {
                 End::Response(200) => continue,
                 End::Response(status) => format!("status {status}"),
-                End::Failed(cause) => format!("{}: {cause}", cause.kind()),
+                End::Failed(cause, _) => format!("{}: {cause}", cause.kind()),
             };
             *self.failures.entry(name).or_default() += 1;
         }

@@ -51,6 +51,26 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// What an error's `Debug` begins with, if that looks like the name of a type or of one of its
+/// variants: as much of a type's name as can be had of an error whose type is not known.
+pub(super) fn first_word(error: &(dyn Error + 'static)) -> Option<String> {
+    const LONGEST: usize = 48;
+    let mut debug = Message::new(LONGEST + 2);
+    // Ends with an error where there is more.
+    let _ = write!(debug, "{error:?}");
+    let end = debug.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
+    let word = &debug[..end.unwrap_or(debug.len())];
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.contains(|c: char| c.is_ascii_lowercase())
+    };
+    // What a message has after its first word is none of these.
+    let rest = &debug[word.len()..];
+    let follows = rest.is_empty() || rest.starts_with('(') || rest.starts_with(" {");
+    let is_whole = word.len() <= LONGEST && follows;
+    (is_whole && word.rsplit("::").next().is_some_and(is_name)).then(|| word.to_owned())
+}
+
 /// Whether the last parts of `text` are `message`.
 fn ends_with_part(text: &str, message: &str) -> bool {
     text.strip_suffix(message)

@@ -7,16 +7,34 @@ use h2::Reason;
 use super::{
     Cause,
     messages::message,
-    reading::{Reading, Stage},
+    reading::{Place, Reading},
 };
 
 /// Reads an error of the h2 crate.
 ///
-/// A `GOAWAY` is reported to a stream only when its last stream is below that stream's: one with
-/// `NO_ERROR` therefore says that the request was not processed (RFC 9113, sections 6.8 and 8.7).
-/// One with an error code says the same, but a server in distress is better not asked at once
-/// again for a request that is not idempotent; reqwest draws the line at the same place.
-pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
+/// What the codes of RFC 9113, section 7, are to a request:
+///
+/// | code | as | why |
+/// | --- | --- | --- |
+/// | `NO_ERROR` | [`GoAway`](Cause::GoAway) in a GOAWAY, else an HTTP/2 error | the server shuts down; in a reset it wants no more of the request |
+/// | `PROTOCOL_ERROR` | HTTP/2 error | the peer takes this side for wrong, often after a fault of its own; a new connection may do |
+/// | `INTERNAL_ERROR` | HTTP/2 error | a fault of the peer's, as a 500 |
+/// | `FLOW_CONTROL_ERROR` | HTTP/2 error | a fault of one connection |
+/// | `SETTINGS_TIMEOUT` | HTTP/2 error | a slow connection |
+/// | `STREAM_CLOSED` | HTTP/2 error | a race on one connection |
+/// | `FRAME_SIZE_ERROR` | HTTP/2 error | a fault of one connection |
+/// | `REFUSED_STREAM` | [`RefusedStream`](Cause::RefusedStream) | closed before any processing (section 8.7) |
+/// | `CANCEL` | HTTP/2 error | the stream is not needed any more; proxies send it when they give up |
+/// | `COMPRESSION_ERROR` | HTTP/2 error | the state of one connection is lost |
+/// | `CONNECT_ERROR` | HTTP/2 error | the connection behind a CONNECT was reset |
+/// | `ENHANCE_YOUR_CALM` | [`EnhanceYourCalm`](Cause::EnhanceYourCalm) | the server throttles |
+/// | `INADEQUATE_SECURITY` | HTTP/2 error | another machine of the same name may have another TLS |
+/// | `HTTP_1_1_REQUIRED` | HTTP/2 error, [permanent](Cause::is_permanent) | the next attempt would use the same version |
+/// | others | HTTP/2 error | they are to be taken for `INTERNAL_ERROR` |
+///
+/// All may pass but `HTTP_1_1_REQUIRED`. Whether the request was processed is another question:
+/// see [`proof`](super::proof).
+pub(super) fn read(error: &(dyn Error + 'static), _: Place) -> Option<Reading> {
     use Reading::{Guess, Settled};
 
     let error = error.downcast_ref::<h2::Error>()?;

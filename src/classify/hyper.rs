@@ -7,34 +7,28 @@ use hyper_util::client::legacy;
 use super::{
     Cause,
     messages::message,
-    reading::{Reading, Stage},
+    reading::{Place, Reading},
 };
 
 /// Reads an error of hyper-util's client.
 ///
 /// Its kind is private: it shows in the message alone, apart from `is_connect`.
-pub(super) fn read_client(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
+pub(super) fn read_client(error: &(dyn Error + 'static), _: Place) -> Option<Reading> {
     let error = error.downcast_ref::<legacy::Error>()?;
-    if error.is_connect() {
-        return Some(Reading::At(Stage::Connecting));
-    }
-    match &*message(error) {
-        "client error (UserAbsoluteUriRequired)" => Some(Reading::Settled(Cause::InvalidUri)),
-        "client error (UserUnsupportedVersion)" => {
-            Some(Reading::Settled(Cause::UnsupportedVersion))
-        }
-        "client error (Canceled)" => Some(Reading::Guess(Cause::Canceled)),
+    Some(match &*message(error) {
+        "client error (UserAbsoluteUriRequired)" => Reading::Settled(Cause::InvalidUri),
+        "client error (UserUnsupportedVersion)" => Reading::Settled(Cause::UnsupportedVersion),
+        // Another request is at work on the only connection that there will be.
+        "client error (Canceled)" => Reading::Guess(Cause::Canceled),
+        "client error (Connect)" => Reading::Deeper,
         // Every other kind without a source is a mistake in the request.
-        _ if error.source().is_none() => Some(Reading::Settled(Cause::InvalidRequest)),
-        // The request is handed to a connection only once that is checked out, and from then on
-        // every error names it: this one is from the HTTP handshake before that.
-        _ if error.connect_info().is_none() => Some(Reading::At(Stage::Connecting)),
-        _ => None,
-    }
+        _ if error.source().is_none() => Reading::Settled(Cause::InvalidRequest),
+        _ => Reading::Deeper,
+    })
 }
 
 /// Reads an error of hyper itself.
-pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
+pub(super) fn read(error: &(dyn Error + 'static), _: Place) -> Option<Reading> {
     let error = error.downcast_ref::<hyper::Error>()?;
     let is_source_own = || {
         error
@@ -45,9 +39,8 @@ pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
         // The connection failed, for the reason given, before it took the request. The client
         // sends a request that had to wait for a connection in use again by itself, so that this
         // is a new connection, and as good as none.
-        Reading::At(Stage::Connecting)
+        Reading::Deeper
     } else if error.is_canceled() || error.is_closed() {
-        // Both come from the queue in front of a connection.
         Reading::Settled(Cause::Canceled)
     } else if error.is_incomplete_message() {
         Reading::Settled(Cause::IncompleteMessage)
@@ -57,12 +50,18 @@ pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
         Reading::Settled(Cause::Timeout)
     } else if error.is_user() {
         Reading::Settled(user(error))
-    } else if &*message(error) == "error reading a body from connection" {
-        Reading::At(Stage::Body)
+    } else if is_of_response_body(error) {
+        Reading::Deeper
     } else {
         // I/O, HTTP/2 and what hyper will add: the source tells more.
         Reading::Guess(Cause::Io)
     })
+}
+
+/// Whether the response's head had arrived. That it had not is not said by anything else: this
+/// only takes away what might be proved.
+pub(super) fn is_of_response_body(error: &hyper::Error) -> bool {
+    &*message(error) == "error reading a body from connection"
 }
 
 /// What a "user" error is, one of which no user makes.

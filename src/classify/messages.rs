@@ -1,9 +1,9 @@
 //! Errors whose types cannot be named, because they are private or their feature is off: they are
 //! known by their message.
 //!
-//! A message is not a contract. So it is asked last, and none of what is read here makes a request
-//! safe to repeat that was not: the connector's messages are believed only where the client's own
-//! type has said that it was connecting.
+//! A message is not a contract, and may be the server's. So it is asked last, it is believed only
+//! below an error whose type makes such messages and at the place where they are made, and what is
+//! read here only names a cause: it never makes a request safe to repeat.
 
 use std::{
     error::Error,
@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Cause,
-    reading::{Reading, Stage},
+    reading::{Place, Reading},
     tls,
 };
 
@@ -20,23 +20,20 @@ use super::{
 const MAX_MESSAGE: usize = 512;
 
 /// Reads an error by its message.
-pub(super) fn read(error: &(dyn Error + 'static), stage: Stage) -> Option<Reading> {
-    let message = message(error);
-    if let Some(reading) = tls::read_message(&message, stage) {
-        return Some(reading);
-    }
-    let cause = match &*message {
-        // reqwest's private `TimedOut`, and that of another version of reqwest;
-        // tower's `Elapsed`; tokio's `Elapsed`; tower-http's `TimeoutError`.
-        "operation timed out"
-        | "request timed out"
-        | "deadline has elapsed"
-        | "data was not received within the designated timeout" => Cause::Timeout,
-        // reqwest
-        "URL scheme is not allowed" => Cause::UnsupportedScheme,
-        "Parsed Url is not a valid Uri" => Cause::InvalidUri,
-        message if stage == Stage::Connecting => connector(message)?,
-        _ => return None,
+pub(super) fn read(error: &(dyn Error + 'static), at: Place) -> Option<Reading> {
+    let cause = match at {
+        Place::Connecting => {
+            let message = message(error);
+            if let Some(reading) = tls::read_message(&message, at) {
+                return Some(reading);
+            }
+            connector(&message)?
+        }
+        // A connection's TLS, which speaks as long as the connection lives.
+        Place::Called | Place::Stream | Place::Exchange => {
+            return tls::read_message(&message(error), at);
+        }
+        Place::Nothing | Place::OneRequest | Place::Body => return None,
     };
     Some(Reading::Settled(cause))
 }
@@ -54,6 +51,16 @@ fn connector(message: &str) -> Option<Cause> {
         "missing scheme" => Cause::UnsupportedScheme,
         "invalid dns name" => Cause::InvalidUri,
         _ if message.starts_with("unsupported scheme ") => Cause::UnsupportedScheme,
+        // reqwest's resolver
+        "error resolving DNS" => Cause::Dns,
+        // reqwest's connector; tower's and tokio's timeouts in a connector, in any version
+        "operation timed out" | "request timed out" | "deadline has elapsed" => {
+            Cause::ConnectTimeout
+        }
+        // hyper-util's tunnel through a proxy, which reqwest uses, too. Of other refusals it does
+        // not say the status.
+        "tunnel error: proxy authorization required" => Cause::ProxyAuthentication,
+        "tunnel error: missing destination host" => Cause::InvalidUri,
         // std's resolver, below any other connector
         _ if message.starts_with("failed to lookup address information") => Cause::Dns,
         _ => return None,

@@ -2,8 +2,52 @@
 //!
 //! [`classify()`] finds the cause of an error of the usual client stacks, [`chain()`] writes the
 //! error down for people. What they take for a failure is extended or vetoed with [`Classify`].
+//!
+//! # What proves that a request was not applied
+//!
+//! A request whose method is not idempotent is sent again only after an attempt that was certainly
+//! not applied. That is known from the rows of this table and from nothing else: not from an
+//! errno, not from a text, not from a type that is not here. Whatever else an error is, the
+//! request [may have been applied](Sent::Unknown).
+//!
+//! | an error of this type | found | proves |
+//! | --- | --- | --- |
+//! | `hyper_util::client::legacy::Error` that is `is_connect()`, names no connection (`connect_info()`), or has no source | first | [never sent](Sent::Never) |
+//! | `hyper::Error` that is `is_canceled()` | first below another `legacy::Error` | never sent |
+//! | `h2::Error`, a remote reset with `REFUSED_STREAM` (RFC 9113, section 8.7) | first below a `hyper::Error` first below a `legacy::Error` | [unprocessed](Sent::Unprocessed) |
+//! | `h2::Error`, a remote GOAWAY with any code (RFC 9113, section 6.8): the h2 crate hands it only to streams above the last one that it names | the same | unprocessed |
+//! | `tower::load_shed::error::Overloaded` | first | never sent |
+//! | [`NeverSent`] | first | never sent |
+//! | [`LayerError`](crate::stack::LayerError) of a layer that says so | first | what it [says](crate::stack::LayerOutcome::sent) |
+//! | a type vouched for with [`Stage::NeverSent`] | first | never sent |
+//!
+//! Below a type vouched for with [`Stage::Call`] the rows of `hyper::Error` and `h2::Error` hold as
+//! they do below a `legacy::Error`.
+//!
+//! *First* is the outermost error, or one below which only wrappers stand that are known to be
+//! transparent: `Box` and `Arc` of the errors named here, `Arc<dyn Error + Send + Sync>`,
+//! `io::Error` with what it carries, tower's `buffer::error::ServiceError`,
+//! [`RetryError`](crate::RetryError), a [`LayerError`](crate::stack::LayerError) of a layer that
+//! sent one request, the error of a
+//! [`ReqwestService`](crate::reqwest::ReqwestService) that was
+//! [built](crate::reqwest::ReqwestService::build) by this crate, and types vouched for with
+//! [`Stage::Transparent`]. Below a `legacy::Error` or a `hyper::Error` an `io::Error` is not
+//! transparent: it may be about another connection that carries this one.
+//!
+//! Nothing proves anything below an error of a type that is not known, below that of a request's
+//! body, and after the head of a response has arrived. Where an inner
+//! [`RetryError`](crate::RetryError) is anywhere in the chain whose attempts may have been
+//! applied, or where the chain has more than sixteen links, nothing is proved either. A bare
+//! `reqwest::Error` proves nothing: its client may have followed a redirect, so that more than one
+//! request was sent.
+//!
+//! Below a type that nobody knows the cause is still found, and what is permanent stays permanent;
+//! but the failure's kind is [`Read`](FailureKind::Read), and the report says what it was that
+//! nobody [vouched](crate::RetryLayer::vouch) for. Work that uses the network after the exchange
+//! belongs above the retries: its errors may look like those of the exchange itself.
 
 mod chain;
+mod examine;
 mod exchange;
 pub(crate) mod grpc;
 #[cfg(feature = "h2")]
@@ -13,12 +57,14 @@ mod hyper;
 mod io;
 mod messages;
 mod own;
+mod proof;
 mod reading;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod tls;
 #[cfg(any(feature = "tower", feature = "tower-http"))]
 mod tower;
+mod vouch;
 mod walk;
 
 #[cfg(test)]
@@ -29,6 +75,11 @@ pub use self::{
     chain::chain,
     exchange::Exchange,
     own::{AttemptTimedOut, DeadlinePassed},
+    vouch::{NeverSent, Stage},
+};
+pub(crate) use self::{
+    examine::{Examined, examine, inner_report},
+    vouch::Vouch,
 };
 
 pub use crate::reason::{Cause, Failure, FailureKind, Sent};
@@ -38,45 +89,16 @@ use std::{error::Error, fmt};
 
 use http::{HeaderMap, StatusCode};
 
-use self::{
-    reading::{Reading, Stage},
-    walk::Chain,
-};
-
-/// Reads one link of an error's chain, found at a stage; nothing when its type is another's.
-type Reader = fn(&(dyn Error + 'static), Stage) -> Option<Reading>;
-
-/// Those who know error types, asked in this order about every link.
-const READERS: &[Reader] = &[
-    own::read,
-    #[cfg(feature = "reqwest")]
-    reqwest::read,
-    #[cfg(feature = "hyper")]
-    hyper::read_client,
-    #[cfg(feature = "hyper")]
-    hyper::read,
-    #[cfg(feature = "h2")]
-    h2::read,
-    #[cfg(feature = "tower")]
-    tower::read,
-    #[cfg(feature = "tower-http")]
-    tower::read_http,
-    #[cfg(feature = "rustls")]
-    tls::read,
-    io::read,
-    io::read_elapsed,
-    io::read_http,
-    // Knows no types, only messages: last.
-    messages::read,
-];
-
-/// Finds out why an attempt failed.
+/// Finds out why an attempt failed, and whether the request was certainly not applied.
 ///
 /// Walks the chain of the error's causes, sixteen links deep at most: [`Error::source`] and what
 /// an [`io::Error`](std::io::Error) carries, which is not its source. Known are the errors of
 /// hyper-util's client, hyper, h2, tower, tower-http, reqwest, rustls, tokio's timeouts and the
 /// standard library, each behind the feature of its name where it is another crate's. An error
 /// that none of them explains is [`Cause::Unknown`].
+///
+/// What is proved is the closed [table](self#what-proves-that-a-request-was-not-applied) of this
+/// module. Types that are [vouched](crate::RetryLayer::vouch) for on a layer are not known here.
 ///
 /// What is found is what the client knows of *this* exchange. A layer below that sends more than
 /// one request for each that it is given, for instance one that follows redirects, can report a
@@ -85,28 +107,22 @@ const READERS: &[Reader] = &[
 ///
 /// ```
 /// use std::io;
-/// use tower_http_retry::classify::{Cause, FailureKind, Sent, classify};
+/// use tower_http_retry::classify::{Cause, FailureKind, NeverSent, Sent, classify};
 ///
+/// // An established connection says this, too.
 /// let error = io::Error::from(io::ErrorKind::ConnectionRefused);
 /// let failure = classify(&error);
-/// assert_eq!(failure.kind, FailureKind::Connect);
 /// assert_eq!(failure.cause, Cause::ConnectionRefused);
-/// assert_eq!(failure.cause.sent(), Sent::Never);
+/// assert_eq!(failure.kind, FailureKind::Read);
+/// assert_eq!(failure.sent, Sent::Unknown);
+///
+/// let failure = classify(&NeverSent::new(error));
+/// assert_eq!(failure.cause, Cause::ConnectionRefused);
+/// assert_eq!(failure.kind, FailureKind::Connect);
+/// assert_eq!(failure.sent, Sent::Never);
 /// ```
 pub fn classify(error: &(dyn Error + 'static)) -> Failure {
-    let mut stage = Stage::Exchange;
-    let mut guess = Cause::Unknown;
-    for link in Chain::new(error) {
-        match READERS.iter().find_map(|read| read(link, stage)) {
-            Some(Reading::Settled(cause)) => return stage.settle(cause).into(),
-            Some(Reading::Guess(cause)) => guess = cause,
-            // The outermost word counts: a request that is made while connecting, to a proxy or
-            // a name server, is part of connecting however far it comes itself.
-            Some(Reading::At(named)) if stage == Stage::Exchange => stage = named,
-            Some(Reading::At(_)) | None => {}
-        }
-    }
-    stage.settle(guess).into()
+    examine(error, &[]).failure
 }
 
 /// How an attempt ended, as policies and classifiers see it.

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use super::{
     Cause,
-    reading::{Reading, Stage},
+    reading::{Place, Reading},
 };
 use crate::{body::ReplayError, human::Human};
 
@@ -59,7 +59,12 @@ impl fmt::Display for DeadlinePassed {
 
 impl Error for DeadlinePassed {}
 
-pub(super) fn read(error: &(dyn Error + 'static), _: Stage) -> Option<Reading> {
+/// Whether this is one of them.
+pub(super) fn is_known(error: &(dyn Error + 'static)) -> bool {
+    error.is::<ReplayError>() || error.is::<AttemptTimedOut>() || error.is::<DeadlinePassed>()
+}
+
+pub(super) fn read(error: &(dyn Error + 'static), _: Place) -> Option<Reading> {
     let cause = if let Some(error) = error.downcast_ref::<ReplayError>() {
         match error {
             ReplayError::Body(_) => Cause::RequestBody,

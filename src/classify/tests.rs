@@ -2,7 +2,10 @@ use std::{fmt, sync::Arc};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    reading::{Place, Reading},
+    *,
+};
 use crate::BoxError;
 
 /// An error that says nothing itself.
@@ -83,7 +86,7 @@ fn wrappers_that_say_nothing_are_looked_through() {
 fn an_error_that_nobody_knows_is_unknown() {
     assert_eq!(
         classify(&Opaque("why".into())),
-        Failure::new(Cause::Unknown)
+        Failure::from(Cause::Unknown)
     );
     assert_eq!(cause_of("operation failed"), Cause::Unknown);
 }
@@ -116,15 +119,31 @@ async fn a_timeout_of_tokio_is_a_timeout() {
     assert_eq!(cause_of(error), Cause::Timeout);
 }
 
+/// The texts of clients, connectors and TLS stacks, in an error of any other type.
 #[test]
-fn timeouts_are_known_by_message_where_their_type_is_not() {
+fn a_text_says_nothing_below_a_type_that_does_not_make_it() {
     for message in [
         "operation timed out",
         "request timed out",
         "deadline has elapsed",
         "data was not received within the designated timeout",
+        "URL scheme is not allowed",
+        "Parsed Url is not a valid Uri",
+        "dns error",
+        "invalid peer certificate: Expired",
+        "received fatal alert: CertificateRequired",
+        "tunnel error: proxy authorization required",
+        "client error (UserAbsoluteUriRequired)",
     ] {
-        assert_eq!(cause_of(Opaque(message.into())), Cause::Timeout);
+        for error in [BoxError::from(message), Opaque(message.into()).into()] {
+            assert_eq!(
+                classify(&*error),
+                Failure::from(Cause::Unknown),
+                "{message}"
+            );
+        }
+        let carried = std::io::Error::other(message);
+        assert_eq!(classify(&carried), Failure::from(Cause::Io), "{message}");
     }
 }
 
@@ -150,6 +169,16 @@ mod h2_errors {
     fn only_the_peer_can_say_that_it_refused() {
         let error = H2::from(Reason::REFUSED_STREAM);
         assert_eq!(cause_of(error), Cause::Http2(Reason::REFUSED_STREAM.into()));
+    }
+
+    /// Of all codes of RFC 9113, section 7, and of those to come.
+    #[test]
+    fn http_1_1_required_alone_is_permanent() {
+        for code in 0..=0x1f {
+            let cause = Cause::Http2(code);
+            assert_eq!(cause.is_permanent(), code == 0xd, "{code:#x}");
+            assert!(!cause.is_user_error());
+        }
     }
 }
 
@@ -184,9 +213,9 @@ fn the_stage_names_what_an_ambiguous_cause_means() {
         (Cause::RequestBody, Cause::RequestBody, Cause::RequestBody),
         (Cause::Certificate, Cause::Certificate, Cause::Certificate),
     ] {
-        assert_eq!(Stage::Exchange.settle(cause), cause);
-        assert_eq!(Stage::Connecting.settle(cause), connecting);
-        assert_eq!(Stage::Body.settle(cause), body);
+        assert_eq!(Place::Exchange.settle(cause), cause);
+        assert_eq!(Place::Connecting.settle(cause), connecting);
+        assert_eq!(Place::Body.settle(cause), body);
     }
 }
 
@@ -222,11 +251,13 @@ fn connectors_are_known_by_message_only_while_connecting() {
     ] {
         let error = BoxError::from(message);
         assert_eq!(
-            messages::read(&*error, Stage::Connecting),
+            messages::read(&*error, Place::Connecting),
             Some(Reading::Settled(cause)),
             "{message}"
         );
-        assert_eq!(messages::read(&*error, Stage::Exchange), None, "{message}");
+        for place in [Place::Nothing, Place::Exchange, Place::Body] {
+            assert_eq!(messages::read(&*error, place), None, "{message}");
+        }
     }
 }
 
@@ -260,9 +291,9 @@ fn rustls_is_known_by_message() {
         ),
     ] {
         let error = BoxError::from(message);
-        for (stage, cause) in [(Stage::Connecting, connecting), (Stage::Exchange, exchange)] {
+        for (place, cause) in [(Place::Connecting, connecting), (Place::Exchange, exchange)] {
             assert_eq!(
-                messages::read(&*error, stage),
+                messages::read(&*error, place),
                 Some(Reading::Settled(cause)),
                 "{message}"
             );
@@ -291,11 +322,11 @@ fn rustls_by_type_and_by_message_agree() {
         Tls::UnsupportedNameType,
     ];
     for error in errors.into_iter().chain(alerts) {
-        for stage in [Stage::Connecting, Stage::Exchange] {
-            let by_type = tls::read(&error, stage);
+        for place in [Place::Connecting, Place::Exchange] {
+            let by_type = tls::read(&error, place);
             assert!(by_type.is_some(), "{error}");
             let message = BoxError::from(error.to_string());
-            assert_eq!(messages::read(&*message, stage), by_type, "{error}");
+            assert_eq!(messages::read(&*message, place), by_type, "{error}");
         }
     }
 }
@@ -318,7 +349,7 @@ proptest! {
             };
         }
         let failure = classify(&*error);
-        prop_assert_eq!(failure.kind, failure.cause.kind());
+        prop_assert_eq!(failure.sent, failure.cause.unproved());
         prop_assert!(chain(&*error).len() <= 512);
     }
 }

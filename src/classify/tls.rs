@@ -7,7 +7,7 @@
 
 use super::{
     Cause,
-    reading::{Reading, Stage},
+    reading::{Place, Reading},
 };
 
 /// What is wrong with a TLS connection.
@@ -24,24 +24,24 @@ enum Fault {
 }
 
 impl Fault {
-    /// What the fault means at a stage.
+    /// What the fault means at a place.
     ///
     /// Once the handshake is done, a broken record is a broken connection: a fault of the path
     /// that says nothing of the peer's abilities.
-    const fn read(self, stage: Stage) -> Reading {
-        Reading::Settled(match (self, stage) {
+    const fn read(self, at: Place) -> Reading {
+        Reading::Settled(match (self, at) {
             (Self::Certificate, _) => Cause::Certificate,
             (Self::ClientCertificate, _) => Cause::ClientCertificate,
-            (Self::Protocol, Stage::Connecting) => Cause::TlsProtocol,
-            (Self::Transient, Stage::Connecting) => Cause::TlsHandshake,
-            (Self::Protocol | Self::Transient, Stage::Exchange | Stage::Body) => Cause::Io,
+            (Self::Protocol, Place::Connecting) => Cause::TlsProtocol,
+            (Self::Transient, Place::Connecting) => Cause::TlsHandshake,
+            (Self::Protocol | Self::Transient, _) => Cause::Io,
         })
     }
 }
 
 /// Reads an error of rustls by its type.
 #[cfg(feature = "rustls")]
-pub(super) fn read(error: &(dyn std::error::Error + 'static), stage: Stage) -> Option<Reading> {
+pub(super) fn read(error: &(dyn std::error::Error + 'static), at: Place) -> Option<Reading> {
     use rustls::{AlertDescription as Alert, Error as Tls};
 
     let fault = match error.downcast_ref::<Tls>()? {
@@ -77,7 +77,7 @@ pub(super) fn read(error: &(dyn std::error::Error + 'static), stage: Stage) -> O
         // Of the general ones, and of those to come, no more is known than the message.
         _ => return None,
     };
-    Some(fault.read(stage))
+    Some(fault.read(at))
 }
 
 /// How rustls begins its messages.
@@ -152,13 +152,13 @@ const OTHERS: &[(&str, Fault)] = &[
 ];
 
 /// Reads the message of a TLS error whose type cannot be named.
-pub(super) fn read_message(message: &str, stage: Stage) -> Option<Reading> {
+pub(super) fn read_message(message: &str, at: Place) -> Option<Reading> {
     let rustls = RUSTLS.iter().find(|(start, _)| message.starts_with(start));
     let others = || {
-        (stage == Stage::Connecting)
+        (at == Place::Connecting)
             .then(|| OTHERS.iter().find(|(part, _)| message.contains(part)))
             .flatten()
     };
     let (_, fault) = rustls.or_else(others)?;
-    Some(fault.read(stage))
+    Some(fault.read(at))
 }

@@ -2,6 +2,9 @@
 
 use std::{error::Error, io, sync::Arc};
 
+use super::NeverSent;
+use crate::RetryError;
+
 /// How many links are followed below the outermost error.
 ///
 /// The deepest chain that a client stack was seen to build has eight; a bound is needed because
@@ -54,19 +57,51 @@ fn hidden<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stat
     if let Some(error) = error.downcast_ref::<http::Error>() {
         return Some(error.get_ref());
     }
-    // An `Arc` is an error with the sources of its content: shared errors, of layers whose errors
-    // must be `Clone`, would be skipped.
-    if let Some(error) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
-        return Some(&**error);
-    }
-    if let Some(error) = error.downcast_ref::<Arc<io::Error>>() {
-        return Some(&**error);
+    if let Some(content) = pointed(error) {
+        return Some(content);
     }
     #[cfg(feature = "h2")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return error.get_io().map(|inner| inner as _);
     }
     None
+}
+
+/// The content of a `Box` or an `Arc`. Both are errors with the sources of their content, so that
+/// the content itself would be skipped.
+pub(super) fn pointed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(error) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return Some(&**error);
+    }
+    // No other content can be named: of an `Arc` of a type that is not here nothing is known.
+    of::<io::Error>(error)
+        .or_else(|| of::<NeverSent>(error))
+        .or_else(|| of::<RetryError>(error))
+        .or_else(|| {
+            #[cfg(feature = "hyper")]
+            return of::<hyper_util::client::legacy::Error>(error)
+                .or_else(|| of::<hyper::Error>(error));
+            #[cfg(not(feature = "hyper"))]
+            None
+        })
+        .or_else(|| {
+            #[cfg(feature = "reqwest")]
+            return of::<crate::reqwest::ReqwestError>(error)
+                .or_else(|| of::<reqwest::Error>(error));
+            #[cfg(not(feature = "reqwest"))]
+            None
+        })
+}
+
+/// The `E` in a `Box` or an `Arc`.
+fn of<'a, E: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(error) = error.downcast_ref::<Box<E>>() {
+        return Some(&**error);
+    }
+    let error: &Arc<E> = error.downcast_ref()?;
+    Some(&**error)
 }
 
 #[cfg(test)]

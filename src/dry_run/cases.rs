@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::{Case, Scenario, ScriptedOutcome, Venue, WaitRange, rehearsal::Rehearsal};
 use crate::{
-    classify::Cause,
+    classify::{Cause, Failure, Sent},
     policy::{CountKind, Decision, Gates, Note, Policy, RequestHead, Rng, StopReason, WaitReason},
 };
 
@@ -149,8 +149,10 @@ fn is_as_500(note: Note) -> bool {
 
 fn outcome(scenario: Scenario) -> ScriptedOutcome {
     let (status, hint) = match scenario {
-        Scenario::Unprocessed => return Cause::RefusedStream.into(),
-        Scenario::Connect => return Cause::ConnectionRefused.into(),
+        Scenario::Unprocessed => {
+            return Failure::new(Cause::RefusedStream, Sent::Unprocessed).into();
+        }
+        Scenario::Connect => return Failure::new(Cause::ConnectionRefused, Sent::Never).into(),
         Scenario::Read => return Cause::IncompleteMessage.into(),
         Scenario::Other => return Cause::Unknown.into(),
         Scenario::Certificate => return Cause::Certificate.into(),

@@ -255,7 +255,7 @@ impl<S: Session> Conditions<S> for Dry {
 
 fn timed_out() -> Outcome<'static> {
     Outcome::Error {
-        failure: Failure::new(Cause::AttemptTimeout),
+        failure: Failure::from(Cause::AttemptTimeout),
         error: None,
     }
 }

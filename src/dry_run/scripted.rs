@@ -14,10 +14,13 @@ use crate::{
 /// ```
 /// use std::time::Duration;
 /// use http::StatusCode;
-/// use tower_http_retry::{classify::Cause, dry_run::ScriptedOutcome};
+/// use tower_http_retry::{
+///     classify::{Cause, Failure, Sent},
+///     dry_run::ScriptedOutcome,
+/// };
 ///
 /// let script: [ScriptedOutcome; 3] = [
-///     Cause::ConnectionRefused.into(),
+///     Failure::new(Cause::ConnectionRefused, Sent::Never).into(),
 ///     ScriptedOutcome::response(StatusCode::TOO_MANY_REQUESTS)
 ///         .retry_after(Duration::from_secs(2))
 ///         .took(Duration::from_millis(80)),

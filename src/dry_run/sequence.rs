@@ -58,12 +58,8 @@ pub(crate) fn explain_sequence<P: Policy + ?Sized>(
 
 /// An attempt's record, and why it was the last.
 fn record(scripted: &ScriptedOutcome, attempt: Rehearsed) -> (AttemptRecord, Option<StopReason>) {
-    let timed_out = Failure::new(Cause::AttemptTimeout);
-    let failed = |failure: Failure| AttemptOutcome::Failed {
-        kind: failure.kind,
-        cause: failure.cause,
-        error: String::new(),
-    };
+    let timed_out = Failure::from(Cause::AttemptTimeout);
+    let failed = |failure| AttemptOutcome::failed(failure, String::new());
     let outcome = match scripted.outcome() {
         _ if attempt.timed_out => failed(timed_out),
         Outcome::Response { status, .. } => AttemptOutcome::Response(status),

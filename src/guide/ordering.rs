@@ -57,6 +57,19 @@
 //!
 //! The example `stack` runs it, and measures both orders of each layer.
 //!
+//! # Work after the exchange
+//!
+//! What a layer does once a response is there, with an `and_then` for instance (it reads the body,
+//! writes a receipt to a database, asks another service), belongs above the retries. Below them it
+//! is part of an attempt: when it fails, the attempt has failed, although the request was applied.
+//!
+//! - Its error hides nothing that would let a POST be repeated as long as its type is one that
+//!   nobody [vouched](crate::RetryLayer::vouch) for
+//!   (`a_failure_of_work_after_the_exchange_is_no_failed_connection`). The bare error of another
+//!   client, passed on with `?`, cannot be told from that of the exchange itself.
+//! - A body that is collected below fails after the head, and that is never safe to repeat
+//!   (`a_body_that_fails_was_answered_whatever_its_error_says`).
+//!
 //! # `RateLimitLayer`
 //!
 //! - Below, it counts attempts (`rate_limit_below_counts_attempts`): what a server's quota needs.
@@ -103,6 +116,13 @@
 //!
 //! - Below, a refusal is a failed attempt. Nothing was sent, so it is charged to `connect` and
 //!   repeated for any method (`load_shed_below_makes_a_refusal_a_failed_attempt_for_any_method`).
+//!   Others refuse exactly that (linkerd's proxy fails fast), since a retry adds to a load that is
+//!   too high already. Here it is repeated because the limit is this process's own and free again
+//!   soon, each retry waits for its backoff, and each takes from the budget, so that a lasting
+//!   overload ends the retries. Where the limit is there
+//!   to protect something else, put it above, or forbid the retry with a
+//!   [classifier](crate::RetryLayer::classify) that looks for
+//!   [`Cause::Overloaded`](crate::classify::Cause::Overloaded).
 //! - Above, whole requests are refused at once (`load_shed_above_refuses_whole_requests_at_once`),
 //!   and what was once let in is not: a retry waits for its turn
 //!   (`load_shed_above_never_refuses_a_retry`).
@@ -131,8 +151,9 @@
 //!   (`follow_redirect_below_makes_its_hops_one_attempt`), and the next one begins at the first hop
 //!   (`follow_redirect_below_starts_again_from_the_first_hop`). A hop that cannot connect looks
 //!   like a request that was never sent, although the hop before it was answered: a POST is then
-//!   applied again (`follow_redirect_below_can_repeat_a_post_that_was_answered`). The same holds
-//!   for a client that follows redirects by itself, as reqwest's does.
+//!   applied again (`follow_redirect_below_can_repeat_a_post_that_was_answered`). Of a client that
+//!   follows redirects by itself, as reqwest's does, that is known, and nothing is taken for
+//!   proved (`a_redirect_that_reqwest_followed_itself_is_not_followed_again`).
 //! - Bodies under [`replay_bodies`](crate::RetryLayer::replay_bodies) have a `Default`, which it
 //!   asks for (`follow_redirect_below_takes_replayed_bodies`).
 //!

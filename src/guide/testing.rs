@@ -41,8 +41,12 @@
 //! }
 //! ```
 //!
-//! - `reply.send_error(std::io::Error::from(std::io::ErrorKind::ConnectionRefused))` plays a failure
+//! - `reply.send_error(std::io::Error::from(std::io::ErrorKind::ConnectionReset))` plays a failure
 //!   without a response; [`classify()`](crate::classify::classify) sees it as it sees the real one.
+//! - `reply.send_error(NeverSent::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)))`
+//!   plays a failed connection. Without [`NeverSent`](crate::NeverSent) it is a read failure:
+//!   an errno does not say that a connection was being made, and a connection that was there for
+//!   long returns `ECONNREFUSED`, too. A connector of one's own says it in the same way.
 //! - `server.allow(0)` makes the mock unready, and `server.send_error(..)` makes its `poll_ready`
 //!   fail: for stacks with limits and buffers below.
 //! - A paused clock and real sockets do not mix: while nothing but a socket is waited for, the
@@ -82,7 +86,7 @@
 //! ```
 //! use http::{HeaderMap, Request, StatusCode};
 //! use tower_http_retry::{
-//!     classify::{Cause, Outcome},
+//!     classify::{Cause, Failure, Outcome, Sent},
 //!     policy::{Attempt, Decision, Policy, RequestHead, RetryPolicy, Session, StopReason},
 //! };
 //!
@@ -91,7 +95,8 @@
 //! let mut session = policy.session(&RequestHead::of(&order));
 //!
 //! // Nothing was sent: a POST, too, is sent again.
-//! let refused = Outcome::Error { failure: Cause::ConnectionRefused.into(), error: None };
+//! let failure = Failure::new(Cause::ConnectionRefused, Sent::Never);
+//! let refused = Outcome::Error { failure, error: None };
 //! let decision = session.decide(&Attempt::new(1, order.method(), refused));
 //! assert!(matches!(decision, Decision::Retry(_)));
 //!

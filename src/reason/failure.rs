@@ -50,7 +50,7 @@ impl fmt::Display for FailureKind {
 ///
 /// RFC 9110, section 9.2.2, lets a client repeat a request that is not idempotent only when it
 /// knows that the first one was never applied; this is that knowledge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -60,6 +60,7 @@ pub enum Sent {
     /// The server said that it did not process the request (RFC 9113, section 8.7).
     Unprocessed,
     /// The request may or may not have been applied.
+    #[default]
     Unknown,
     /// The server answered, so it has seen the request.
     Answered,
@@ -80,7 +81,7 @@ impl Sent {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Cause {
-    // --- nothing was sent ---
+    // --- while connecting: nothing was sent, where that stage is proved ---
     /// Nobody listens on the port.
     ConnectionRefused,
     /// The name could not be resolved.
@@ -94,16 +95,20 @@ pub enum Cause {
     TlsHandshake,
     /// Another fault while connecting, for instance an unreachable network.
     ConnectOther,
+    /// This machine cannot connect there: it has no permission, or no such kind of address
+    /// (`EACCES`, `EINVAL`, `EAFNOSUPPORT` while connecting).
+    ConnectImpossible,
     /// A layer below refused to send the request because it has too much to do
     /// (tower's `LoadShed`).
     Overloaded,
 
-    // --- certainly not processed: sent again outside of the counts (RFC 9113, section 8.7) ---
+    // --- not processed, where the stage is proved: sent again outside of the counts ---
     /// The pooled connection closed before the request was written to it.
     Canceled,
     /// HTTP/2 `RST_STREAM` with `REFUSED_STREAM`.
     RefusedStream,
-    /// HTTP/2 `GOAWAY` with `NO_ERROR` and a last stream below this request's.
+    /// HTTP/2 `GOAWAY` with `NO_ERROR` and a last stream below this request's. One with an error
+    /// code is [`Cause::Http2`] or [`Cause::EnhanceYourCalm`].
     GoAway,
 
     // --- may have been processed ---
@@ -141,6 +146,8 @@ pub enum Cause {
     ClientCertificate,
     /// The peer does not speak TLS, or not a version or cipher in common.
     TlsProtocol,
+    /// The proxy wants other credentials for a tunnel (407, or 403).
+    ProxyAuthentication,
     /// The connector cannot do this URI's scheme.
     UnsupportedScheme,
     /// The URI cannot be sent, for instance because it is not absolute.
@@ -168,7 +175,10 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The failure's kind.
+    /// The kind that a failure of this cause has where the stage is known that it names.
+    ///
+    /// It proves nothing: a connection refused is a `connect` failure only where an error's type
+    /// says that the client was connecting. See [`Failure::kind`].
     pub const fn kind(self) -> FailureKind {
         match self {
             Self::ConnectionRefused
@@ -177,6 +187,7 @@ impl Cause {
             | Self::ConnectReset
             | Self::TlsHandshake
             | Self::ConnectOther
+            | Self::ConnectImpossible
             | Self::Overloaded
             | Self::Canceled
             | Self::RefusedStream
@@ -196,6 +207,7 @@ impl Cause {
             Self::Certificate
             | Self::ClientCertificate
             | Self::TlsProtocol
+            | Self::ProxyAuthentication
             | Self::UnsupportedScheme
             | Self::InvalidUri
             | Self::UnsupportedVersion
@@ -207,57 +219,34 @@ impl Cause {
         }
     }
 
-    /// What certainly happened to the request.
-    pub const fn sent(self) -> Sent {
+    /// What is known of the request where nothing proves that it was not applied.
+    pub(crate) const fn unproved(self) -> Sent {
         match self {
-            Self::ConnectionRefused
-            | Self::Dns
-            | Self::ConnectTimeout
-            | Self::ConnectReset
-            | Self::TlsHandshake
-            | Self::ConnectOther
-            | Self::Overloaded
-            | Self::Canceled
-            | Self::Certificate
-            | Self::TlsProtocol
-            | Self::UnsupportedScheme
-            | Self::InvalidUri
-            | Self::UnsupportedVersion => Sent::Never,
-            Self::RefusedStream | Self::GoAway => Sent::Unprocessed,
             Self::InvalidResponse
             | Self::ResponseBody
             | Self::Redirect
             | Self::Status(_)
             | Self::Grpc(_) => Sent::Answered,
-            Self::IncompleteMessage
-            | Self::ConnectionReset
-            | Self::BrokenPipe
-            | Self::UnexpectedEof
-            | Self::Timeout
-            | Self::AttemptTimeout
-            | Self::Http2(_)
-            | Self::EnhanceYourCalm
-            | Self::DispatchGone
-            | Self::Io
-            | Self::ClientCertificate
-            | Self::RequestBody
-            | Self::InvalidRequest
-            | Self::Unknown => Sent::Unknown,
+            _ => Sent::Unknown,
         }
-    }
-
-    /// Whether the request certainly never reached the application although the connection was
-    /// there, so that it is sent again for any method, outside of counts and budget.
-    pub const fn is_unprocessed(self) -> bool {
-        matches!(self, Self::Canceled | Self::RefusedStream | Self::GoAway)
     }
 
     /// Whether repeating the request unchanged can never succeed.
     pub const fn is_permanent(self) -> bool {
         matches!(
             self,
-            Self::Certificate | Self::ClientCertificate | Self::TlsProtocol
-        ) || self.is_user_error()
+            Self::Certificate
+                | Self::ClientCertificate
+                | Self::TlsProtocol
+                | Self::ProxyAuthentication
+                | Self::ConnectImpossible
+        ) || self.is_http_1_1_required()
+            || self.is_user_error()
+    }
+
+    /// Whether the server wants HTTP/1.1, which the next attempt would not speak either.
+    const fn is_http_1_1_required(self) -> bool {
+        matches!(self, Self::Http2(0xd))
     }
 
     /// Whether the caller's request is at fault: what it asks for, or where it leads.
@@ -285,6 +274,7 @@ impl fmt::Display for Cause {
             Self::ConnectReset => "connection reset while connecting",
             Self::TlsHandshake => "TLS handshake cut off",
             Self::ConnectOther => "could not connect",
+            Self::ConnectImpossible => "cannot connect there from here",
             Self::Overloaded => "refused locally: overloaded",
             Self::Canceled => "pooled connection closed before the request was sent",
             Self::RefusedStream => "refused unprocessed (REFUSED_STREAM)",
@@ -304,6 +294,7 @@ impl fmt::Display for Cause {
             Self::Certificate => "certificate not acceptable",
             Self::ClientCertificate => "client certificate not accepted by the server",
             Self::TlsProtocol => "peer does not speak compatible TLS",
+            Self::ProxyAuthentication => "the proxy wants other credentials",
             Self::UnsupportedScheme => "URI scheme not supported by the connector",
             Self::InvalidUri => "URI cannot be requested",
             Self::UnsupportedVersion => "HTTP version not supported",
@@ -317,7 +308,11 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A failed attempt: what it is charged to and why it failed.
+/// A failed attempt: what it is charged to, why it failed, and what became of the request.
+///
+/// A cause proves nothing: `ECONNREFUSED` is also what an established connection returns after an
+/// ICMP message. What was certainly not applied is said by `sent` alone; see
+/// [`classify`](mod@crate::classify#what-proves-that-a-request-was-not-applied).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Failure {
@@ -325,25 +320,58 @@ pub struct Failure {
     pub kind: FailureKind,
     /// Why it failed.
     pub cause: Cause,
+    /// What certainly happened to the request.
+    pub sent: Sent,
 }
 
 impl Failure {
-    /// A failure of the kind that `cause` usually has.
-    pub const fn new(cause: Cause) -> Self {
-        Self {
-            kind: cause.kind(),
-            cause,
-        }
+    /// A failure with this cause, about which so much is known of the request.
+    ///
+    /// Its kind is that of the cause where `sent` bears it out: `connect` is only what was
+    /// certainly not applied, and what reads like it but was not proved is `read`.
+    ///
+    /// ```
+    /// use tower_http_retry::classify::{Cause, Failure, FailureKind, Sent};
+    ///
+    /// let failure = Failure::new(Cause::ConnectionRefused, Sent::Never);
+    /// assert_eq!(failure.kind, FailureKind::Connect);
+    /// let failure = Failure::new(Cause::ConnectionRefused, Sent::Unknown);
+    /// assert_eq!(failure.kind, FailureKind::Read);
+    /// ```
+    pub const fn new(cause: Cause, sent: Sent) -> Self {
+        let kind = match cause.kind() {
+            FailureKind::Connect if !sent.is_safe_to_repeat() => FailureKind::Read,
+            FailureKind::Read if sent.is_safe_to_repeat() => FailureKind::Connect,
+            kind => kind,
+        };
+        Self { kind, cause, sent }
     }
 
-    /// A failure charged to another limit than its cause usually is.
-    pub const fn with_kind(kind: FailureKind, cause: Cause) -> Self {
-        Self { kind, cause }
+    /// The same failure, charged to another limit.
+    #[must_use]
+    pub const fn with_kind(self, kind: FailureKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Whether the request was certainly not processed although there was a connection for it, so
+    /// that it is sent again for any method, outside of counts and budget (RFC 9113, section 8.7).
+    /// What is [permanent](Cause::is_permanent) is not.
+    pub const fn is_unprocessed(&self) -> bool {
+        if self.cause.is_permanent() {
+            return false;
+        }
+        match self.sent {
+            Sent::Unprocessed => true,
+            Sent::Never => matches!(self.cause, Cause::Canceled),
+            Sent::Unknown | Sent::Answered => false,
+        }
     }
 }
 
 impl From<Cause> for Failure {
+    /// A failure of which nothing is known but its cause: nothing proves that the request was not
+    /// applied.
     fn from(cause: Cause) -> Self {
-        Self::new(cause)
+        Self::new(cause, cause.unproved())
     }
 }

@@ -5,6 +5,7 @@
 //! them out name them, too: [`policy`](crate::policy) has what it decides with, and
 //! [`classify`](mod@crate::classify) what it finds in errors.
 
+mod evidence;
 mod failure;
 mod gates;
 mod grpc_code;
@@ -14,6 +15,7 @@ mod limit_kind;
 mod stop;
 
 pub use self::{
+    evidence::Evidence,
     failure::{Cause, Failure, FailureKind, Sent},
     gates::{Gate, Gates},
     grpc_code::{GrpcCode, UnknownGrpcCode},

@@ -40,11 +40,8 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
         let this = self.project();
         let time = this.clock.end_attempt(now);
         let history = this.history.get_or_insert_with(History::new);
-        let outcome = AttemptOutcome::Failed {
-            kind: Cause::AttemptTimeout.kind(),
-            cause: Cause::AttemptTimeout,
-            error: String::new(),
-        };
+        let failure = Cause::AttemptTimeout.into();
+        let outcome = AttemptOutcome::failed(failure, String::new());
         let mut record = AttemptRecord {
             started: time.offset,
             took: time.took,

@@ -142,10 +142,10 @@ impl History {
     pub(super) fn previous(&self) -> PreviousOutcome {
         match self.attempts.last().map(|attempt| &attempt.outcome) {
             Some(AttemptOutcome::Response(status)) => PreviousOutcome::Response(*status),
-            Some(AttemptOutcome::Failed { kind, cause, .. }) => {
-                PreviousOutcome::Failed(Failure::with_kind(*kind, *cause))
-            }
-            None => PreviousOutcome::Failed(Failure::new(Cause::Unknown)),
+            Some(AttemptOutcome::Failed {
+                kind, cause, sent, ..
+            }) => PreviousOutcome::Failed(Failure::new(*cause, *sent).with_kind(*kind)),
+            None => PreviousOutcome::Failed(Failure::from(Cause::Unknown)),
         }
     }
 

@@ -15,7 +15,7 @@ use super::admissions;
 use crate::{
     BoxError,
     budget::InFlightLimit,
-    classify::{Classify, Exchange, Failure, Opinion},
+    classify::{Classify, Exchange, Failure, Opinion, Vouch},
     lint::LintCode,
     observe::RetryEvent,
     own_header::OwnHeader,
@@ -206,6 +206,8 @@ type WallClockFn = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct LayerSettings {
     pub(crate) classifiers: Vec<Arc<dyn Classify + Send + Sync>>,
+    /// What is promised of error types.
+    pub(crate) vouches: Vec<Vouch>,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) min_attempt: Duration,
@@ -248,6 +250,7 @@ impl Default for LayerSettings {
     fn default() -> Self {
         Self {
             classifiers: Vec::new(),
+            vouches: Vec::new(),
             attempt_timeout: None,
             deadline: None,
             min_attempt: Duration::ZERO,
@@ -332,6 +335,7 @@ impl fmt::Debug for LayerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LayerSettings")
             .field("classifiers", &self.classifiers)
+            .field("vouches", &self.vouches)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("deadline", &self.deadline)
             .field("min_attempt", &self.min_attempt)

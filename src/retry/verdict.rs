@@ -17,10 +17,10 @@ use crate::{
     BoxError,
     body::{NotReplayable, SavedBody},
     budget::{InFlightLimit, InFlightPlace},
-    classify::{self, AttemptTimedOut, Exchange, Outcome, RequestView},
+    classify::{self, AttemptTimedOut, Examined, Exchange, Outcome, RequestView, Vouch},
     error::{RetryError, RetryErrorKind},
     policy::{Attempt, Decision, Judgement, Retry, Session, Stop, WallClock},
-    reason::{Cause, Failure, FailureKind, StopReason, WaitReason},
+    reason::{Cause, Failure, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
     stack::{Answer, LayerError, LayerOutcome, Stage},
     trial::{self, Conditions, Judged, Ruling, rule},
@@ -61,17 +61,11 @@ impl<ResBody> Ended<ResBody> {
     }
 
     /// What the attempt failed of, if it failed without a response.
-    fn failure(&self) -> Option<Failure> {
+    fn examine(&self, vouches: &[Vouch]) -> Option<Examined> {
         match self {
             Self::Response(_) => None,
-            Self::Error(error) => {
-                let failure = classify::classify(&**error);
-                Some(match error.downcast_ref::<RetryError>() {
-                    Some(inner) => with_attempts_before(failure, inner.report()),
-                    None => failure,
-                })
-            }
-            Self::TimedOut(_) => Some(Failure::new(Cause::AttemptTimeout)),
+            Self::Error(error) => Some(classify::examine(&**error, vouches)),
+            Self::TimedOut(_) => Some(Failure::from(Cause::AttemptTimeout).into()),
         }
     }
 
@@ -82,33 +76,33 @@ impl<ResBody> Ended<ResBody> {
                 headers: response.headers(),
             },
             (Self::Error(error), failure) => Outcome::Error {
-                failure: failure.unwrap_or(Failure::new(Cause::Unknown)),
+                failure: failure.unwrap_or(Cause::Unknown.into()),
                 error: Some(&**error as &(dyn Error + 'static)),
             },
             (Self::TimedOut(_), failure) => Outcome::Error {
-                failure: failure.unwrap_or(Failure::new(Cause::AttemptTimeout)),
+                failure: failure.unwrap_or(Cause::AttemptTimeout.into()),
                 error: None,
             },
         }
     }
 
-    fn record(&self, number: u32, time: AttemptTime, failure: Option<Failure>) -> AttemptRecord {
+    fn record(&self, number: u32, time: AttemptTime, examined: Option<Examined>) -> AttemptRecord {
         let error = match self {
             Self::Response(_) => String::new(),
             Self::Error(error) => classify::chain(&**error),
             Self::TimedOut(after) => AttemptTimedOut::new(*after).to_string(),
         };
-        let outcome = match (self, failure) {
-            (Self::Response(response), _) => AttemptOutcome::Response(response.status()),
-            (_, failure) => {
-                let Failure { kind, cause } = failure.unwrap_or(Failure::new(Cause::Unknown));
-                AttemptOutcome::Failed { kind, cause, error }
-            }
+        let Examined { failure, evidence } =
+            examined.unwrap_or_else(|| Failure::from(Cause::Unknown).into());
+        let outcome = match self {
+            Self::Response(response) => AttemptOutcome::Response(response.status()),
+            Self::Error(_) | Self::TimedOut(_) => AttemptOutcome::failed(failure, error),
         };
         AttemptRecord {
             started: time.offset,
             took: time.took,
             failed_within: self.failed_within().map(|failure| failure.cause),
+            evidence: evidence.map(Box::new),
             inner_attempts: self.inner_attempts(),
             ..AttemptRecord::new(number, outcome)
         }
@@ -184,20 +178,10 @@ impl<ResBody> Ended<ResBody> {
         }
         let report = match self {
             Self::Response(response) => response.extensions().get::<RetryReport>()?,
-            Self::Error(error) => error.downcast_ref::<RetryError>()?.report(),
+            Self::Error(error) => classify::inner_report(&**error)?,
             Self::TimedOut(_) => return None,
         };
         u32::try_from(report.attempt_count()).ok()
-    }
-}
-
-/// The failure of a retry layer further in is that of its last attempt; an attempt before that
-/// one may have been applied all the same.
-fn with_attempts_before(failure: Failure, inner: &RetryReport) -> Failure {
-    if failure.cause.sent().is_safe_to_repeat() && *inner.effects().end() > 0 {
-        Failure::with_kind(FailureKind::Read, Cause::Unknown)
-    } else {
-        failure
     }
 }
 
@@ -222,11 +206,12 @@ where
         let this = self.as_mut().project();
         let settings = Arc::clone(this.settings);
         let read = || settings.wall_clock();
+        let examined = ended.examine(&settings.vouches);
         let facts = Facts {
             now,
             number: this.history.as_ref().map_or(1, |history| history.number()),
             time: this.clock.end_attempt(now),
-            failure: ended.failure(),
+            failure: examined.as_ref().map(|examined| examined.failure),
             wall: &WallClock::new(&read),
         };
         let (ruling, place) = self.as_mut().rule(&ended, &facts);
@@ -236,7 +221,7 @@ where
             }
             (_, _, ended) => ended,
         };
-        let mut record = ended.record(facts.number, facts.time, facts.failure);
+        let mut record = ended.record(facts.number, facts.time, examined);
         record.hint = ended.hint(facts.wall);
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
         record.url = match (ended.below(), &self.history) {

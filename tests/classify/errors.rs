@@ -121,6 +121,16 @@ const UNWELCOME: Class = Class {
     ..UNTRUSTED
 };
 
+/// reqwest cannot make a request of it.
+#[cfg(feature = "reqwest")]
+const NOT_A_REQUEST: Class = MISTAKEN;
+
+/// The server wants an older version; urllib3 tries again all the same.
+const OUTDATED: Class = Class {
+    default: [Permanent; 2],
+    ..AMBIGUOUS
+};
+
 /// A mistake in the request keeps it from being sent.
 const IMPOSSIBLE: Class = Class {
     kind: FailureKind::Other,
@@ -163,9 +173,8 @@ const DEAD_END: Class = Class {
 fn assert_row(error: &(dyn Error + 'static), cause: Cause, class: &Class) {
     let failure = classify(error);
     let chain = chain(error);
-    assert_eq!(failure, Failure::new(cause), "{chain}");
+    assert_eq!(failure, Failure::new(cause, class.sent), "{chain}");
     assert_eq!(failure.kind, class.kind, "{chain}");
-    assert_eq!(cause.sent(), class.sent, "{chain}");
     for (policy, verdicts) in [
         (RetryPolicy::default(), class.default),
         (RetryPolicy::urllib3(), class.urllib3),
@@ -653,20 +662,31 @@ mod over_http2 {
         assert_row(&*error, Cause::GoAway, &REFUSED);
     }
 
+    /// Whatever the code: what is above the last stream was not processed (RFC 9113, section 6.8).
     #[tokio::test]
     async fn goaway_with_an_error() {
-        let error = goaway(code::INTERNAL_ERROR).await;
-        assert_row(&*error, Cause::Http2(code::INTERNAL_ERROR), &AMBIGUOUS);
+        for code in (1..0xd).filter(|code| *code != code::ENHANCE_YOUR_CALM) {
+            let error = goaway(code).await;
+            assert_row(&*error, Cause::Http2(code), &REFUSED);
+        }
     }
 
     #[tokio::test]
     async fn throttled() {
-        for error in [
-            goaway(code::ENHANCE_YOUR_CALM).await,
-            reset(code::ENHANCE_YOUR_CALM).await,
-        ] {
-            assert_row(&*error, Cause::EnhanceYourCalm, &AMBIGUOUS);
-        }
+        let error = goaway(code::ENHANCE_YOUR_CALM).await;
+        assert_row(&*error, Cause::EnhanceYourCalm, &REFUSED);
+        let error = reset(code::ENHANCE_YOUR_CALM).await;
+        assert_row(&*error, Cause::EnhanceYourCalm, &AMBIGUOUS);
+    }
+
+    /// The server would answer the same over HTTP/2 again.
+    #[tokio::test]
+    async fn http_1_1_required() {
+        let error = reset(0xd).await;
+        assert_row(&*error, Cause::Http2(0xd), &OUTDATED);
+        let failure = classify(&*goaway(0xd).await);
+        assert_eq!(failure, Failure::new(Cause::Http2(0xd), Sent::Unprocessed));
+        assert!(failure.cause.is_permanent() && !failure.is_unprocessed());
     }
 
     /// That there was a `GOAWAY` does not show in the error.
@@ -850,29 +870,44 @@ mod in_layers {
 
 #[cfg(feature = "reqwest")]
 mod in_reqwest {
+    use tower_http_retry::reqwest::ReqwestService;
+
     use super::*;
 
     fn client() -> reqwest::ClientBuilder {
         reqwest::Client::builder().no_proxy()
     }
 
-    /// Sends a `GET` to a server with this script.
+    /// Sends a `GET` to a server with this script, as reqwest does it by itself.
     async fn error(client: reqwest::ClientBuilder, script: Script) -> reqwest::Error {
         let server = Server::playing(script).await;
         let client = client.build().unwrap();
-        get(&client, server.uri("/")).await.unwrap_err()
+        read(&client, server.uri("/")).await.unwrap_err()
     }
 
-    async fn get(client: &reqwest::Client, uri: Uri) -> reqwest::Result<Bytes> {
+    async fn read(client: &reqwest::Client, uri: Uri) -> reqwest::Result<Bytes> {
         let response = client.get(uri.to_string()).send().await?;
         response.error_for_status()?.bytes().await
+    }
+
+    /// Sends a `GET` with a client that sends no more than that, and with one that might; what is
+    /// proved by the first one's error is not by the second one's.
+    async fn assert_rows(client: fn() -> reqwest::ClientBuilder, uri: Uri, cause: Cause) {
+        let request = |uri: &Uri| Request::get(uri).body(reqwest::Body::default()).unwrap();
+        let built = ReqwestService::build(client()).unwrap();
+        let error = built.oneshot(request(&uri)).await.unwrap_err();
+        assert_row(&error, cause, &NEVER_SENT);
+        assert_eq!(classify(&*error), Failure::new(cause, Sent::Unknown));
+
+        let foreign = ReqwestService::new(client().build().unwrap());
+        let error = foreign.oneshot(request(&uri)).await.unwrap_err();
+        assert_row(&error, cause, &AMBIGUOUS);
     }
 
     #[tokio::test]
     async fn refused() {
         let port = Refused::new();
-        let error = get(&client().build().unwrap(), port.uri("/")).await;
-        assert_row(&error.unwrap_err(), Cause::ConnectionRefused, &NEVER_SENT);
+        assert_rows(client, port.uri("/"), Cause::ConnectionRefused).await;
     }
 
     #[tokio::test]
@@ -885,17 +920,15 @@ mod in_reqwest {
             }
         }
 
-        let client = client().dns_resolver(NoNames).build().unwrap();
-        let error = get(&client, "http://name.invalid/".parse().unwrap()).await;
-        assert_row(&error.unwrap_err(), Cause::Dns, &NEVER_SENT);
+        let uri = "http://name.invalid/".parse().unwrap();
+        assert_rows(|| client().dns_resolver(NoNames), uri, Cause::Dns).await;
     }
 
     #[tokio::test]
     async fn connect_timed_out() {
         let port = Saturated::new();
-        let client = client().connect_timeout(Duration::from_millis(20)).build();
-        let error = get(&client.unwrap(), port.uri("/")).await;
-        assert_row(&error.unwrap_err(), Cause::ConnectTimeout, &NEVER_SENT);
+        let hurried = || client().connect_timeout(Duration::from_millis(20));
+        assert_rows(hurried, port.uri("/"), Cause::ConnectTimeout).await;
     }
 
     #[tokio::test]
@@ -925,7 +958,7 @@ mod in_reqwest {
     #[tokio::test]
     async fn response_body_cut_off() {
         let error = error(client(), http1::answer(http1::HALF_A_BODY)).await;
-        assert_row(&error, Cause::ResponseBody, &ANSWERED);
+        assert_row(&error, Cause::ResponseBody, &AMBIGUOUS);
     }
 
     #[tokio::test]
@@ -965,8 +998,12 @@ mod in_reqwest {
     #[tokio::test]
     async fn scheme_not_supported() {
         let client = client().build().unwrap();
-        let error = get(&client, "ftp://localhost/".parse().unwrap()).await;
-        assert_row(&error.unwrap_err(), Cause::UnsupportedScheme, &IMPOSSIBLE);
+        let error = read(&client, "ftp://localhost/".parse().unwrap()).await;
+        assert_row(
+            &error.unwrap_err(),
+            Cause::UnsupportedScheme,
+            &NOT_A_REQUEST,
+        );
     }
 
     #[tokio::test]
@@ -974,7 +1011,7 @@ mod in_reqwest {
         let client = client().build().unwrap();
         let request = client.get("http://localhost/").header("a b", "c");
         let error = request.send().await.unwrap_err();
-        assert_row(&error, Cause::InvalidRequest, &MISTAKEN);
+        assert_row(&error, Cause::InvalidRequest, &NOT_A_REQUEST);
     }
 
     #[tokio::test]

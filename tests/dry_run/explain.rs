@@ -20,7 +20,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
     AttemptOutcome, BoxError, RequestDeadline, RetryLayer, RetryReport,
     budget::RetryBudget,
-    classify::{Cause, Opinion, Outcome},
+    classify::{Cause, Failure, NeverSent, Opinion, Outcome, Sent},
     dry_run::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
     mounts::Mounts,
     policy::{
@@ -432,7 +432,9 @@ async fn really(
             _ => (StatusCode::OK, None),
         };
         let error: Option<BoxError> = match scenario {
-            Scenario::Connect => Some(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
+            Scenario::Connect => {
+                Some(NeverSent::new(io::Error::from(io::ErrorKind::ConnectionRefused)).into())
+            }
             Scenario::Read => Some(io::Error::from(io::ErrorKind::ConnectionReset).into()),
             Scenario::Other => Some("something unheard of".into()),
             _ => None,
@@ -748,7 +750,7 @@ fn a_layer_explains_with_its_classifiers_and_keys() {
 fn a_script_gives_the_report_of_it() {
     let policy = policy(|p| p.backoff(Backoff::constant(SECOND)).retry_after_jitter(0.0));
     let script = [
-        ScriptedOutcome::failure(Cause::ConnectionRefused).took(3 * MS),
+        ScriptedOutcome::failure(Failure::new(Cause::ConnectionRefused, Sent::Never)).took(3 * MS),
         ScriptedOutcome::response(status(429))
             .retry_after(7 * SECOND)
             .took(20 * MS),
@@ -1047,7 +1049,7 @@ proptest! {
         let method = if post { "POST" } else { "GET" };
         for case in explain(&policy, method).cases {
             let outcome = match case.scenario {
-                Scenario::Connect => Cause::ConnectTimeout.into(),
+                Scenario::Connect => Failure::new(Cause::ConnectTimeout, Sent::Never).into(),
                 Scenario::Read => Cause::Timeout.into(),
                 Scenario::Status { status, retry_after: None } => status.into(),
                 _ => continue,

@@ -16,7 +16,7 @@ use tower_http_retry::{
     BoxError, RetryLayer, RetryReport,
     body::Rewind,
     budget::{InFlightLimit, RetryBudget},
-    classify::{Cause, Opinion, Outcome},
+    classify::{Cause, Failure, NeverSent, Opinion, Outcome, Sent},
     dry_run::{Explain, ScriptedOutcome, Unknown, Verdict, WhatIf},
     mounts::Mounts,
     policy::{
@@ -58,7 +58,11 @@ fn answer(status: u16, headers: &[(&'static str, &str)]) -> Answer {
 }
 
 fn error(kind: io::ErrorKind) -> Answer {
-    Err(io::Error::from(kind).into())
+    let error = io::Error::from(kind);
+    Err(match kind {
+        io::ErrorKind::ConnectionRefused => NeverSent::new(error).into(),
+        _ => error.into(),
+    })
 }
 
 fn reset() -> Answer {
@@ -542,7 +546,7 @@ fn an_early_deadline_does_not_hide_another_reason() {
     let report = scripted(
         &policy(|p| p.connect(Limit::Never)),
         "GET",
-        &[Cause::ConnectionRefused.into()],
+        &[Failure::new(Cause::ConnectionRefused, Sent::Never).into()],
     );
     let replay = report.replay(&policy(|p| p.total(0)));
     let (attempt, recorded, replayed) = only(&replay);

@@ -38,7 +38,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 use tower_http_retry::{
-    AttemptInfo, RetryError, RetryErrorKind, RetryLayer, RetryReport,
+    AttemptInfo, NeverSent, RetryError, RetryErrorKind, RetryLayer, RetryReport,
     policy::{Backoff, Idempotent, RetryPolicy, RetryPolicyBuilder, StopReason},
 };
 
@@ -179,7 +179,10 @@ impl Service<Request<Body>> for Upstream {
                     response.headers_mut().insert(LOCATION, to);
                 }
                 Answer::After(time) => sleep(time).await,
-                Answer::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Answer::Refused => {
+                    let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+                    return Err(io::Error::other(NeverSent::new(refused)));
+                }
             }
             Ok(response)
         })

@@ -22,7 +22,7 @@ use tower_http_retry::{
 
 type Client = Retry<ReqwestService, RetryPolicy, RecordBody>;
 
-fn client(reqwest: reqwest::Client) -> Client {
+fn client(reqwest: reqwest::ClientBuilder) -> Client {
     let policy = RetryPolicy::builder()
         .total(2)
         .backoff(Backoff::constant(Duration::from_millis(1)))
@@ -30,16 +30,11 @@ fn client(reqwest: reqwest::Client) -> Client {
         .expect("valid");
     ServiceBuilder::new()
         .layer(RetryLayer::new(policy).replay_bodies(1024 * 1024))
-        .service(ReqwestService::new(reqwest))
+        .service(ReqwestService::build(reqwest).expect("a client"))
 }
 
-fn plain() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .retry(reqwest::retry::never())
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("a client")
+fn plain() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy()
 }
 
 /// A server that hands each connection, with its number, to `serve` once a head was read.
@@ -156,9 +151,7 @@ async fn reqwests_own_timeout_is_a_read_failure() {
     .await;
     let hurried = reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_millis(20))
-        .build()
-        .expect("a client");
+        .timeout(Duration::from_millis(20));
     let error = send(&client(hurried), request(Method::GET, url)).await;
     let error = error.expect_err("too late");
     failed_with(&error, Cause::Timeout);

@@ -20,7 +20,7 @@ use tokio::time;
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok};
 use tower_http_retry::{
     AttemptOutcome, RetryError, RetryErrorKind, RetryLayer, RetryReport,
-    classify::{Cause, FailureKind, Opinion, Outcome},
+    classify::{Cause, FailureKind, Opinion, Outcome, Sent},
     policy::{
         Backoff, CountKind, Gate, HintHeader, Note, Policy, RetryPolicy, StopReason, WaitReason,
     },
@@ -209,6 +209,10 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
     let failed = |kind, cause, error: &str| AttemptOutcome::Failed {
         kind,
         cause,
+        sent: match kind {
+            FailureKind::Connect => Sent::Never,
+            _ => Sent::Unknown,
+        },
         error: error.to_owned(),
     };
     assert_eq!(
@@ -444,7 +448,7 @@ async fn the_last_error_is_kept_as_it_was_with_all_of_its_chain() {
     assert_eq!(
         texts,
         [
-            "connect: connection refused (outer: connection refused)",
+            "read: connection refused (outer: connection refused)",
             "read: broken pipe (outer: broken pipe)",
             "read: unexpected end of the stream (outer: unexpected end of file)",
             "read: connection reset (outer: connection reset)",

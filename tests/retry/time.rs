@@ -318,7 +318,10 @@ async fn an_attempt_timeout_ends_each_attempt_and_is_charged_to_read() {
     for (n, attempt) in error.report().attempts.iter().enumerate() {
         let n = u32::try_from(n).expect("few");
         assert_eq!((attempt.started, attempt.took), (n * 150 * MS, 50 * MS));
-        let AttemptOutcome::Failed { kind, cause, error } = &attempt.outcome else {
+        let AttemptOutcome::Failed {
+            kind, cause, error, ..
+        } = &attempt.outcome
+        else {
             panic!("{attempt:?}");
         };
         assert_eq!((*kind, *cause), (FailureKind::Read, Cause::AttemptTimeout));

@@ -28,7 +28,7 @@ use tower::{Layer, Service, ServiceExt};
 use tower_http_retry::{
     BoxError, RetryErrorKind, RetryLayer, RetryReport,
     budget::RetryBudget,
-    classify::{Cause, Opinion, Outcome},
+    classify::{Cause, Opinion, Outcome, Stage},
     policy::{Backoff, CountKind, Gate, Limit, Policy, RetryPolicy, StopReason, WaitReason},
 };
 
@@ -89,12 +89,17 @@ fn refused(times: usize) -> impl Iterator<Item = Reason> {
     std::iter::repeat_n(Reason::REFUSED_STREAM, times)
 }
 
+/// What the clients here fail with ends a call of theirs.
+fn layer<P>(policy: P) -> RetryLayer<P> {
+    RetryLayer::new(policy).vouch::<hyper::Error>(Stage::Call)
+}
+
 async fn send<P: Policy + Clone>(
     policy: P,
     client: H2Client,
     request: Req,
 ) -> Result<Response<Incoming>, tower_http_retry::RetryError> {
-    RetryLayer::new(policy).layer(client).oneshot(request).await
+    layer(policy).layer(client).oneshot(request).await
 }
 
 fn report<B>(response: &Response<B>) -> &RetryReport {
@@ -324,7 +329,7 @@ async fn under_urllib3_a_refused_stream_is_a_connect_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_classifier_can_forbid_it_and_a_mark_of_the_request_as_well() {
     let (client, requests) = h2_server(refused(2)).await;
-    let layer = RetryLayer::new(slow()).classify(|outcome: &Outcome<'_>| match outcome {
+    let layer = layer(slow()).classify(|outcome: &Outcome<'_>| match outcome {
         Outcome::Error { failure, .. } if failure.cause == Cause::RefusedStream => {
             Opinion::Forbid("not here".into())
         }
@@ -396,7 +401,7 @@ async fn pool(dead: usize) -> Pool {
 async fn a_request_cancelled_in_the_pool_is_sent_again_for_any_method_the_first_time_at_once() {
     for method in ["GET", "POST"] {
         let begin = Instant::now();
-        let service = RetryLayer::new(slow()).layer(pool(2).await);
+        let service = layer(slow()).layer(pool(2).await);
         let response = service.oneshot(request(method)).await.expect("a response");
         assert_eq!(begin.elapsed(), 1000 * MS);
         let report = report(&response);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use tower_http_retry::{
-    classify::{Cause, Failure, FailureKind, Outcome},
+    classify::{Cause, Failure, FailureKind, Outcome, Sent},
     policy::{
         Attempt, CountKind, Decision, InvalidPolicy, Limit, Methods, Note, Policy, RequestHead,
         RetryPolicy, RetrySession, Session, StopReason, WaitReason,
@@ -278,11 +278,11 @@ fn decide(
             }
         }
         Happened::Error(kind) => Outcome::Error {
-            failure: Failure::new(match kind {
-                FailureKind::Connect => Cause::ConnectionRefused,
-                FailureKind::Read => Cause::ConnectionReset,
-                _ => Cause::Certificate,
-            }),
+            failure: match kind {
+                FailureKind::Connect => Failure::new(Cause::ConnectionRefused, Sent::Never),
+                FailureKind::Read => Cause::ConnectionReset.into(),
+                _ => Cause::Certificate.into(),
+            },
             error: None,
         },
     };

@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_http_retry::{
-    classify::{Cause, Failure, Outcome},
+    classify::{Cause, Failure, FailureKind, Outcome, Sent},
     policy::{
         Attempt, CountKind, Decision, Idempotent, Jitter, Judgement, Limit, Methods, Note,
         Policy as _, RETRY_AFTER_STATUSES, RequestHead, RetryConfig, RetryPolicy, RetrySession,
@@ -397,7 +397,13 @@ impl Played {
                 headers: &headers,
             },
             (None, cause) => Outcome::Error {
-                failure: Failure::new(cause.unwrap_or(Cause::Unknown)),
+                failure: match cause.unwrap_or(Cause::Unknown) {
+                    // What urllib3 calls a connect error, it raises before it sends anything.
+                    cause if cause.kind() == FailureKind::Connect => {
+                        Failure::new(cause, Sent::Never)
+                    }
+                    cause => cause.into(),
+                },
                 error: None,
             },
         };

@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tower_http_retry::{
     AttemptOutcome, RetryReport,
     budget::{RetryBudget, Scope},
-    classify::{Cause, Failure, FailureKind},
+    classify::{Cause, Failure, FailureKind, Sent},
     dry_run::{Explain, ScriptedOutcome},
     policy::{
         Backoff, CountKind, Idempotent, Jitter, Judgement, Limit, Methods, Preset, RequestHead,
@@ -331,9 +331,8 @@ impl Story {
             let judged = self.judged[at];
             match attempt.outcome {
                 AttemptOutcome::Response(_) => assert!(may_repeat, "{report}"),
-                AttemptOutcome::Failed { kind, cause, .. } => {
-                    let is_safe = cause.sent().is_safe_to_repeat() || kind == FailureKind::Connect;
-                    assert!(may_repeat || is_safe, "{report}");
+                AttemptOutcome::Failed { cause, sent, .. } => {
+                    assert!(may_repeat || sent.is_safe_to_repeat(), "{report}");
                     assert!(judged || !cause.is_permanent(), "{report}");
                 }
                 ref outcome => panic!("no such outcome: {outcome:?}"),
@@ -456,8 +455,13 @@ fn failure(text: &str) -> Option<Failure> {
         _ => return None,
     };
     Some(match number {
-        "as-connect" => Failure::with_kind(FailureKind::Connect, cause),
-        "as-other" => Failure::with_kind(FailureKind::Other, cause),
-        _ => Failure::new(cause),
+        "as-connect" => Failure::from(cause).with_kind(FailureKind::Connect),
+        "as-other" => Failure::from(cause).with_kind(FailureKind::Other),
+        "unproved" => Failure::from(cause),
+        _ => match (cause, cause.kind()) {
+            (Cause::RefusedStream | Cause::GoAway, _) => Failure::new(cause, Sent::Unprocessed),
+            (_, FailureKind::Connect) => Failure::new(cause, Sent::Never),
+            _ => Failure::from(cause),
+        },
     })
 }

@@ -134,8 +134,10 @@ impl Scripted {
                 status: *status,
                 headers: &self.headers,
             },
-            AttemptOutcome::Failed { kind, cause, .. } => Outcome::Error {
-                failure: Failure::with_kind(*kind, *cause),
+            AttemptOutcome::Failed {
+                kind, cause, sent, ..
+            } => Outcome::Error {
+                failure: Failure::new(*cause, *sent).with_kind(*kind),
                 error: None,
             },
         }

@@ -8,7 +8,7 @@ use super::{
     Hinted, RetrySession, is_failure, is_pushback, is_redirect, not_listed, obey, retry_after_alone,
 };
 use crate::{
-    classify::{Cause, Failure, FailureKind, Outcome},
+    classify::{Cause, Failure, Outcome},
     policy::{
         Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
         WaitReason, hints::Said,
@@ -63,9 +63,7 @@ impl RetrySession {
     /// like others and is charged to the budget.
     fn never_processed(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Option<Decision> {
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
-        if forbidden
-            || !failure.cause.is_unprocessed()
-            || self.unprocessed >= self.settings().unprocessed
+        if forbidden || !failure.is_unprocessed() || self.unprocessed >= self.settings().unprocessed
         {
             return None;
         }
@@ -164,7 +162,7 @@ impl RetrySession {
         Found {
             kind: failure.kind.into(),
             not_transient: not_transient.filter(|_| !judged_retry),
-            safe: failure.cause.sent().is_safe_to_repeat() || failure.kind == FailureKind::Connect,
+            safe: failure.sent.is_safe_to_repeat(),
             said: Said::default(),
             note: None,
         }

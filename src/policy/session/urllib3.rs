@@ -121,7 +121,9 @@ impl RetrySession {
         let listed = status.is_none_or(|status| {
             self.settings().statuses.contains(status.as_u16()) || attempt.judgement().is_transient()
         });
-        let read = failure.kind == FailureKind::Read || status.is_some();
+        // Nor is a connect failure one to urllib3 unless nothing was sent.
+        let unproved = failure.kind == FailureKind::Connect && !failure.sent.is_safe_to_repeat();
+        let read = failure.kind == FailureKind::Read || unproved || status.is_some();
         if read {
             self.ask_method(attempt, &mut gates);
         }

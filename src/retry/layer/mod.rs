@@ -4,6 +4,7 @@ mod explain;
 mod lint;
 
 use std::{
+    error::Error,
     future::Future,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
@@ -19,7 +20,7 @@ use crate::{
     BoxError,
     body::{CloneAny, CloneBody, CloneWith, RecordBody, RecordedBody, Reopen},
     budget::InFlightLimit,
-    classify::{Classify, Exchange, Opinion, Outcome},
+    classify::{Classify, Exchange, Opinion, Outcome, Stage, Vouch},
     observe::RetryEvent,
     own_header::OwnHeader,
     policy::Policy,
@@ -237,6 +238,45 @@ impl<P, R> RetryLayer<P, R> {
         F: Fn(&Exchange<'_>) -> Opinion + Send + Sync + 'static,
     {
         self.classify(ByExchange(classifier))
+    }
+
+    /// Promises something of an error type that this crate does not know: that it is only made
+    /// before anything of a request is written, or that it is transparent. See [`Stage`], and
+    /// [the table](crate::classify#what-proves-that-a-request-was-not-applied) of what is known.
+    ///
+    /// Without it, nothing below such an error proves that a request was not applied, so that a
+    /// failed connection is repeated for idempotent methods alone; the report names the error that
+    /// was in the way. The promise about a type that was made last counts. It is asked for only
+    /// where an attempt failed.
+    ///
+    /// ```
+    /// use tower_http_retry::{RetryLayer, classify::Stage, policy::RetryPolicy};
+    ///
+    /// /// What the client of this service puts around the error of its HTTP client.
+    /// #[derive(Debug)]
+    /// struct ApiError(hyper_util::client::legacy::Error);
+    /// # impl std::fmt::Display for ApiError {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// #         f.write_str("the API could not be asked")
+    /// #     }
+    /// # }
+    ///
+    /// impl std::error::Error for ApiError {
+    ///     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+    ///         Some(&self.0)
+    ///     }
+    /// }
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default()).vouch::<ApiError>(Stage::Transparent);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn vouch<E>(mut self, stage: Stage) -> Self
+    where
+        E: Error + 'static,
+    {
+        self.change().vouches.push(Vouch::of::<E>(stage));
+        self
     }
 
     /// The longest that one attempt may take until the head of its response.

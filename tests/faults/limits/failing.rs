@@ -12,7 +12,7 @@ use http_body_util::Empty;
 use tokio::time::{self, Instant};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
-    RetryLayer, RetryReport,
+    NeverSent, RetryLayer, RetryReport,
     policy::{CountKind, RetryPolicy, StopReason},
 };
 
@@ -38,7 +38,10 @@ impl Failing {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 Ok(response)
             }
-            Self::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
+            Self::Refuses => {
+                let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+                Err(io::Error::other(NeverSent::new(refused)))
+            }
             Self::Resets => Err(io::ErrorKind::ConnectionReset.into()),
         }
     }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_test::{assert_ready, assert_ready_ok, task};
 use tower::Service;
 use tower_http_retry::{
-    BoxError, RetryReport,
+    BoxError, NeverSent, RetryReport,
     budget::RetryPermit,
     policy::{
         Attempt, Backoff, Decision, Policy, RequestHead, Retry, RetryPolicy, Session, Stop,
@@ -76,7 +76,7 @@ pub fn reset() -> BoxError {
 }
 
 pub fn refused() -> BoxError {
-    io::Error::from(io::ErrorKind::ConnectionRefused).into()
+    NeverSent::new(io::Error::from(io::ErrorKind::ConnectionRefused)).into()
 }
 
 pub fn report(response: &Res) -> &RetryReport {

@@ -14,7 +14,8 @@ use http_body_util::Empty;
 use tokio::time::Instant;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http_retry::{
-    BoxError, RetryError, RetryErrorKind, RetryLayer, classify::FailureKind, policy::RetryPolicy,
+    BoxError, NeverSent, RetryError, RetryErrorKind, RetryLayer, classify::FailureKind,
+    policy::RetryPolicy,
 };
 
 use crate::{
@@ -44,7 +45,9 @@ pub(crate) fn on_paused_clock<T>(future: impl Future<Output = T>) -> T {
 /// An error that the classifiers take for a failure of this kind.
 pub(crate) fn error(kind: FailureKind) -> BoxError {
     match kind {
-        FailureKind::Connect => io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+        FailureKind::Connect => {
+            NeverSent::new(io::Error::from(io::ErrorKind::ConnectionRefused)).into()
+        }
         FailureKind::Read => io::Error::from(io::ErrorKind::ConnectionReset).into(),
         _ => "an error that nobody knows".into(),
     }

@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
             unreachable!("an attempt ends once")
         };
         let failure = |cause| Outcome::Error {
-            failure: Failure::new(cause),
+            failure: Failure::from(cause),
             error: None,
         };
         let outcome = match ending {
