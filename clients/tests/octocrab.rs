@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clients::{
-    Answer, Case, Outcome, Server, Told,
+    Answer, Case, Outcome, Server, Told, claim,
     table::{self, Client},
 };
 use http::{HeaderName, Method, Request, StatusCode, Uri, header::USER_AGENT};
@@ -143,7 +143,7 @@ async fn a_request_without_content_is_sent_again() {
 
 /// GitHub's rate limits, as its documentation has them ("Best practices for using the REST API"):
 /// a 403 with `retry-after`, or with nothing remaining until `x-ratelimit-reset`, means later; any
-/// other 403 means no.
+/// other 403 means no. What is over the limit is turned down unprocessed, a POST as well.
 fn rate_limited(outcome: &outcome::Outcome<'_>) -> Opinion {
     let outcome::Outcome::Response { status, headers } = outcome else {
         return Opinion::NoOpinion;
@@ -152,7 +152,7 @@ fn rate_limited(outcome: &outcome::Outcome<'_>) -> Opinion {
         .get("x-ratelimit-remaining")
         .is_some_and(|left| left == "0");
     if *status == StatusCode::FORBIDDEN && (headers.contains_key("retry-after") || exhausted) {
-        return Opinion::Retry("GitHub's rate limit".into());
+        return Opinion::Unprocessed("GitHub's rate limit".into());
     }
     Opinion::NoOpinion
 }
@@ -188,6 +188,26 @@ async fn recipe_a_primary_rate_limit_is_waited_for() {
     let report = told.report();
     let wait = report.attempts[0].wait.as_ref().expect("a wait");
     assert!(wait.planned >= Duration::from_secs(1), "{report}");
+}
+
+#[tokio::test]
+async fn recipe_an_issue_that_is_over_the_limit_is_created_later() {
+    let told = Told::default();
+    let later = Answer::status(403).header("retry-after", "1");
+    let server = Server::start([later]).await;
+    let client = client(&server.url(), layer(&told).classify(rate_limited));
+    let title = json!({"title": "A title"});
+    let response = client._post("/repos/a/b/issues", Some(&title)).await;
+    assert_eq!(response.expect("a response").status(), 200);
+    assert_eq!(told.story(), ["403", "200", "succeeded"]);
+    let whole = serde_json::to_vec(&title).expect("JSON");
+    let received = server.received();
+    assert_eq!(received.len(), 2);
+    assert!(received.iter().all(|request| request.body == whole));
+    claim("octocrab: what was unprocessed had no effect", async move {
+        assert_eq!(told.report().effects(), 1..=1);
+    })
+    .await;
 }
 
 #[tokio::test]
