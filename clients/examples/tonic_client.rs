@@ -8,13 +8,15 @@ use tower_http_retry::{RetryLayer, RetryReport, policy::RetryPolicy};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Refuses the first call, as a server does that is about to go.
-    let server = Server::start([Call::Reset(h2::Reason::REFUSED_STREAM)]).await;
+    // The first call ends at a proxy that reaches nobody.
+    let server = Server::start([Call::Http(503)]).await;
+    // Every call is a POST; those of this service may be sent twice.
+    let policy = RetryPolicy::builder().allowed_methods(["POST"]).build()?;
 
     let channel = Endpoint::from_shared(server.url())?.connect_lazy();
     let channel = ServiceBuilder::new()
         // A channel takes no other body than tonic's own.
-        .layer(RetryLayer::new(RetryPolicy::default()).replay_bodies_as(64 * 1024, Body::new))
+        .layer(RetryLayer::new(policy).replay_bodies_as(64 * 1024, Body::new))
         .service(channel);
 
     let mut client = HealthClient::new(channel);

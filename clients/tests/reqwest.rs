@@ -27,14 +27,11 @@ fn as_it_comes() -> ReqwestService {
     ReqwestService::new(reqwest::Client::new())
 }
 
-/// The client without anything that sends a request of its own.
+/// The client without anything that sends a request of its own: only so do its errors prove that
+/// a request was not sent.
 fn once(builder: reqwest::ClientBuilder) -> ReqwestService {
     provider();
-    let client = builder
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .build();
-    ReqwestService::new(client.expect("a client"))
+    ReqwestService::build(builder).expect("a client")
 }
 
 fn around(layer: RetryLayer<RetryPolicy>, client: ReqwestService) -> Reqwest {

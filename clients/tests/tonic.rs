@@ -32,6 +32,7 @@ use tower::Layer;
 use tower_http_retry::{
     Retry, RetryError, RetryLayer,
     body::{RecordBody, RecordedBody},
+    classify::Stage,
     policy::{Limit, RetryPolicy},
 };
 
@@ -110,32 +111,65 @@ async fn a_server_of_tonics_own_is_asked_once() {
 
 #[tokio::test]
 async fn a_stream_that_is_refused_is_opened_again_with_the_whole_message() {
-    let told = Told::default();
-    let server = Server::start([Call::Reset(Reason::REFUSED_STREAM), serving()]).await;
-    let client = client(endpoint(server.url()), layer(&told));
-    assert_eq!(check(client, "orders").await.expect("serving"), SERVING);
-    let refused = "connect: refused unprocessed (REFUSED_STREAM)";
-    assert_eq!(told.story(), [refused, "200", "succeeded"]);
-    assert_eq!(told.report().effects(), 1..=1);
-    let received = server.received();
-    assert_eq!(received.len(), 2);
-    for call in received {
-        assert_eq!(call.target, "/grpc.health.v1.Health/Check");
-        assert_eq!(call.body, request("orders"));
-        assert!(call.whole);
-    }
+    claim("tonic: stream refused", async {
+        let told = Told::default();
+        let server = Server::start([Call::Reset(Reason::REFUSED_STREAM), serving()]).await;
+        let client = client(endpoint(server.url()), layer(&told));
+        assert_eq!(check(client, "orders").await.expect("serving"), SERVING);
+        let refused = "connect: refused unprocessed (REFUSED_STREAM)";
+        assert_eq!(told.story(), [refused, "200", "succeeded"]);
+        assert_eq!(told.report().effects(), 1..=1);
+        let received = server.received();
+        assert_eq!(received.len(), 2);
+        for call in received {
+            assert_eq!(call.target, "/grpc.health.v1.Health/Check");
+            assert_eq!(call.body, request("orders"));
+            assert!(call.whole);
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_port_that_is_closed_is_tried_again() {
-    let (told, place) = (Told::default(), Place::closed());
-    let client = client(endpoint(place.url()), layer(&told));
-    let status = failed(check(client, "orders").await, Code::Unavailable);
-    never_sent(&told, "connect: connection refused");
-    // Our error is in the chain of tonic's.
-    let error = std::error::Error::source(&status).expect("a source");
-    let error = error.downcast_ref::<RetryError>().expect("ours");
-    assert_eq!(error.report(), &told.report());
+    claim("tonic: port closed", async {
+        let (told, place) = (Told::default(), Place::closed());
+        let client = client(endpoint(place.url()), layer(&told));
+        let status = failed(check(client, "orders").await, Code::Unavailable);
+        never_sent(&told, "connect: connection refused");
+        // Our error is in the chain of tonic's.
+        let error = std::error::Error::source(&status).expect("a source");
+        let error = error.downcast_ref::<RetryError>().expect("ours");
+        assert_eq!(error.report(), &told.report());
+    })
+    .await;
+}
+
+/// What a user can say today: that tonic's outermost error stands in front of another, and that it
+/// makes a `ConnectError` only before anything was sent.
+#[tokio::test]
+async fn a_connection_that_is_not_made_is_tried_again_for_who_vouches_for_tonic() {
+    let closed = Place::closed();
+    let unanswered = Place::unanswered().await;
+    for endpoint in [
+        endpoint(closed.url()),
+        endpoint(format!("http://{NO_SUCH_NAME}")),
+        endpoint(unanswered.url()).connect_timeout(Duration::from_millis(20)),
+    ] {
+        let told = Told::default();
+        let layer = layer(&told)
+            .vouch::<tonic::transport::Error>(Stage::Transparent)
+            .vouch::<tonic::ConnectError>(Stage::NeverSent);
+        failed(
+            check(client(endpoint, layer), "orders").await,
+            Code::Unavailable,
+        );
+        let story = told.story();
+        assert_eq!(story.len(), 5, "{}", told.report());
+        assert!(story[0].starts_with("connect: "), "{story:?}");
+        assert_eq!(story[4], "count_exhausted");
+        assert_eq!(told.report().effects(), 0..=0);
+    }
 }
 
 #[tokio::test]
