@@ -24,6 +24,7 @@ use test_support::probe::{
     MS, Req, Res, Step, Tracked, answer, assert_nothing_sent, every, get, is_ok, report, request,
     reset, sent, start, with_body,
 };
+use test_support::trip::Trip;
 
 /// Has an opinion of one status, under a name.
 struct OfStatus(&'static str, u16, Opinion);
@@ -72,17 +73,11 @@ async fn an_opinion_to_retry_makes_an_unlisted_status_transient_and_is_told() {
         for status in [409, 202, 304] {
             let classifier = OfStatus("rows", status, retry("the row is locked"));
             let layer = RetryLayer::new(policy.clone()).classify(classifier);
-            let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-            let mut future = start(&mut service, get());
+            let mut trip = Trip::start(layer);
             for _ in 0..3 {
-                assert_pending!(future.poll());
-                sent(&mut handle).1.send_response(answer(status));
-                assert_pending!(future.poll());
-                time::advance(100 * MS).await;
+                trip.fail(status).waits(100 * MS).await;
             }
-            assert_pending!(future.poll());
-            sent(&mut handle).1.send_response(answer(200));
-            let response = assert_ready_ok!(future.poll());
+            let response = trip.end(200).expect("a response");
             assert!(is_ok(&response));
             for attempt in &report(&response).attempts[..3] {
                 let note = Note::Reclassified {
@@ -144,11 +139,8 @@ async fn an_opinion_to_forbid_stops_a_listed_status_at_any_attempt_and_is_told()
 async fn a_forbidden_success_is_handed_out_with_a_report() {
     for policy in policies() {
         let layer = RetryLayer::new(policy).classify(OfStatus("odd", 200, forbid("a trap")));
-        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-        let mut future = start(&mut service, get());
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_response(answer(200));
-        let response = assert_ready_ok!(future.poll());
+        let mut trip = Trip::start(layer);
+        let response = trip.end(200).expect("a response");
         assert!(is_ok(&response));
         assert_eq!(report(&response).stop, vetoed("odd", "a trap"));
     }
@@ -216,17 +208,11 @@ async fn counts_and_the_deadline_still_have_their_say() {
         (layer(), 4, "count_exhausted"),
         (layer().deadline(250 * MS), 3, "deadline_too_close"),
     ] {
-        let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-        let mut future = start(&mut service, get());
+        let mut trip = Trip::start(layer);
         for _ in 1..attempts {
-            assert_pending!(future.poll());
-            sent(&mut handle).1.send_response(answer(409));
-            assert_pending!(future.poll());
-            time::advance(100 * MS).await;
+            trip.fail(409).waits(100 * MS).await;
         }
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_response(answer(409));
-        let response = assert_ready_ok!(future.poll());
+        let response = trip.end(409).expect("a response");
         assert_eq!(report(&response).stop.name(), stop);
         assert_eq!(response.status(), StatusCode::CONFLICT);
     }
@@ -352,15 +338,9 @@ async fn what_a_classifier_knows_to_be_unprocessed_is_sent_again_for_every_metho
                 _ => Opinion::NoOpinion,
             },
         );
-    let (mut service, mut handle) = mock::spawn_layer(layer);
-    let mut future = start(&mut service, request("POST"));
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(401));
-    assert_pending!(future.poll());
-    time::advance(100 * MS).await;
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(401));
-    let response = assert_ready_ok!(future.poll());
+    let mut trip = Trip::start_with(layer, request("POST"));
+    trip.fail(401).waits(100 * MS).await;
+    let response = trip.end(401).expect("a response");
     let report = report(&response);
     assert_eq!(report.attempt_count(), 2);
     assert_eq!(report.stop.name(), "status_not_listed");

@@ -29,6 +29,7 @@ use tracing::{
 use test_support::probe::{
     MS, Req, Res, answer, assert_nothing_sent, every, get, request, reset, sent, start,
 };
+use test_support::trip::Trip;
 
 /// An event with its fields as text.
 #[derive(Clone, Debug)]
@@ -198,17 +199,11 @@ async fn the_hook_is_told_of_each_retry_when_it_is_decided_and_of_the_recovery()
 #[tokio::test(start_paused = true)]
 async fn the_hook_is_told_when_a_request_is_given_up() {
     let (layer, tape) = taped(RetryLayer::new(every(100 * MS)).deadline(250 * MS));
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-    let mut future = start(&mut service, get());
+    let mut trip = Trip::start(layer);
     for _ in 0..2 {
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_error(reset());
-        assert_pending!(future.poll());
-        time::advance(100 * MS).await;
+        trip.fail(reset()).waits(100 * MS).await;
     }
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_error(reset());
-    let error = assert_ready_err!(future.poll());
+    let error = trip.end(reset()).expect_err("an error");
     assert_eq!(
         *tape.lock().expect("no panic"),
         [

@@ -14,6 +14,7 @@ use test_support::probe::{
     Bookkeeper, MS, Req, Res, Step, Tracked, answer, every, get, is_ok, report, reset, sent, start,
     with_body,
 };
+use test_support::trip::Trip;
 
 fn assert_no_runtime() {
     assert!(tokio::runtime::Handle::try_current().is_err());
@@ -55,15 +56,11 @@ fn retries_without_a_wait_need_no_runtime() {
 fn errors_that_are_retried_without_a_wait_need_no_runtime() {
     assert_no_runtime();
     let layer = RetryLayer::new(every(Duration::ZERO));
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-    let mut future = start(&mut service, get());
+    let mut trip = Trip::start(layer);
     for _ in 0..3 {
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_error(reset());
+        trip.fail(reset());
     }
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(200));
-    let response = assert_ready_ok!(future.poll());
+    let response = trip.end(200).expect("a response");
     assert_eq!(report(&response).attempt_count(), 4);
 }
 

@@ -17,6 +17,7 @@ use tower_test::mock::{self, Handle, Spawn};
 use test_support::probe::{
     MS, Req, Res, answer, assert_nothing_sent, every, get, report, request, reset, sent, start,
 };
+use test_support::trip::Trip;
 
 fn at_once(total: u32) -> RetryPolicy {
     RetryPolicy::builder()
@@ -142,15 +143,14 @@ fn a_request_that_is_marked_is_never_sent_a_second_time() {
 
 #[test]
 fn an_error_of_a_request_that_is_marked_says_that_it_is_disabled() {
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(RetryLayer::new(at_once(3)));
-    let mut future = start(&mut service, with_extension(get(), RetryDisabled));
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_error(reset());
-    let error = assert_ready_err!(future.poll());
+    let mut trip = Trip::start_with(
+        RetryLayer::new(at_once(3)),
+        with_extension(get(), RetryDisabled),
+    );
+    let error = trip.end(reset()).expect_err("an error");
     assert_eq!(error.kind(), RetryErrorKind::Failed);
     assert_eq!(*error.stop_reason(), StopReason::Disabled);
     assert!(error.downcast_inner::<std::io::Error>().is_some());
-    assert_nothing_sent(&mut handle);
 }
 
 #[test]
@@ -187,15 +187,11 @@ fn a_key_and_a_mark_hold_for_errors_as_well_and_are_told() {
         with_header(request("POST"), "idempotency-key", "\"8e03978e\""),
         with_extension(request("POST"), Idempotent),
     ] {
-        let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(at_once(3)));
-        let mut future = start(&mut service, request);
+        let mut trip = Trip::start_with(RetryLayer::new(at_once(3)), request);
         for _ in 0..3 {
-            assert_pending!(future.poll());
-            sent(&mut handle).1.send_error(reset());
+            trip.fail(reset());
         }
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_response(answer(201));
-        let response = assert_ready_ok!(future.poll());
+        let response = trip.end(201).expect("a response");
         for attempt in &report(&response).attempts[..3] {
             assert_eq!(attempt.gates.get(Gate::Idempotency), Some(true));
             assert_eq!(attempt.gates.get(Gate::Method), Some(true));

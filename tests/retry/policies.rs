@@ -26,23 +26,15 @@ use test_support::probe::{
     MS, Req, Res, answer, assert_nothing_sent, every, get, is_ok, report, request, reset, sent,
     start,
 };
+use test_support::trip::Trip;
 
 /// Three failures and a success under `policy`, which waits 100 ms before each retry.
 async fn retries_three_times<P: Policy + Clone>(policy: P) {
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(RetryLayer::new(policy));
-    let mut future = start(&mut service, get());
+    let mut trip = Trip::start(RetryLayer::new(policy));
     for _ in 0..3 {
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_response(answer(503));
-        assert_pending!(future.poll());
-        time::advance(99 * MS).await;
-        assert_pending!(future.poll());
-        assert_nothing_sent(&mut handle);
-        time::advance(MS).await;
+        trip.fail(503).waits(100 * MS).await;
     }
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(200));
-    let response = assert_ready_ok!(future.poll());
+    let response = trip.end(200).expect("a response");
     assert!(is_ok(&response));
     assert_eq!(report(&response).attempt_count(), 4);
 }
@@ -193,17 +185,11 @@ async fn a_closure_sees_every_attempt_as_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn the_reason_of_a_closure_is_told() {
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(RetryLayer::new(closure()));
-    let mut future = start(&mut service, get());
+    let mut trip = Trip::start(RetryLayer::new(closure()));
     for _ in 0..3 {
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_error(reset());
-        assert_pending!(future.poll());
-        time::advance(100 * MS).await;
+        trip.fail(reset()).waits(100 * MS).await;
     }
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_error(reset());
-    let error = assert_ready_err!(future.poll());
+    let error = trip.end(reset()).expect_err("an error");
     assert_eq!(*error.stop_reason(), StopReason::Custom("enough".into()));
     let charged = error.report().attempts[0]
         .wait
@@ -297,15 +283,11 @@ async fn a_success_asks_a_session_two_questions_and_no_decision() {
 async fn a_session_says_which_responses_are_failures() {
     let policy = Asked::default();
     let layer = RetryLayer::new(policy.clone());
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-    let mut future = start(&mut service, get());
+    let mut trip = Trip::start(layer);
     for _ in 0..3 {
-        assert_pending!(future.poll());
-        sent(&mut handle).1.send_response(answer(202));
+        trip.fail(202);
     }
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(500));
-    let response = assert_ready_ok!(future.poll());
+    let response = trip.end(500).expect("a response");
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(report(&response).stop, StopReason::Succeeded);
     let outcomes = report(&response)

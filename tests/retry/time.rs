@@ -17,6 +17,7 @@ use test_support::probe::{
     Bookkeeper, MS, Req, Res, Step, Tracked, answer, assert_nothing_sent, every, get, is_ok,
     report, request, reset, sent, start, with_body,
 };
+use test_support::trip::Trip;
 
 /// Polls the future until it has sent an attempt, answers it after `took`, and polls again.
 macro_rules! attempt {
@@ -541,11 +542,8 @@ async fn the_longest_least_time_of_an_attempt_stops_at_the_first_failure() {
     let layer = RetryLayer::new(every(100 * MS))
         .deadline(1000 * MS)
         .min_attempt(Duration::MAX);
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-    let mut future = start(&mut service, get());
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(503));
-    let response = assert_ready_ok!(future.poll());
+    let mut trip = Trip::start(layer);
+    let response = trip.end(503).expect("a response");
     let stop = StopReason::DeadlineTooClose {
         left: 1000 * MS,
         needed: Duration::MAX,
@@ -583,11 +581,8 @@ async fn the_longest_wait_waits_and_does_not_panic() {
 #[tokio::test(start_paused = true)]
 async fn limits_hold_for_a_policy_of_the_users_own() {
     let layer = RetryLayer::new(Bookkeeper::new(Duration::MAX, u32::MAX)).deadline(100 * MS);
-    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
-    let mut future = start(&mut service, get());
-    assert_pending!(future.poll());
-    sent(&mut handle).1.send_response(answer(503));
-    let response = assert_ready_ok!(future.poll());
+    let mut trip = Trip::start(layer);
+    let response = trip.end(503).expect("a response");
     assert_eq!(
         report(&response).stop,
         StopReason::DeadlineTooClose {

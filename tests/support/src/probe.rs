@@ -263,6 +263,18 @@ pub enum Ending {
     Error(BoxError),
 }
 
+impl From<u16> for Ending {
+    fn from(status: u16) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<BoxError> for Ending {
+    fn from(error: BoxError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// A service that plays a script and panics when its caller breaks the contract:
 ///
 /// - `call` without an own `poll_ready` before it; a clone starts unready,
