@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::{BoxError, policy::StopReason, report::RetryReport};
+use crate::{BoxError, reason::StopReason, report::RetryReport};
 
 /// A request that failed for good, with the report of everything that was tried.
 ///

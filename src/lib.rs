@@ -110,6 +110,8 @@ pub mod policy;
 pub mod reason;
 
 mod admitted;
+#[cfg(test)]
+mod arrows;
 mod dice;
 mod error;
 mod human;

@@ -11,8 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::{
     classify::{Cause, Failure, FailureKind, Sent},
     human::Human,
-    policy::{CountKind, Gates, Note, StopReason, WaitReason},
-    reason::Evidence,
+    reason::{CountKind, Evidence, Gates, Note, StopReason, WaitReason},
 };
 
 /// The story of one request.
@@ -518,7 +517,7 @@ impl fmt::Display for RetryReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::HintHeader;
+    use crate::reason::HintHeader;
 
     fn attempt(number: u32, started_ms: u64, outcome: AttemptOutcome) -> AttemptRecord {
         AttemptRecord {

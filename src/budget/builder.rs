@@ -5,7 +5,7 @@ use super::{
     bucket::{Limits, MAX_UNITS, UNITS_PER_TOKEN},
     table::Table,
 };
-use crate::{classify::FailureKind, policy::InvalidPolicy};
+use crate::reason::{FailureKind, InvalidPolicy};
 
 /// The default minimum rate, and what the default capacity holds of a minimum rate.
 const MIN_PER_SECOND: f64 = 10.0;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::sync::{AtomicU64, Ordering::Relaxed};
-use crate::policy::InvalidPolicy;
+use crate::reason::InvalidPolicy;
 
 /// A cap on how many retries are in flight at once, over all requests.
 ///

@@ -74,7 +74,7 @@ use self::{
     sync::{AtomicU64, Ordering::Relaxed},
     table::{Place, Table},
 };
-use crate::{classify::FailureKind, policy::InvalidPolicy};
+use crate::reason::{FailureKind, InvalidPolicy};
 
 /// How long after its last use a bucket that is not full may pass to another key. Only matters
 /// where the minimum rate does not fill it sooner.

@@ -7,7 +7,7 @@ use tower::retry::budget::Budget;
 use super::{
     Costs, Inner, Limits, Mode, Refused, RetryBudget, Rules, Scope, Slot, Store, Withdrawal,
 };
-use crate::classify::FailureKind;
+use crate::reason::FailureKind;
 
 pub(super) struct Foreign(Arc<dyn Budget + Send + Sync>);
 

@@ -1,7 +1,7 @@
 //! A budget as a configuration writes it.
 
 use super::{Mode, RetryBudget, RetryBudgetBuilder, Scope, Store, tokens};
-use crate::{classify::FailureKind, policy::InvalidPolicy};
+use crate::reason::{FailureKind, InvalidPolicy};
 
 /// All settings of a budget.
 #[derive(Clone, Debug, PartialEq)]
