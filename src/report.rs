@@ -9,9 +9,10 @@ use std::{
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
-    classify::{Cause, Failure, FailureKind, Sent},
     human::Human,
-    reason::{CountKind, Evidence, Gates, Note, StopReason, WaitReason},
+    reason::{
+        Cause, CountKind, Evidence, Failure, FailureKind, Gates, Note, Sent, StopReason, WaitReason,
+    },
 };
 
 /// The story of one request.
