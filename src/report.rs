@@ -331,6 +331,12 @@ impl RetryReport {
         let mut max = 0u32;
         for attempt in &self.attempts {
             let applied = match &attempt.outcome {
+                // A classifier, or a layer below, vouches for it.
+                AttemptOutcome::Response(_)
+                    if matches!(attempt.note.as_deref(), Some(Note::Unprocessed { .. })) =>
+                {
+                    0..=0
+                }
                 // A server that says so in the answer may have applied the request all the same.
                 AttemptOutcome::Response(_) if attempt.failed_within.is_some() => 0..=1,
                 AttemptOutcome::Response(status) => match status.as_u16() {
