@@ -62,6 +62,8 @@
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
+//! | what else holds requests back, or refuses them? | [`throttle`], [`shared_hints`], [`stack::Admission`] |
+//! | how do the layers of one stack talk? | [`stack`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
 //! | would this request be retried, and why not? | [`dry_run`] |
 //! | what is wrong with this policy? | [`lint`] |

@@ -205,11 +205,16 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<ResBody>, RetryError>> {
         let mut turn = Turn { cx, now: None };
-        let mut first = polled.map(|polled| self.as_mut().called(polled, &mut turn));
+        let mut step = match polled {
+            Some(polled) => self.as_mut().called(polled, &mut turn),
+            None => Poll::Ready(Step::Next),
+        };
         let result = loop {
+            if let Step::Return(result) = ready!(step) {
+                break result;
+            }
             let this = self.as_mut();
-            let step = match this.state {
-                _ if first.is_some() => first.take().unwrap_or(Poll::Pending),
+            step = match this.state {
                 State::Held { .. } => this.poll_held(&mut turn),
                 State::Refused { .. } => this.refused(),
                 State::Called { .. } => this.poll_called(&mut turn),
@@ -219,9 +224,6 @@ where
                 State::Readying => this.poll_readying(&mut turn),
                 State::Done => panic!("`ResponseFuture` polled after it finished"),
             };
-            if let Step::Return(result) = ready!(step) {
-                break result;
-            }
         };
         if result.is_err() {
             self.as_mut().give_up();

@@ -92,6 +92,17 @@ impl Attempts {
     }
 }
 
+/// What hooks see and change of a retry.
+#[derive(Default)]
+pub(super) struct Hooked {
+    /// The head of the next attempt, once the hook has prepared it.
+    pub(super) prepared: Option<Parts>,
+    /// Those of the last response, where the hook wants to see them.
+    pub(super) response_headers: Option<HeaderMap>,
+    /// Where the attempt goes, if not to the request's own URL.
+    pub(super) url: Option<String>,
+}
+
 /// The attempts so far.
 pub(super) struct History {
     attempts: Attempts,
@@ -103,12 +114,8 @@ pub(super) struct History {
     pub(super) last: bool,
     /// The permit of a retry that is not sent yet.
     pub(super) permit: Option<RetryPermit>,
-    /// The head of the next attempt, once the hook has prepared it.
-    pub(super) prepared: Option<Box<Parts>>,
-    /// Those of the last response, where the hook wants to see them.
-    pub(super) response_headers: Option<HeaderMap>,
-    /// Where the attempt goes, if not to the request's own URL.
-    pub(super) url: Option<String>,
+    /// What the hooks have to do with it, if there are any.
+    pub(super) hooked: Option<Box<Hooked>>,
     /// The request's place among the retries in flight, once it has one.
     pub(super) place: Option<InFlightPlace>,
 }
@@ -121,11 +128,18 @@ impl History {
             last_error: None,
             last: false,
             permit: None,
-            prepared: None,
-            response_headers: None,
-            url: None,
+            hooked: None,
             place: None,
         })
+    }
+
+    /// Where the attempt went, if not to the request's own URL.
+    pub(super) fn url(&self) -> Option<String> {
+        self.hooked.as_ref()?.url.clone()
+    }
+
+    pub(super) fn hooked(&mut self) -> &mut Hooked {
+        self.hooked.get_or_insert_default()
     }
 
     /// The number of the attempt that follows those that have ended.

@@ -67,8 +67,10 @@ impl<S, Saved> Retained<S, Saved> {
             Self::Replayable { body, .. } if number > 1 => body.vouched_by(),
             Self::Replayable { .. } | Self::HeadOnly { .. } => None,
         };
-        let note = by.map(|by| Note::BodyVouched { by: by.into() });
-        note.into_iter().collect()
+        match by {
+            Some(by) => vec![Note::BodyVouched { by: by.into() }],
+            None => Vec::new(),
+        }
     }
 
     /// The URL as a report shows it.

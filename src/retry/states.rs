@@ -230,7 +230,7 @@ where
         match preparing.as_mut().poll(turn.cx) {
             Poll::Ready(Ok(parts)) => {
                 if let Some(history) = this.history {
-                    history.prepared = Some(Box::new(parts));
+                    history.hooked().prepared = Some(parts);
                 }
                 this.state.set(State::Readying);
                 Poll::Ready(Step::Next)
@@ -341,7 +341,7 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(limit, now),
         };
-        let response_headers = history.response_headers.take();
+        let response_headers = history.hooked().response_headers.take();
         let context = RetryContext {
             attempt,
             response_headers,
@@ -378,8 +378,9 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(limit, now),
         };
-        let parts = match history.prepared.take() {
-            Some(parts) => Some(*parts),
+        let hooked = history.hooked.as_mut();
+        let parts = match hooked.and_then(|hooked| hooked.prepared.take()) {
+            Some(parts) => Some(parts),
             None => head.restore(next(history.last, at_once)),
         };
         let made = make_request(parts, body, &info, history.last, this.settings);
@@ -393,12 +394,12 @@ where
         if this.settings.has_hook() {
             let url =
                 (Target::of(request.uri()) != head.target()).then(|| sanitized_uri(request.uri()));
-            if url != history.url {
+            if url != history.url() {
                 this.session.moved(request.uri());
                 if let Some(admissions) = extras::admissions(this.extras) {
                     admissions.moved(request.uri(), now);
                 }
-                history.url = url;
+                history.hooked().url = url;
             }
         }
         if let Some(permit) = history.permit.take() {

@@ -152,6 +152,7 @@ impl<ResBody> Ended<ResBody> {
     }
 
     /// What a layer below says of it.
+    #[inline]
     fn below(&self) -> Option<&LayerOutcome> {
         match self {
             Self::Response(response) => LayerOutcome::of(response.extensions()),
@@ -224,10 +225,10 @@ where
         let mut record = ended.record(facts.number, facts.time, examined);
         record.hint = ended.hint(facts.wall);
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
-        record.url = match (ended.below(), &self.history) {
-            (Some(LayerOutcome { url: Some(url), .. }), _) => Some(sanitized_uri(url)),
-            (_, Some(history)) => history.url.clone(),
-            (_, None) => None,
+        let elsewhere = ended.below().and_then(|below| below.url.clone());
+        record.url = match &elsewhere {
+            Some(url) => Some(sanitized_uri(url)),
+            None => self.history.as_ref().and_then(|history| history.url()),
         };
         let stop = match ruling {
             Ruling::Accept => Stop::because(StopReason::Succeeded),
@@ -239,13 +240,15 @@ where
                 history.permit = Some(permit);
                 history.place = place.or(history.place.take());
                 let until = self.as_mut().prepare_retry(record, retry, now);
-                if let Some(url) = ended.below().and_then(|below| below.url.clone()) {
+                if let Some(url) = elsewhere {
                     Extras::tried(self.as_mut().project().extras, url);
                 }
                 let (headers, body, error) = ended.let_go(settings.prepare_retry.is_some());
                 if let Some(history) = self.project().history {
                     history.last_error = error;
-                    history.response_headers = headers;
+                    if headers.is_some() {
+                        history.hooked().response_headers = headers;
+                    }
                 }
                 return Next::Wait { body, now, until };
             }

@@ -227,6 +227,7 @@ impl Snapshot {
     }
 
     /// A copy of the head, to be looked at; see [`restore`](Self::restore).
+    #[cold]
     pub(crate) fn copy(&self) -> Option<Parts> {
         let (uri, headers) = match &self.rest {
             Rest::Own(Own::Cloned(cloned)) => (cloned.uri.clone(), cloned.headers.clone()),
@@ -424,6 +425,7 @@ fn put_name<'a>(room: &'a mut [u8], name: &HeaderName, head: Head) -> Option<&'a
     put(room, text)
 }
 
+#[inline]
 fn unpack_uri(packed: &Bytes, layout: Layout) -> Option<Uri> {
     let mut parts = uri::Parts::default();
     parts.scheme = match layout.scheme {
@@ -442,6 +444,7 @@ fn unpack_uri(packed: &Bytes, layout: Layout) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+#[inline]
 fn unpack_headers(packed: &Bytes, layout: Layout) -> Option<HeaderMap> {
     let mut headers = HeaderMap::try_with_capacity(layout.headers.into()).ok()?;
     let mut at = layout.path_and_query().end;
