@@ -38,10 +38,11 @@ const UNLIMITED: [Contender; 5] = [
 fn the_default_policy_adds_at_most_a_fifth_and_lets_the_service_recover() {
     let run = measure(&outage(), Contender::Budget);
     let amplification = run.amplification();
-    // 10 saved up and 10 a second, of 100 a second for 30 seconds.
+    // 20 saved up and a tenth of 100 a second for 30 seconds.
     assert!((1.08..=1.12).contains(&amplification), "{amplification}");
     assert!(amplification <= 1.2);
-    assert!(run.peak_load() < 1.05, "{}", run.peak_load());
+    // The first second of the outage has what was saved up.
+    assert!(run.peak_load() < 1.15, "{}", run.peak_load());
     assert!(run.recovery().unwrap() <= Duration::from_secs(2));
     assert!(run.served_after() > 0.999, "{}", run.served_after());
     assert!(run.wasted() < 0.01, "{}", run.wasted());
@@ -81,12 +82,14 @@ fn a_short_dip_is_enough_to_bring_the_service_down_for_good() {
     let default = measure(&dip(), Contender::Budget).recovery().unwrap();
     let seconds = Duration::from_secs;
     assert!(none <= seconds(2), "{none:?}");
-    assert!(default <= none + seconds(3), "{default:?}");
+    assert!(default <= none + seconds(5), "{default:?}");
     // What can be saved up is what a fault begins with.
+    let less = measure(&dip(), Contender::MinPerSecond).recovery().unwrap();
+    assert!(less <= default, "{less:?}");
     let more = measure(&dip(), Contender::Budget100).recovery().unwrap();
-    assert!(more >= default + seconds(3), "{more:?}");
+    assert!(more >= default + seconds(2), "{more:?}");
     let tower = measure(&dip(), Contender::Tower).recovery().unwrap();
-    assert!(tower >= default + seconds(3), "{tower:?}");
+    assert!(tower >= default + seconds(2), "{tower:?}");
 }
 
 #[test]
@@ -114,17 +117,47 @@ fn a_throttle_spares_the_service_and_comes_back_later() {
 }
 
 #[test]
-fn a_budget_for_each_slow_process_limits_nothing() {
+fn a_rate_for_each_process_is_no_limit_for_slow_ones_and_a_part_of_their_own_is() {
     // For one request a second, ten retries a second are no limit.
     let slow = outage().with(10_000, 10_000, 10);
     assert_eq!(slow.rate_per_process(), 1.0);
-    let default = measure(&slow, Contender::Budget);
-    assert!(default.amplification() > 3.9);
-    assert_eq!(default.recovery(), None);
-    // One of a tenth of what they send is.
+    let per_second = measure(&slow, Contender::MinPerSecond);
+    assert!(per_second.amplification() > 3.9);
+    assert_eq!(per_second.recovery(), None);
+    // A tenth of what they send is.
     let fitted = measure(&slow, Contender::Fitted);
     assert!(fitted.amplification() <= 1.2, "{}", fitted.amplification());
     assert_eq!(fitted.recovery(), Some(Duration::ZERO));
+    let default = measure(&slow, Contender::Budget);
+    assert!(
+        default.amplification() <= 1.8,
+        "{}",
+        default.amplification()
+    );
+    assert!(default.recovery().is_some());
+}
+
+/// Whatever a process sends, an outage of ten minutes is never half as much again.
+#[test]
+fn ten_minutes_are_borne_by_fast_processes_and_by_slow_ones() {
+    let long = Scenario::outage(Duration::from_secs(600), LOAD, SEED);
+    for (processes, thin) in [
+        (10, 10),
+        (100, 100),
+        (1_000, 100),
+        (10_000, 100),
+        (100_000, 1_000),
+    ] {
+        let scenario = long.clone().with(100_000, processes, thin);
+        let rate = scenario.rate_per_process();
+        let run = measure(&scenario, Contender::Budget);
+        assert!(
+            run.amplification() <= 1.5,
+            "{rate}/s: {}",
+            run.amplification()
+        );
+        assert!(run.recovery().is_some(), "{rate}/s");
+    }
 }
 
 #[test]
@@ -132,7 +165,7 @@ fn few_clients_that_send_much_are_limited_as_well() {
     let few = outage().with(10, 10, 10);
     assert_eq!(few.simulated(), 1);
     let run = measure(&few, Contender::Budget);
-    assert!(run.amplification() < 1.02, "{}", run.amplification());
+    assert!(run.amplification() < 1.11, "{}", run.amplification());
     assert!(run.recovery().unwrap() <= Duration::from_secs(2));
 }
 
@@ -142,6 +175,7 @@ fn ten_million_clients_are_sampled() {
     assert_eq!(many.simulated(), 10_000);
     assert_eq!(many.share(), 0.001);
     let run = measure(&many, Contender::Budget);
+    // Each asks once in 1000 seconds: what it has saved up is more than it can use.
     assert!(run.amplification() > 3.5, "{}", run.amplification());
 }
 

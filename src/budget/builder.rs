@@ -7,16 +7,21 @@ use super::{
 };
 use crate::reason::{FailureKind, InvalidPolicy};
 
-/// The default minimum rate, and what the default capacity holds of a minimum rate.
-const MIN_PER_SECOND: f64 = 10.0;
+/// What the default gives to a process whose requests all fail: a tenth of its own rate, and
+/// something for one that hardly sends any.
+const MIN_RATIO: f64 = 0.1;
+const MIN_PER_SECOND: f64 = 0.005;
+
+/// What the default capacity holds of a minimum rate, and at least.
 const CAPACITY_SECONDS: f64 = 1.0;
-const LEAST_DEFAULT_CAPACITY: f64 = 10.0;
+const LEAST_DEFAULT_CAPACITY: f64 = 20.0;
 
 const SLOTS: usize = 1024;
 const MAX_SLOTS: usize = 1 << 20;
 
 const AMOUNT: &str = "0, or from 0.001 to 268435";
 const CAPACITY: &str = "from 0.001 to 268435";
+const MIN_RATIOS: &str = "0, or from 0.001 to 1";
 const RATIO: &str = "0, or from 0.001 to 1000";
 
 /// Builds a [`RetryBudget`]; see [`RetryBudget::builder`].
@@ -27,6 +32,7 @@ const RATIO: &str = "0, or from 0.001 to 1000";
 #[must_use]
 pub struct RetryBudgetBuilder {
     ratio: f64,
+    min_ratio: f64,
     min_per_second: f64,
     capacity: Option<f64>,
     costs: [f64; 4],
@@ -47,6 +53,7 @@ impl RetryBudgetBuilder {
     pub(super) fn new() -> Self {
         Self {
             ratio: 0.2,
+            min_ratio: MIN_RATIO,
             min_per_second: MIN_PER_SECOND,
             capacity: None,
             costs: [1.0; 4],
@@ -61,6 +68,7 @@ impl RetryBudgetBuilder {
     pub fn aws() -> Self {
         Self {
             ratio: 1.0,
+            min_ratio: 0.0,
             min_per_second: 0.0,
             capacity: Some(500.0),
             costs: [14.0; 4],
@@ -77,10 +85,27 @@ impl RetryBudgetBuilder {
         let ratio = (token_ratio * 1000.0 + 1e-6).floor() / 1000.0;
         Self {
             ratio: if ratio == 0.0 { token_ratio } else { ratio },
+            min_ratio: 0.0,
             min_per_second: 0.0,
             capacity: Some(f64::from(max_tokens)),
             kind: Kind::Grpc,
             ..Self::new()
+        }
+    }
+
+    /// As a configuration has them.
+    #[cfg(feature = "serde")]
+    pub(super) fn written(self, kind: super::BudgetKind) -> super::Written {
+        super::Written {
+            kind,
+            ratio: self.ratio,
+            min_ratio: self.min_ratio,
+            min_per_second: self.min_per_second,
+            capacity: self.capacity,
+            costs: self.costs,
+            throttle_cost: self.throttle_cost,
+            shared: false,
+            slots: None,
         }
     }
 
@@ -91,18 +116,29 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The tokens that are earned each second without any success, so that a client with little
-    /// traffic can retry at all. Default 10; 0, or from 0.001 to 268 435.
+    /// The tokens that a request earns that fails and asks for a retry, once: what is left to a
+    /// process when nothing succeeds, as a part of what it sends. Default 0.1, in 0..=1; 0, or
+    /// from 0.001.
+    ///
+    /// It is a minimum that follows the process's own rate: of 100 requests a second that fail, 10
+    /// are repeated in a second, of one in 10 seconds it is one in 100. A rate of retries that is
+    /// set in seconds cannot do that: 10 a second are a tenth of what a busy process sends, and no
+    /// limit for one that sends a request a second; many such processes are together a storm that
+    /// none of them sees.
+    pub fn min_ratio(mut self, tokens: f64) -> Self {
+        self.min_ratio = tokens;
+        self
+    }
+
+    /// The tokens that are earned each second without any request. Default 0.005, which is one in
+    /// 200 seconds, so that a client that sends a request now and then, each of which fails once,
+    /// is not without retries for ever; 0, or from 0.001 to 268 435.
     ///
     /// With a budget per authority each authority has this rate to itself. It is credited in
     /// steps of 10 ms, for up to 21 years after the budget was built.
     ///
-    /// It is a rate for each process. One that sends less than 5 times as much, 50 requests a
-    /// second by default, can retry more than the 20 % of the ratio; for one that sends less than
-    /// a third of it, a rate of 10 is no limit. Many such processes are together a storm that none
-    /// of them sees. A rate of a tenth of what one of them sends, with the
-    /// [capacity](Self::capacity) that one second of it fills, or of 1, is to them what the
-    /// default is to a process with 100 requests a second.
+    /// It is a rate for each process, whatever that sends; see [`min_ratio`](Self::min_ratio) for
+    /// what that means for many of them.
     pub fn min_per_second(mut self, tokens: impl Into<f64>) -> Self {
         self.min_per_second = tokens.into();
         self
@@ -111,22 +147,26 @@ impl RetryBudgetBuilder {
     /// The tokens that can be saved up, and that a bucket starts with: how many retries may come
     /// at once. From 0.001 to 268 435, and not less than the highest cost.
     ///
-    /// By default what the minimum rate earns in one second, at least 10 and what two retries of
-    /// the highest cost take: 10 tokens for the default rate.
+    /// By default what the minimum rate earns in one second, at least 20 and what two retries of
+    /// the highest cost take. So 20 requests that fail at the same time, those in flight on a
+    /// connection that breaks, for instance, are all repeated.
     ///
     /// What is saved up is what a fault begins with. A process that makes *r* requests a second
     /// of a server that fails them all adds, in the first *t* seconds, at most
     ///
-    /// > (capacity + min_per_second · *t*) / (*r* · *t*)
+    /// > min_ratio + (capacity + min_per_second · *t*) / (*r* · *t*)
     ///
-    /// of its own load. With the defaults that is (10 + 10 · *t*) / (*r* · *t*): 20 % in the first
-    /// second and 10 % in the long run at 100 requests a second. A capacity of 100 would add
-    /// 110 % in that first second, just when the server has the least to spare; in the simulation
-    /// `showcase/examples/storm` it makes a service that had 40 % of its capacity for 3 seconds need 9
-    /// seconds to recover, and not 3.
+    /// of its own load. With the defaults that is 10 % and 20 requests: 30 % in the first second
+    /// and 10 % in the long run at 100 requests a second, 43 % in the first 10 minutes at one
+    /// request in 10 seconds. A capacity of 100 would add 110 % in that first second, just when
+    /// the server has the least to spare; in the simulation `showcase/examples/storm` it makes a
+    /// service that had 40 % of its capacity for 3 seconds need 9 seconds to recover, and not 3.5.
     ///
-    /// A higher one is of use where many requests fail at once and the server is well: those in
-    /// flight on a connection that breaks, for instance.
+    /// A process that sends little can spend what it has saved up on three retries of each
+    /// request for a while: for about a minute at one request in 10 seconds. A fleet of such
+    /// processes is a storm for as long as that lasts, and a lower capacity makes it shorter.
+    ///
+    /// A higher one is of use where more requests fail at once and the server is well.
     pub fn capacity(mut self, tokens: impl Into<f64>) -> Self {
         self.capacity = Some(tokens.into());
         self
@@ -172,7 +212,7 @@ impl RetryBudgetBuilder {
     /// # Errors
     ///
     /// Names the first setting that is out of its range, and also one that could never grant a
-    /// retry: a cost above the capacity, or neither a ratio nor a minimum rate.
+    /// retry: a cost above the capacity, or neither a ratio nor a minimum.
     pub fn build(self) -> Result<RetryBudget, InvalidPolicy> {
         let rules = self.rules()?;
         if !(1..=MAX_SLOTS).contains(&self.slots) {
@@ -197,11 +237,12 @@ impl RetryBudgetBuilder {
     fn rules(&self) -> Result<Rules, InvalidPolicy> {
         let deposit = units("ratio", self.ratio, 1000 * UNITS_PER_TOKEN, RATIO)?;
         let rate = units("min_per_second", self.min_per_second, MAX_UNITS, AMOUNT)?;
-        if deposit == 0 && rate == 0 {
+        let min_deposit = units("min_ratio", self.min_ratio, UNITS_PER_TOKEN, MIN_RATIOS)?;
+        if deposit == 0 && rate == 0 && min_deposit == 0 {
             return Err(InvalidPolicy::new(
                 "ratio",
                 self.ratio,
-                "more than 0, or a min_per_second of more than 0",
+                "more than 0, or a min_ratio or min_per_second of more than 0",
             ));
         }
         let cost = |field, tokens| units(field, tokens, MAX_UNITS, AMOUNT);
@@ -250,6 +291,7 @@ impl RetryBudgetBuilder {
                 rate,
             },
             deposit,
+            min_deposit,
             costs,
             mode: match self.kind {
                 Kind::Plain => Mode::Plain,

@@ -2,15 +2,16 @@
 //!
 //! Counts limit what one request may do; they cannot see that ten thousand others do the same.
 //! A [`RetryBudget`] can: every success earns a fraction of a retry, every retry spends one, and
-//! a small minimum rate lets a client with little traffic retry at all. When a service is down
-//! nothing is earned, and retries stop by themselves.
+//! so that a client can retry at all when nothing succeeds, each request that fails earns a
+//! smaller fraction. When a service is down, that is all that is earned, and retries stop by
+//! themselves.
 //!
 //! # How much it lets through
 //!
-//! A bucket starts full. In any stretch of time with *s* successes and *t* seconds, it grants
-//! retries that cost at most
+//! A bucket starts full. In any stretch of time with *s* successes, *f* requests that failed and
+//! asked for a retry, and *t* seconds, it grants retries that cost at most
 //!
-//! > capacity + ratio · *s* + min_per_second · *t*
+//! > capacity + ratio · *s* + min_ratio · *f* + min_per_second · *t*
 //!
 //! tokens (rounded up to a thousandth), whatever the order of events and the number of threads.
 //! The arithmetic is exact, in thousandths of a token: a ratio of 0.6 is 60 %.
@@ -150,6 +151,8 @@ struct Counters {
 struct Rules {
     limits: Limits,
     deposit: u32,
+    /// What a request that fails earns.
+    min_deposit: u32,
     costs: Costs,
     mode: Mode,
 }
@@ -348,6 +351,22 @@ impl RetryBudget {
         }
     }
 
+    /// Earns the minimum: to be called once for each request that fails, before its first retry
+    /// is asked for.
+    pub(crate) fn deposit_failed(&self, slot: Slot) {
+        let amount = self.inner.rules.min_deposit;
+        match &self.inner.store {
+            Store::One(bucket) => bucket.0.deposit(amount),
+            Store::Many(table) => {
+                if let Some(bucket) = table.find(slot.0) {
+                    bucket.deposit(amount);
+                }
+            }
+            #[cfg(feature = "tower")]
+            Store::Foreign(_) => {}
+        }
+    }
+
     /// The same for a success of a retry, where `last` is what that retry took. Differs from
     /// [`deposit`](Self::deposit) only with [`RetryBudget::aws`].
     #[inline(never)]
@@ -435,6 +454,15 @@ impl RetryBudget {
         })))
     }
 
+    /// The tokens that a request earns that fails. `None` if the budget is another library's.
+    pub fn min_ratio(&self) -> Option<f64> {
+        match &self.inner.store {
+            Store::One(_) | Store::Many(_) => Some(tokens(self.inner.rules.min_deposit)),
+            #[cfg(feature = "tower")]
+            Store::Foreign(_) => None,
+        }
+    }
+
     /// The tokens that a full bucket holds. `None` if the budget is another library's.
     pub fn capacity(&self) -> Option<f64> {
         match &self.inner.store {
@@ -469,8 +497,8 @@ impl RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// 20 % extra load: a ratio of 0.2 and at least 10 retries a second, a capacity of 10 tokens
-    /// (one second of the minimum rate), a retry costs 1, one bucket per authority.
+    /// 20 % extra load: a ratio of 0.2, 0.1 for each request that fails and a token in 200 seconds,
+    /// a capacity of 20 tokens, a retry costs 1, one bucket per authority.
     fn default() -> Self {
         Self::builder().build_unchecked()
     }

@@ -57,6 +57,7 @@ impl RetryBudget {
                 rate: 0,
             },
             deposit: 0,
+            min_deposit: 0,
             costs: Costs {
                 connect: 0,
                 read: 0,

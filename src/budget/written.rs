@@ -8,6 +8,7 @@ use crate::reason::{FailureKind, InvalidPolicy};
 pub(crate) struct Written {
     pub(crate) kind: BudgetKind,
     pub(crate) ratio: f64,
+    pub(crate) min_ratio: f64,
     pub(crate) min_per_second: f64,
     /// `None` for what follows from the others.
     pub(crate) capacity: Option<f64>,
@@ -38,33 +39,12 @@ impl Written {
 
     /// The settings that a kind begins with; those of gRPC are the example of gRFC A6.
     pub(crate) fn of_kind(kind: BudgetKind) -> Self {
-        let ratio = Self {
-            kind,
-            ratio: 0.2,
-            min_per_second: 10.0,
-            capacity: None,
-            costs: [1.0; 4],
-            throttle_cost: None,
-            shared: false,
-            slots: None,
+        let builder = match kind {
+            BudgetKind::Ratio => RetryBudgetBuilder::new(),
+            BudgetKind::Aws => RetryBudgetBuilder::aws(),
+            BudgetKind::Grpc => RetryBudgetBuilder::grpc(10, 0.1),
         };
-        match kind {
-            BudgetKind::Ratio => ratio,
-            BudgetKind::Aws => Self {
-                ratio: 1.0,
-                min_per_second: 0.0,
-                capacity: Some(500.0),
-                costs: [14.0; 4],
-                throttle_cost: Some(5.0),
-                ..ratio
-            },
-            BudgetKind::Grpc => Self {
-                ratio: 0.1,
-                min_per_second: 0.0,
-                capacity: Some(10.0),
-                ..ratio
-            },
-        }
+        builder.written(kind)
     }
 
     pub(crate) fn build(&self) -> Result<RetryBudget, InvalidPolicy> {
@@ -78,7 +58,9 @@ impl Written {
             // Cut to its decimals already.
             BudgetKind::Grpc => builder,
         };
-        builder = builder.min_per_second(self.min_per_second);
+        builder = builder
+            .min_ratio(self.min_ratio)
+            .min_per_second(self.min_per_second);
         for (kind, cost) in Self::KINDS.into_iter().zip(self.costs) {
             builder = builder.cost(kind, cost);
         }
@@ -122,6 +104,7 @@ impl RetryBudget {
                 Mode::Threshold(_) => BudgetKind::Grpc,
             },
             ratio: tokens(rules.deposit),
+            min_ratio: tokens(rules.min_deposit),
             min_per_second: tokens(rules.limits.rate),
             capacity: Some(tokens(rules.limits.capacity)),
             costs: Self::costs(rules),

@@ -73,6 +73,8 @@ codes! {
     NonIdempotentWithoutKey = "non-idempotent-without-key", Warn;
     /// The budget never grants a retry.
     BudgetTooSmall = "budget-too-small", Error;
+    /// The budget hardly limits anything while nothing succeeds.
+    BudgetTooLarge = "budget-too-large", Warn;
     /// Nothing bounds the time.
     NoTimeLimit = "no-time-limit", Warn;
     /// The deadline passes before the first attempt times out.

@@ -50,6 +50,7 @@
 //! | `fixed-seed` | warning | With `seed` set, all processes draw the same jitter, which is for tests. |
 //! | `non-idempotent-without-key` | warning | A method that is not idempotent (RFC 9110, section 9.2.2, and the IANA registry) is allowed, and nothing gives its requests a key: what the server already applied is applied again. |
 //! | `budget-too-small` | error | Even a full budget does not grant one retry. |
+//! | `budget-too-large` | warning | A budget's `min_ratio` is above 0.5: while nothing succeeds, more than every other request is repeated. |
 //! | | | |
 //! | `no-time-limit` | warning | The layer has neither an attempt timeout nor a deadline: a request that hangs is never retried and never ends, unless a layer below times out. |
 //! | `attempt-timeout-over-deadline` | error | The attempt timeout is not below the deadline: an attempt that times out is never followed by another. |

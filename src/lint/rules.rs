@@ -45,6 +45,7 @@ pub(super) fn policy(policy: &RetryPolicy, context: &LintContext) -> impl Iterat
         look.seed(),
         look.not_idempotent(),
         look.budget(),
+        look.large_budget(),
         look.hint_cap(),
         look.schedule(),
         look.body_limit(),
@@ -351,6 +352,21 @@ impl Look<'_> {
                 "even a full budget does not grant a single retry",
                 "raise its capacity: gRPC's budget grants a retry only while more than half is \
                  left, so it needs at least 3 tokens",
+            )
+            .fields(["budget"])
+        })
+    }
+
+    fn large_budget(&self) -> Option<Finding> {
+        let share = self.policy.budget()?.min_ratio()?;
+        (self.retries_anything() && share > 0.5).then(|| {
+            Finding::new(
+                LintCode::BudgetTooLarge,
+                format!(
+                    "each request that fails earns {share} of a retry: the budget hardly limits \
+                     anything while nothing succeeds"
+                ),
+                "set `min_ratio` to what may be added to the load of a server that is down: 0.1",
             )
             .fields(["budget"])
         })

@@ -71,7 +71,7 @@ pub enum RetryAfterMode {
 /// | `retry_after_jitter` | a tenth | a crowd that was told the same second should not come back in it; nobody comes earlier than told |
 /// | `reset_headers`, `should_retry_header` | the usual ones | see [`hints`](super::hints) for all that a server can say, and what comes first |
 /// | `raise_on_status` | false | the caller gets the last response, body and all |
-/// | budget | 20 % of the successes, at least 10 retries a second | retries cannot multiply an overload (Google SRE book, "Handling Overload") |
+/// | budget | 20 % of the successes, 10 % of what fails, 20 at once | retries cannot multiply an overload (Google SRE book, "Handling Overload") |
 ///
 /// Certificate errors, unknown schemes and other permanent failures are not retried. An error of
 /// an unknown type may have been sent, so it follows the rule for read failures.

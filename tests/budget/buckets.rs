@@ -2,16 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use http::Uri;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use proptest::prelude::*;
 use tower_http_retry::{
-    budget::{RetryBudget, RetryBudgetBuilder, Scope, Slot},
-    classify::FailureKind::{self, Connect, Other, Read, Status},
-    policy::{Policy, RequestHead, RetryPolicy, Session},
+    budget::{RetryBudget, RetryBudgetBuilder, RetryPermit, Scope, Slot},
+    classify::{
+        FailureKind::{self, Connect, Other, Read, Status},
+        Outcome,
+    },
+    policy::{Attempt, Decision, Policy, RequestHead, RetryPolicy, Session},
 };
 
-/// What the default budget can save up.
+/// What [`ten_a_second`] can save up, and what the default budget can.
 const CAPACITY: usize = 10;
+const DEFAULT_CAPACITY: usize = 20;
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -26,6 +30,16 @@ fn grants(budget: &RetryBudget, slot: Slot, now: Instant, limit: usize) -> usize
     (0..limit)
         .take_while(|_| budget.withdraw(slot, Status, false, now).is_ok())
         .count()
+}
+
+/// A fifth of the successes and 10 a second.
+fn ten_a_second() -> RetryBudget {
+    RetryBudget::builder()
+        .min_ratio(0.0)
+        .min_per_second(10)
+        .capacity(CAPACITY as f64)
+        .build()
+        .expect("valid")
 }
 
 fn only_ratio(ratio: f64, capacity: f64) -> RetryBudget {
@@ -89,8 +103,8 @@ fn sixty_percent_of_towers_budget_is_one_hundred() {
 }
 
 #[test]
-fn default_is_twenty_percent_and_ten_a_second() {
-    let budget = RetryBudget::default();
+fn twenty_percent_and_ten_a_second() {
+    let budget = ten_a_second();
     let slot = budget.slot(&uri("example.com"));
     let start = now();
     assert_eq!(budget.capacity(), Some(10.0));
@@ -107,6 +121,92 @@ fn default_is_twenty_percent_and_ten_a_second() {
     let later = start + Duration::from_secs(1_000_000);
     assert_eq!(budget.balance(slot, later), Some(10.0));
     assert_eq!(grants(&budget, slot, later, 1000), 10);
+}
+
+/// Whether an attempt that failed with 503 is followed by another.
+fn fails(
+    session: &mut impl Session,
+    number: u32,
+    method: &Method,
+    headers: &HeaderMap,
+    at: Instant,
+) -> bool {
+    let outcome = Outcome::Response {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        headers,
+    };
+    let decision = session.decide(&Attempt::new(number, method, outcome));
+    if !matches!(decision, Decision::Retry(_)) {
+        return false;
+    }
+    session.commit(at).map(RetryPermit::sent).is_ok()
+}
+
+/// A request under the default policy whose attempts fail with 503 so often before one succeeds;
+/// whether it recovers, in which case the budget hears of it.
+fn recovers(policy: &RetryPolicy, failures: u32, at: Instant) -> bool {
+    let request = Request::get("http://a.test/").body(()).expect("a request");
+    let mut session = policy.session(&RequestHead::of(&request));
+    let headers = HeaderMap::new();
+    if !(1..=failures).all(|n| fails(&mut session, n, request.method(), &headers, at)) {
+        return false;
+    }
+    session.succeeded();
+    true
+}
+
+#[test]
+fn twenty_requests_that_fail_once_at_the_same_time_all_recover() {
+    let at = now();
+    let policy = RetryPolicy::default();
+    assert_eq!(policy.budget().and_then(RetryBudget::capacity), Some(20.0));
+    let request = Request::get("http://a.test/").body(()).expect("a request");
+    let headers = HeaderMap::new();
+    let mut failed: Vec<_> = (0..20)
+        .map(|_| {
+            let mut session = policy.session(&RequestHead::of(&request));
+            assert!(fails(&mut session, 1, request.method(), &headers, at));
+            session
+        })
+        .collect();
+    failed.iter_mut().for_each(Session::succeeded);
+}
+
+#[test]
+fn single_failures_of_a_quiet_client_recover_for_ever() {
+    // One request in five minutes, each of which fails once: a pooled connection that the server
+    // has closed in the meantime.
+    let (policy, mut at) = (RetryPolicy::default(), now());
+    for number in 0..5_000 {
+        assert!(recovers(&policy, 1, at), "{number}");
+        at += Duration::from_secs(300);
+    }
+    // One request in ten seconds, of which one in five fails, three times.
+    let (policy, mut at) = (RetryPolicy::default(), now());
+    for number in 0..5_000 {
+        let failures = if number % 20 == 0 { 3 } else { 0 };
+        assert!(recovers(&policy, failures, at), "{number}");
+        at += Duration::from_secs(10);
+    }
+}
+
+#[test]
+fn a_process_whose_requests_all_fail_has_a_tenth_of_its_own_rate() {
+    for (every, count) in [
+        (Duration::from_millis(1), 60_000),
+        (Duration::from_secs(10), 600),
+    ] {
+        let (policy, start) = (RetryPolicy::default(), now());
+        for number in 0..count {
+            recovers(&policy, u32::MAX, start + every * number);
+        }
+        let at = start + every * count;
+        let granted = policy.budget().expect("its own").stats(at).granted as f64;
+        // 20 saved up, a tenth of the requests, and one in 200 seconds.
+        let most = 20.0 + 0.1 * f64::from(count) + 0.005 * (every * count).as_secs_f64();
+        assert!(granted <= most + 0.001, "{granted} of {most}");
+        assert!(granted >= most - 2.0, "{granted} of {most}");
+    }
 }
 
 #[test]
@@ -295,7 +395,14 @@ fn errors_name_the_setting_its_value_and_what_is_allowed() {
         (builder().ratio(1000.001), "ratio", "1000.001"),
         (builder().ratio(0.0004), "ratio", "0.0004"),
         (builder().ratio(-0.0004), "ratio", "-0.0004"),
-        (builder().ratio(0.0).min_per_second(0), "ratio", "0"),
+        (
+            builder().ratio(0.0).min_ratio(0.0).min_per_second(0),
+            "ratio",
+            "0",
+        ),
+        (builder().min_ratio(1.1), "min_ratio", "1.1"),
+        (builder().min_ratio(-0.1), "min_ratio", "-0.1"),
+        (builder().min_ratio(f64::NAN), "min_ratio", "NaN"),
         (builder().min_per_second(-1), "min_per_second", "-1"),
         (
             builder().min_per_second(1e9),
@@ -364,7 +471,7 @@ fn a_clock_that_goes_back_is_harmless() {
     let budget = RetryBudget::shared();
     let slot = Slot::default();
     let later = start + Duration::from_secs(100);
-    assert_eq!(grants(&budget, slot, later, 1000), CAPACITY);
+    assert_eq!(grants(&budget, slot, later, 1000), DEFAULT_CAPACITY);
     assert_eq!(grants(&budget, slot, start, 1000), 0);
     if let Some(long_ago) = start.checked_sub(Duration::from_secs(3600)) {
         assert_eq!(grants(&budget, slot, long_ago, 1000), 0);
@@ -375,7 +482,7 @@ fn a_clock_that_goes_back_is_harmless() {
 
 #[test]
 fn one_bad_authority_does_not_drain_the_others() {
-    let budget = RetryBudget::default();
+    let budget = ten_a_second();
     let at = now();
     let bad = budget.slot(&uri("bad.example.com"));
     let good = budget.slot(&uri("good.example.com"));
@@ -392,7 +499,10 @@ fn one_bad_authority_does_not_drain_the_others() {
 fn shared_scope_is_one_bucket_for_all() {
     let budget = RetryBudget::shared();
     let at = now();
-    assert_eq!(grants(&budget, budget.slot(&uri("a")), at, 1000), CAPACITY);
+    assert_eq!(
+        grants(&budget, budget.slot(&uri("a")), at, 1000),
+        DEFAULT_CAPACITY
+    );
     assert_eq!(grants(&budget, budget.slot(&uri("b")), at, 1000), 0);
     assert_eq!(budget.stats(at).slots, 1);
 }
@@ -409,9 +519,15 @@ fn a_key_function_decides_who_shares() {
         .unwrap();
     let at = now();
     let slot = |uri: &'static str| budget.slot(&Uri::from_static(uri));
-    assert_eq!(grants(&budget, slot("http://a/one/x"), at, 1000), CAPACITY);
+    assert_eq!(
+        grants(&budget, slot("http://a/one/x"), at, 1000),
+        DEFAULT_CAPACITY
+    );
     assert_eq!(grants(&budget, slot("http://b/one/y"), at, 1000), 0);
-    assert_eq!(grants(&budget, slot("http://a/two/x"), at, 1000), CAPACITY);
+    assert_eq!(
+        grants(&budget, slot("http://a/two/x"), at, 1000),
+        DEFAULT_CAPACITY
+    );
 }
 
 #[test]
@@ -425,14 +541,14 @@ fn healthy_authorities_need_no_slot() {
     let at = now();
     for i in 0..8 {
         let slot = budget.slot(&uri(format_args!("bad{i}")));
-        assert_eq!(grants(&budget, slot, at, 1000), CAPACITY);
+        assert_eq!(grants(&budget, slot, at, 1000), DEFAULT_CAPACITY);
     }
     assert_eq!(budget.stats(at).borrowed, 0);
 }
 
 #[test]
 fn ten_thousand_failing_authorities_stay_bounded() {
-    let budget = RetryBudget::default();
+    let budget = ten_a_second();
     let at = now();
     let granted: usize = (0..10_000)
         .map(|i| grants(&budget, budget.slot(&uri(i)), at, 1000))
@@ -448,7 +564,7 @@ fn ten_thousand_failing_authorities_stay_bounded() {
 
 #[test]
 fn idle_authorities_are_dropped() {
-    let budget = RetryBudget::default();
+    let budget = ten_a_second();
     let mut at = now();
     // Twelve times as many as there are slots, but few at once: of 30 keys it takes nine in one
     // set of 128 to make one of them share.
@@ -594,7 +710,7 @@ mod tower_budgets {
 
     #[tokio::test(start_paused = true)]
     async fn ours_serves_as_towers_on_tokios_clock() {
-        let budget: Arc<dyn Budget + Send + Sync> = Arc::new(RetryBudget::default());
+        let budget: Arc<dyn Budget + Send + Sync> = Arc::new(ten_a_second());
         let granted = || (0..1000).take_while(|_| budget.withdraw()).count();
         assert_eq!(granted(), CAPACITY);
         for _ in 0..10 {

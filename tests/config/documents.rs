@@ -236,6 +236,7 @@ fn the_budget_is_a_table_or_none() {
         [budget]
         kind = "ratio"
         ratio = 0.5
+        min_ratio = 0.25
         min_per_second = 2
         capacity = 30
         throttle_cost = 0.5
@@ -247,6 +248,7 @@ fn the_budget_is_a_table_or_none() {
     "#;
     let same = RetryBudget::builder()
         .ratio(0.5)
+        .min_ratio(0.25)
         .min_per_second(2)
         .capacity(30)
         .throttle_cost(0.5)

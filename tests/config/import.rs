@@ -385,7 +385,7 @@ fn what_grpc_would_refuse_is_an_error() {
         ),
         (
             json!({ "methodConfig": [{ "name": [{}] }], "retryThrottling": { "maxTokens": 10, "tokenRatio": 0 } }),
-            "`retryThrottling.tokenRatio` is 0: allowed is more than 0, or a min_per_second of more than 0",
+            "`retryThrottling.tokenRatio` is 0: allowed is more than 0, or a min_ratio or min_per_second of more than 0",
         ),
         (
             json!({ "retryThrottling": { "maxTokens": 10 } }),

@@ -59,7 +59,8 @@ jitter = "none"
         r#""remaining":"ratelimit-remaining"},{"name":"x-rate-limit-reset","format":"epoch","#,
         r#""remaining":"x-rate-limit-remaining"}],"#,
         r#""backoff":{"kind":"exponential","base":"100ms","max":"20s","jitter":"full"},"#,
-        r#""budget":{"kind":"ratio","ratio":0.2,"min_per_second":10.0,"capacity":10.0,"#,
+        r#""budget":{"kind":"ratio","ratio":0.2,"min_ratio":0.1,"min_per_second":0.005,"#,
+        r#""capacity":20.0,"#,
         r#""scope":"authority","slots":1024,"#,
         r#""cost":{"connect":1.0,"read":1.0,"status":1.0,"other":1.0}}}"#,
     );

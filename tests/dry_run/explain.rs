@@ -44,6 +44,14 @@ fn policy(change: impl FnOnce(RetryPolicyBuilder) -> RetryPolicyBuilder) -> Retr
         .expect("a valid policy")
 }
 
+/// A budget that has enough for all requests of a test.
+fn plenty() -> RetryBudget {
+    RetryBudget::builder()
+        .capacity(1000)
+        .build()
+        .expect("valid")
+}
+
 fn request(method: &str) -> Request<()> {
     let request = Request::builder()
         .method(method)
@@ -539,7 +547,7 @@ async fn requests_do_what_was_explained() {
         for method in ["GET", "POST"] {
             // A budget of its own for each, as in the dry run.
             let fresh = |layer: RetryLayer<RetryPolicy>| {
-                let budget = layer.policy().budget().map(|_| RetryBudget::default());
+                let budget = layer.policy().budget().map(|_| plenty());
                 let policy = layer.policy().to_builder().budget(budget).build();
                 policy.expect("a valid policy")
             };
@@ -553,6 +561,7 @@ async fn requests_do_what_was_explained() {
 async fn requests_with_a_deadline_do_what_was_explained() {
     let policy = policy(|p| {
         p.total(4)
+            .budget(plenty())
             .backoff(Backoff::exponential(SECOND).jitter(Jitter::Equal))
     });
     let layer = RetryLayer::new(policy)

@@ -139,8 +139,13 @@ async fn random_waits_are_the_recorded_ones() {
         Jitter::Decorrelated,
         Jitter::Additive(SECOND),
     ] {
+        let plenty = RetryBudget::builder()
+            .capacity(1000)
+            .build()
+            .expect("valid");
         let policy = policy(|p| {
             p.total(6)
+                .budget(plenty)
                 .backoff(Backoff::exponential(SECOND).jitter(jitter))
         });
         let layer = RetryLayer::new(policy.clone());

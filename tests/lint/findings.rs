@@ -763,6 +763,24 @@ fn new_kinds_of_backoff_are_looked_at_like_others() {
     assert_eq!(lint(line().jitter(Jitter::Around(0.2))), []);
 }
 
+#[test]
+fn a_budget_that_limits_hardly_anything() {
+    let lint = |share| {
+        let budget = RetryBudget::builder()
+            .min_ratio(share)
+            .build()
+            .expect("valid");
+        policy(|p| p.budget(budget)).lint()
+    };
+    found(
+        lint(0.6),
+        LintCode::BudgetTooLarge,
+        Severity::Warn,
+        &["budget"],
+    );
+    assert!(lint(0.5).is_empty());
+}
+
 // What it costs.
 
 /// The allocations of a look at a layer with so many mounts, each with its own mistakes.

@@ -220,6 +220,7 @@ async fn a_server_that_always_refuses_is_given_up_within_both_limits() {
 async fn a_stream_that_is_refused_once_costs_the_budget_nothing() {
     let budget = RetryBudget::builder()
         .ratio(0.01)
+        .min_ratio(0.0)
         .min_per_second(0)
         .capacity(1)
         .build()
@@ -247,6 +248,7 @@ async fn a_stream_that_is_refused_once_costs_the_budget_nothing() {
 async fn a_server_that_refuses_every_stream_is_not_flooded_past_the_budget() {
     let budget = RetryBudget::builder()
         .ratio(0.01)
+        .min_ratio(0.0)
         .min_per_second(0)
         .capacity(1)
         .build()

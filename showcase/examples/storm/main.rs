@@ -116,7 +116,7 @@ fn compare(cli: &Cli) -> io::Result<()> {
         (10_000_000, 10_000_000),
     ]
     .map(|(clients, processes)| cli.outage().with(clients, processes, cli.thin()));
-    let budgets = [Contender::Fixed, Contender::Budget, Contender::Fitted];
+    let budgets = [Contender::Fixed, Contender::Budget, Contender::MinPerSecond];
     let runs = all(&kinds, &budgets)?;
     writeln!(
         out,
@@ -130,9 +130,10 @@ fn compare(cli: &Cli) -> io::Result<()> {
     let scenarios = numbers.map(|processes| cli.outage().with(100_000, processes, cli.thin()));
     let budgets = [
         Contender::Tower,
-        Contender::Budget100,
         Contender::Budget,
-        Contender::Fitted,
+        Contender::MinPerSecond,
+        Contender::Aws,
+        Contender::Grpc,
     ];
     let processes = all(&scenarios, &budgets)?;
 

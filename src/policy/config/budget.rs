@@ -22,6 +22,7 @@ pub(super) enum BudgetKeys {
 pub(super) struct BudgetTable {
     kind: Option<BudgetKind>,
     ratio: Option<f64>,
+    min_ratio: Option<f64>,
     min_per_second: Option<f64>,
     capacity: Option<f64>,
     costs: [Option<f64>; 4],
@@ -93,6 +94,7 @@ impl BudgetTable {
         match key {
             "kind" => once(&mut self.kind, at.choice(key, &value, &KINDS)?, at, key),
             "ratio" => once(&mut self.ratio, at.number(key, &value)?, at, key),
+            "min_ratio" => once(&mut self.min_ratio, at.number(key, &value)?, at, key),
             "min_per_second" => once(&mut self.min_per_second, at.number(key, &value)?, at, key),
             "capacity" => once(&mut self.capacity, at.number(key, &value)?, at, key),
             "throttle_cost" => once(&mut self.throttle_cost, at.number(key, &value)?, at, key),
@@ -145,6 +147,7 @@ impl BudgetTable {
         Written {
             kind: preset.kind,
             ratio: self.ratio.unwrap_or(preset.ratio),
+            min_ratio: self.min_ratio.unwrap_or(preset.min_ratio),
             min_per_second: self.min_per_second.unwrap_or(preset.min_per_second),
             capacity: self.capacity.or(preset.capacity),
             costs,
@@ -162,6 +165,7 @@ impl BudgetTable {
         Self {
             kind: self.kind,
             ratio: over.ratio.or(self.ratio),
+            min_ratio: over.min_ratio.or(self.min_ratio),
             min_per_second: over.min_per_second.or(self.min_per_second),
             capacity: over.capacity.or(self.capacity),
             costs,
@@ -189,6 +193,7 @@ impl From<Written> for BudgetKeys {
         Self::Table(BudgetTable {
             kind: Some(written.kind),
             ratio: Some(written.ratio),
+            min_ratio: Some(written.min_ratio),
             min_per_second: Some(written.min_per_second),
             capacity: written.capacity,
             costs: written.costs.map(Some),
@@ -220,6 +225,7 @@ impl Serialize for BudgetTable {
         }
         for (key, number) in [
             ("ratio", self.ratio),
+            ("min_ratio", self.min_ratio),
             ("min_per_second", self.min_per_second),
             ("capacity", self.capacity),
             ("throttle_cost", self.throttle_cost),

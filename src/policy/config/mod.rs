@@ -86,8 +86,8 @@ use crate::mounts::Mounts;
 ///
 /// The table `budget` has `kind` (`"ratio"`; `"aws"` or `"grpc"` for the rules of
 /// [`RetryBudget::aws`](crate::budget::RetryBudget::aws) and
-/// [`RetryBudget::grpc`](crate::budget::RetryBudget::grpc)), `ratio`, `min_per_second`,
-/// `capacity`, `cost` (one for all, or a table by `connect`, `read`, `status`, `other`),
+/// [`RetryBudget::grpc`](crate::budget::RetryBudget::grpc)), `ratio`, `min_ratio`,
+/// `min_per_second`, `capacity`, `cost` (one for all, or a table by `connect`, `read`, `status`, `other`),
 /// `throttle_cost`, `scope` (`"authority"` or `"shared"`) and `slots`: the setters of
 /// [`RetryBudgetBuilder`](crate::budget::RetryBudgetBuilder).
 ///

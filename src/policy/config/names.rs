@@ -59,9 +59,10 @@ pub(super) const BACKOFF: [&str; 7] = [
     "jitter",
 ];
 
-pub(super) const BUDGET: [&str; 8] = [
+pub(super) const BUDGET: [&str; 9] = [
     "kind",
     "ratio",
+    "min_ratio",
     "min_per_second",
     "capacity",
     "cost",

@@ -366,6 +366,9 @@ impl Session for RetrySession {
         ) else {
             return Ok(RetryPermit::free());
         };
+        if self.withdrawn.is_none() {
+            budget.deposit_failed(slot);
+        }
         match budget.permit(slot, cost.kind, cost.throttled, now) {
             Ok((permit, withdrawn)) => {
                 self.withdrawn = Some(withdrawn);

@@ -61,7 +61,12 @@ async fn the_budget_does_not_grow_with_its_authorities() {
 /// A bucket that is full again passes to the next authority that needs one.
 #[tokio::test(start_paused = true)]
 async fn an_authority_that_recovered_makes_room() {
-    let budget = RetryBudget::default();
+    // One that is full again soon: by default a bucket that is not used passes on after a minute.
+    let budget = RetryBudget::builder()
+        .min_per_second(10)
+        .capacity(f64::from(CAPACITY))
+        .build()
+        .expect("valid");
     let withdraw = |uri: &Uri, now: Instant| {
         let slot = budget.slot(uri);
         let asked = budget.withdraw(slot, FailureKind::Status, true, now.into_std());

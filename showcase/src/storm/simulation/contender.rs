@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tower::retry::budget::TpsBudget;
 use tower_http_retry::{
-    budget::RetryBudget,
+    budget::{RetryBudget, RetryBudgetBuilder},
     policy::{Backoff, InvalidPolicy, RetryPolicy, RetryPolicyBuilder},
     throttle::AdaptiveThrottle,
 };
@@ -27,6 +27,12 @@ pub enum Contender {
     Budget,
     /// The default policy with a budget that can save up 100 tokens.
     Budget100,
+    /// The default policy with a minimum of 10 retries a second for each process.
+    MinPerSecond,
+    /// The default policy with the quota of the AWS SDKs.
+    Aws,
+    /// The default policy with gRPC's `retryThrottling`, as in the example of gRFC A6.
+    Grpc,
     /// The default policy with a budget for the size of the process: a minimum rate of a tenth of
     /// what it sends, and a capacity of one second of that, but of one retry at least.
     Fitted,
@@ -69,6 +75,9 @@ impl Contender {
             Self::Budget => "budget (the default)".into(),
             Self::Budget100 => "budget, capacity 100".into(),
             Self::Fitted => "budget, min 10 % of rate".into(),
+            Self::MinPerSecond => "budget, min 10/s".into(),
+            Self::Aws => "the AWS SDKs' quota".into(),
+            Self::Grpc => "gRPC's throttling".into(),
             Self::Throttle => "budget + throttle, 2 min".into(),
             Self::QuickThrottle => "budget + throttle, 10 s".into(),
         }
@@ -115,7 +124,22 @@ impl Contender {
                 let tenth = rate / 10.0;
                 // Less than a thousandth is nothing.
                 let least = if tenth < 0.001 { 0.0 } else { tenth };
-                let budget = budget().min_per_second(least).capacity(tenth.max(1.0));
+                let budget = budget().min_ratio(0.0).min_per_second(least);
+                (
+                    base().budget(budget.capacity(tenth.max(1.0)).build()?),
+                    None,
+                )
+            }
+            Self::MinPerSecond => {
+                let budget = budget().min_ratio(0.0).min_per_second(10).capacity(10);
+                (base().budget(budget.build()?), None)
+            }
+            Self::Aws => (
+                base().budget(RetryBudgetBuilder::aws().slots(1).build()?),
+                None,
+            ),
+            Self::Grpc => {
+                let budget = RetryBudgetBuilder::grpc(10, 0.1).slots(1);
                 (base().budget(budget.build()?), None)
             }
             Self::Throttle => (default()?, Some(throttle().build()?)),
