@@ -21,8 +21,9 @@ use http::{
 
 use self::pool::Buffer;
 
-/// A request with a longer value is cloned: sharing is cheaper than copying then.
-const MAX_VALUE: usize = 16 * 1024;
+/// A request with a value of so many bytes is cloned if its head is too large for a buffer that is
+/// kept: sharing the value is cheaper than new memory and two copies.
+const LONG_VALUE: usize = 2 * 1024;
 /// As is one with more headers: an `http` map refuses more at some number of thousands, which
 /// depends on the order they came in, so a large map might not be built a second time.
 const MAX_HEADERS: usize = 512;
@@ -403,17 +404,16 @@ fn packed_size(uri: &Uri, headers: &HeaderMap) -> Option<usize> {
     }
     let target = Target::of(uri);
     let mut size = target.authority.len() + target.path_and_query.len();
+    let mut long = false;
     for (name, value) in headers {
         let name = match names::number(name) {
             Some(_) => 0,
             None => NAME_LENGTH + u16::try_from(name.as_str().len()).ok()? as usize,
         };
-        if value.len() > MAX_VALUE {
-            return None;
-        }
+        long |= value.len() >= LONG_VALUE;
         size += Head::BYTES + name + value.len();
     }
-    Some(size)
+    (size <= pool::MAX_BYTES || !long).then_some(size)
 }
 
 /// Out of the loop, because its registers are worth more than the call.
