@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower_http_retry::{
     AttemptOutcome, RetryLayer, RetryReport,
-    classify::{Cause, FailureKind},
+    classify::{Cause, FailureKind, Sent},
     policy::{Preset, RetryPolicy, StopReason, WaitReason},
 };
 
@@ -135,13 +135,15 @@ impl Cell {
                     };
                     Class::Status(status.as_u16(), asked)
                 }
-                AttemptOutcome::Failed { kind, cause, .. } => match (kind, cause) {
-                    (_, Cause::Canceled | Cause::RefusedStream | Cause::GoAway) => {
-                        Class::Unprocessed
-                    }
-                    (FailureKind::Connect, _) => Class::Connect,
-                    (FailureKind::Read, Cause::AttemptTimeout) => Class::TimedOut,
-                    (FailureKind::Read, _) => Class::Read,
+                AttemptOutcome::Failed {
+                    kind, cause, sent, ..
+                } => match (kind, cause, sent) {
+                    // A stream above the last one that a GOAWAY names, whatever its code (RFC
+                    // 9113, section 6.8), is as good as one that was refused.
+                    (_, _, Sent::Unprocessed) | (_, Cause::Canceled, _) => Class::Unprocessed,
+                    (FailureKind::Connect, _, _) => Class::Connect,
+                    (FailureKind::Read, Cause::AttemptTimeout, _) => Class::TimedOut,
+                    (FailureKind::Read, _, _) => Class::Read,
                     _ => Class::Untrusted(*cause),
                 },
                 outcome => panic!("an attempt ended in a new way: {outcome}"),

@@ -350,12 +350,14 @@ pub fn faults(identities: &Identities) -> Vec<Fault> {
             AtLeast(0),
             [go_away(false, code::INTERNAL_ERROR)],
         )
+        .answering(Unprocessed)
         .over(HTTP2),
         Fault::lost(
             "gone for calm",
             AtLeast(0),
             [go_away(false, code::ENHANCE_YOUR_CALM)],
         )
+        .answering(Unprocessed)
         .over(HTTP2),
         Fault::lost(
             "closed after going away",
