@@ -6,7 +6,14 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// The rooms by their lines, the lowest first. A room imports its own line and those below, and a
 /// layer no other layer.
 const LINES: [&[&str]; 4] = [
-    &["dice", "human", "own_header", "reason", "serde_http"],
+    &[
+        "dice",
+        "human",
+        "own_header",
+        "reason",
+        "serde_http",
+        "text",
+    ],
     &[
         "body", "budget", "classify", "error", "policy", "report", "snapshot", "stack", "trial",
     ],

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::{BoxError, reason::StopReason, report::RetryReport};
+use crate::{BoxError, classify::chain, reason::StopReason, report::RetryReport, text::one_line};
 
 /// A request that failed for good, with the report of everything that was tried.
 ///
@@ -183,15 +183,20 @@ fn downcast<'a, E: Error + 'static>(
     })
 }
 
+fn text(error: &Option<BoxError>) -> Option<String> {
+    error.as_deref().map(|error| chain(error))
+}
+
 impl fmt::Debug for RetryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryError")
             .field("kind", &self.inner.kind)
             .field("report", &self.inner.report)
-            .field("source", &self.inner.source)
-            .field("readiness", &self.inner.readiness)
-            .field("body", &self.inner.body)
-            .field("hook", &self.inner.hook)
+            // As text, since what their own `Debug` shows may hold secrets.
+            .field("source", &text(&self.inner.source))
+            .field("readiness", &text(&self.inner.readiness))
+            .field("body", &text(&self.inner.body))
+            .field("hook", &text(&self.inner.hook))
             .finish()
     }
 }
@@ -202,17 +207,17 @@ impl fmt::Display for RetryError {
         let count = report.attempt_count();
         if count > 0 {
             let plural = if count == 1 { "attempt" } else { "attempts" };
-            let (method, url) = (&report.method, &report.url);
+            let (method, url) = (&report.method, one_line(&report.url));
             write!(f, "{method} {url} failed after {count} {plural}: ")?;
         }
         write!(f, "{}", report.stop)?;
         if let Some(readiness) = &self.inner.readiness {
-            write!(f, ": {readiness}")?;
+            write!(f, ": {}", chain(&**readiness))?;
         }
         // Without an error before it, it is in the error's chain.
         let other = self.inner.body.as_ref().or(self.inner.hook.as_ref());
         if let (Some(other), Some(_)) = (other, &self.inner.source) {
-            write!(f, ": {other}")?;
+            write!(f, ": {}", chain(&**other))?;
         }
         if let Some(last) = report.attempts.last() {
             write!(f, "; last attempt: {}", last.outcome.short())?;

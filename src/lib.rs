@@ -128,6 +128,7 @@ mod serde_http;
 pub mod shared_hints;
 mod snapshot;
 pub mod stack;
+mod text;
 pub mod throttle;
 mod trial;
 

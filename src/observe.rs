@@ -84,7 +84,9 @@ pub(crate) fn finished(settings: &LayerSettings, report: &RetryReport) {
             .attempts
             .last()
             .map(|attempt| tracing::field::display(&attempt.outcome));
-        if is_plain_answer(report) {
+        if report.is_without_request() {
+            tracing::warn!(target: TARGET, reason, %stop, "not ready");
+        } else if is_plain_answer(report) {
             tracing::debug!(
                 target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, last, "not retried"
             );

@@ -13,6 +13,7 @@ use crate::{
     reason::{
         Cause, CountKind, Evidence, Failure, FailureKind, Gates, Note, Sent, StopReason, WaitReason,
     },
+    text::one_line,
 };
 
 /// The story of one request.
@@ -171,6 +172,18 @@ impl AttemptRecord {
         }
     }
 
+    /// Redacts what others wrote.
+    pub(crate) fn clean(&mut self) {
+        for note in self
+            .note
+            .as_deref_mut()
+            .into_iter()
+            .chain(&mut self.layer_notes)
+        {
+            note.clean();
+        }
+    }
+
     /// Everything that the caller should know: the policy's [`note`](Self::note), then the
     /// [layer's](Self::layer_notes).
     pub fn notes(&self) -> impl Iterator<Item = &Note> {
@@ -194,8 +207,9 @@ pub struct HintRecord {
 impl HintRecord {
     const CLOCKS: [&str; 2] = ["date", "age"];
     /// Headers come from the network, and reports are kept.
-    const MOST: usize = 16;
+    pub(crate) const MOST: usize = 16;
     const LONGEST: usize = 256;
+    const LONGEST_NAME: usize = 64;
 
     /// What these headers say, read when the wall clock stands at `at()`; `None` if it is nothing.
     pub(crate) fn of(headers: &HeaderMap, at: impl FnOnce() -> SystemTime) -> Option<Box<Self>> {
@@ -210,16 +224,16 @@ impl HintRecord {
             name if name.ends_with("reset") || name.ends_with("remaining") => Some(1),
             _ => Some(2),
         };
-        let kept = (0..3)
-            .flat_map(|at| {
-                let all = headers.iter();
-                all.filter(move |(name, _)| rank(name.as_str()) == Some(at))
-            })
-            .take(Self::MOST);
-        let headers = kept.map(|(name, value)| {
+        let kept = (0..3).flat_map(|at| {
+            let all = headers.iter();
+            all.filter(move |(name, _)| rank(name.as_str()) == Some(at))
+        });
+        let short = kept.filter(|(name, _)| name.as_str().len() <= Self::LONGEST_NAME);
+        let headers = short.take(Self::MOST).map(|(name, value)| {
             let value = value.as_bytes();
-            let value = &value[..value.len().min(Self::LONGEST)];
-            let value = String::from_utf8_lossy(value).into_owned();
+            // Each byte that is no text takes three.
+            let value = String::from_utf8_lossy(&value[..value.len().min(Self::LONGEST)]);
+            let value = one_line(&value[..floor(&value, Self::LONGEST)]).into_owned();
             (name.as_str().to_owned(), value)
         });
         Some(Box::new(Self {
@@ -317,6 +331,11 @@ impl RetryReport {
         }
     }
 
+    /// Whether it is that of a service that failed to become ready before there was a request.
+    pub(crate) fn is_without_request(&self) -> bool {
+        self.url.is_empty() && self.attempts.is_empty()
+    }
+
     /// The number of attempts made.
     pub fn attempt_count(&self) -> usize {
         self.attempts.len().saturating_add(self.omitted as usize)
@@ -380,6 +399,13 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// The last boundary between characters at or before `index`.
+fn floor(text: &str, index: usize) -> usize {
+    let ends = (0..=index.min(text.len())).rev();
+    let mut ends = ends.filter(|end| text.is_char_boundary(*end));
+    ends.next().unwrap_or(0)
+}
+
 /// A URI as [`sanitized`] shows it.
 pub(crate) fn sanitized_uri(uri: &http::Uri) -> String {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -393,9 +419,10 @@ pub(crate) fn sanitized(scheme: Option<&str>, authority: &str, path_and_query: &
     let host = user.map_or(authority, |at| &authority[at + 1..]);
     let query = path_and_query.bytes().position(|byte| byte == b'?');
     let path = query.map_or(path_and_query, |at| &path_and_query[..at]);
+    let path = one_line(path);
     match scheme {
-        Some(scheme) => [scheme, "://", host, path].concat(),
-        None => [host, path].concat(),
+        Some(scheme) => [scheme, "://", host, &path].concat(),
+        None => [host, &path].concat(),
     }
 }
 
@@ -435,7 +462,7 @@ impl fmt::Display for AttemptOutcome {
             } => {
                 write!(f, "{kind}: {cause}")?;
                 if !error.is_empty() {
-                    write!(f, " ({error})")?;
+                    write!(f, " ({})", one_line(error))?;
                 }
                 Ok(())
             }
@@ -445,6 +472,9 @@ impl fmt::Display for AttemptOutcome {
 
 impl fmt::Display for RetryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_without_request() {
+            return write!(f, "no request was made: {}", self.stop);
+        }
         let ended = if self.stop.is_success() {
             "succeeded"
         } else {
@@ -452,7 +482,7 @@ impl fmt::Display for RetryReport {
         };
         let count = self.attempt_count();
         let plural = if count == 1 { "attempt" } else { "attempts" };
-        let (method, url, elapsed) = (&self.method, &self.url, Human(self.elapsed));
+        let (method, url, elapsed) = (&self.method, one_line(&self.url), Human(self.elapsed));
         write!(
             f,
             "{method} {url}: {ended} after {count} {plural} in {elapsed}"
@@ -504,7 +534,7 @@ impl fmt::Display for RetryReport {
             }
             // The same chain again would say nothing and hide the rest.
             if !error.is_empty() && error != last_error {
-                write!(f, "\n      {error}")?;
+                write!(f, "\n      {}", one_line(error))?;
             }
             last_error = error;
             if let Some(inner) = attempt.inner_attempts {

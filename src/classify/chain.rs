@@ -6,6 +6,7 @@ use super::{
     messages::{Message, floor_char_boundary},
     walk::Chain,
 };
+use crate::text::redact;
 
 /// How long the text may be, in bytes.
 const MAX_TEXT: usize = 512;
@@ -20,8 +21,8 @@ const CUT: &str = "…";
 /// Writes an error and its causes into one line, outermost first, separated by `: `.
 ///
 /// The causes are those that [`classify`](super::classify()) sees. A message that the one above
-/// it ends with already is left out, control characters become spaces, and the text is cut after
-/// 512 bytes. What looks like the userinfo, query or fragment of a URL is removed: clients put the
+/// it ends with already is left out, control characters and line separators become spaces, marks
+/// that change the direction of text are left out, and the text is cut after 512 bytes. What looks like the userinfo, query or fragment of a URL is removed: clients put the
 /// URL into their messages, and secrets live there.
 ///
 /// ```
@@ -88,105 +89,6 @@ fn line(error: &(dyn Error + 'static)) -> String {
         line.push_str(CUT);
     }
     line
-}
-
-/// Removes from `text` what looks like the userinfo, query or fragment of a URL, and control
-/// characters.
-///
-/// `is_cut` says that the text goes on: its last word, if it may be the beginning of a URL, is
-/// left out, because a password whose `@` is missing looks like a port.
-fn redact(text: &str, is_cut: bool) -> String {
-    let mut redacted = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(is_boundary).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        if !(is_cut && after.is_empty() && word.contains(['/', '@', '?', ':'])) {
-            redact_word(word, &mut redacted);
-        }
-        let mut after = after.chars();
-        if let Some(boundary) = after.next() {
-            redacted.push(if boundary.is_control() { ' ' } else { boundary });
-        }
-        rest = after.as_str();
-    }
-    redacted
-}
-
-/// What no URL contains (RFC 3986, section 2).
-fn is_boundary(char: char) -> bool {
-    char.is_whitespace() || char.is_control() || matches!(char, '"' | '<' | '>' | '`')
-}
-
-/// Removes userinfo, query and fragment from a word that may be, or contain, a URL.
-fn redact_word(word: &str, redacted: &mut String) {
-    let mut rest = word;
-    let mut in_url = false;
-    while let Some(colon) = rest.find("://") {
-        let (before, after) = rest.split_at(colon);
-        if before.contains(['?', '#']) && (in_url || before.contains('/')) {
-            // A URL in a query goes with it.
-            in_url = true;
-            break;
-        }
-        redacted.push_str(before);
-        redacted.push_str("://");
-        rest = without_userinfo(&after["://".len()..]);
-        in_url = true;
-    }
-    if !in_url {
-        // An authority on its own, as a request to a proxy has it.
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        if let Some(at) = rest[..end].rfind('@') {
-            if rest[..at].contains(':') {
-                rest = &rest[at + 1..];
-            }
-        }
-    }
-    let is_query = |start: usize| {
-        let (path, query) = rest.split_at(start);
-        in_url || (path.contains('/') && query.contains('='))
-    };
-    match rest.find(['?', '#']).filter(|&start| is_query(start)) {
-        Some(start) => {
-            let (path, query) = rest.split_at(start);
-            redacted.push_str(path);
-            redacted.push_str(closing(query));
-        }
-        None => redacted.push_str(rest),
-    }
-}
-
-/// The rest of a URL, from its authority on, without userinfo.
-fn without_userinfo(rest: &str) -> &str {
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let authority = &rest[..end];
-    if let Some(at) = authority.rfind('@') {
-        return &rest[at + 1..];
-    }
-    // A password with a slash of its own ends the authority too early: what follows the colon is
-    // then no port. It goes on to the `@`, or, if there is none before a query, to the end.
-    let is_port = |port: &str| {
-        port.trim_end_matches(is_closing)
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-    };
-    match authority.split_once(':') {
-        Some((_, port)) if !authority.starts_with('[') && !is_port(port) => {
-            let path = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
-            path.rfind('@').map_or("", |at| &rest[at + 1..])
-        }
-        _ => rest,
-    }
-}
-
-/// The punctuation that a sentence puts after a URL.
-fn closing(text: &str) -> &str {
-    &text[text.trim_end_matches(is_closing).len()..]
-}
-
-fn is_closing(char: char) -> bool {
-    matches!(char, ')' | ']' | '}' | '\'' | ',' | ';' | ':' | '.' | '!')
 }
 
 #[cfg(test)]

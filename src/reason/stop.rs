@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 use http::{Method, StatusCode};
 
 use super::{Cause, CountKind, GrpcCode, HintHeader};
-use crate::human::Human;
+use crate::{human::Human, text};
 
 /// Where a wait comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -112,12 +112,42 @@ impl fmt::Display for Note {
                 "{} is not registered, so it is treated as 500 (RFC 9110, section 15)",
                 status.as_u16()
             ),
-            Self::Reclassified { by, because } => write!(f, "{by} says retry: {because}"),
+            Self::Reclassified { by, because } => {
+                write!(f, "{} says retry: {}", Shown(by), Shown(because))
+            }
             Self::Unprocessed { by, because } => {
+                let (by, because) = (Shown(by), Shown(because));
                 write!(f, "{by} says that it was not processed: {because}")
             }
-            Self::BodyVouched { by } => write!(f, "its body is whole on the word of `{by}` only"),
+            Self::BodyVouched { by } => {
+                let by = Shown(by);
+                write!(f, "its body is whole on the word of `{by}` only")
+            }
         }
+    }
+}
+
+impl Note {
+    /// Redacts what others wrote.
+    pub(crate) fn clean(&mut self) {
+        match self {
+            Self::Reclassified { by, because } | Self::Unprocessed { by, because } => {
+                text::clean(by);
+                text::clean(because);
+            }
+            Self::BodyVouched { by } => text::clean(by),
+            Self::NoMount { nearest } => text::clean_all(nearest),
+            Self::HintIgnored(_) | Self::StillInProgress | Self::TreatedAs500 { .. } => {}
+        }
+    }
+}
+
+/// A text that others wrote: what was read back from somewhere was not cleaned.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text::redact(self.0, false))
     }
 }
 
@@ -127,6 +157,7 @@ struct Nearest<'a>(&'a [String]);
 impl fmt::Display for Nearest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, mount) in self.0.iter().enumerate() {
+            let mount = Shown(mount);
             write!(f, "{}{mount}", if at == 0 { "; nearest: " } else { ", " })?;
         }
         Ok(())
@@ -262,6 +293,19 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Redacts what others wrote.
+    pub(crate) fn clean(&mut self) {
+        match self {
+            Self::Vetoed { by, because } => {
+                text::clean(by);
+                text::clean(because);
+            }
+            Self::Custom(reason) => text::clean(reason),
+            Self::NoMount { nearest } => text::clean_all(nearest),
+            _ => {}
+        }
+    }
+
     /// Whether the request ended well.
     pub const fn is_success(&self) -> bool {
         matches!(self, Self::Succeeded)
@@ -343,7 +387,9 @@ impl fmt::Display for StopReason {
                 Human(*cap)
             ),
             Self::NotTransient { cause } => write!(f, "repeating cannot help: {cause}"),
-            Self::Vetoed { by, because } => write!(f, "{by} forbids it: {because}"),
+            Self::Vetoed { by, because } => {
+                write!(f, "{} forbids it: {}", Shown(by), Shown(because))
+            }
             Self::ForbiddenByServer { header } => write!(f, "the server forbids it: {header}"),
             Self::IdempotencyKeyReused => {
                 f.write_str("the idempotency key was used for another request")
@@ -370,7 +416,7 @@ impl fmt::Display for StopReason {
             }
             Self::HookFailed => f.write_str("the hook before the retry failed"),
             Self::NotReady => f.write_str("the inner service failed to become ready"),
-            Self::Custom(reason) => f.write_str(reason),
+            Self::Custom(reason) => write!(f, "{}", Shown(reason)),
         }
     }
 }

@@ -147,7 +147,8 @@ impl History {
         self.attempts.count().saturating_add(1)
     }
 
-    pub(super) fn push(&mut self, record: AttemptRecord) {
+    pub(super) fn push(&mut self, mut record: AttemptRecord) {
+        record.clean();
         self.quickest = self.quickest.min(record.took);
         self.attempts.push(record);
     }
@@ -166,13 +167,14 @@ impl History {
     /// A retry is on its way from now on. Returns when it is due; `None` if it is due at once.
     pub(super) fn retrying<S, Saved>(
         &mut self,
-        record: AttemptRecord,
+        mut record: AttemptRecord,
         kept: &Retained<S, Saved>,
         settings: &LayerSettings,
         retry: &Retry,
         now: Instant,
     ) -> Option<Instant> {
-        observe::retry(settings, kept.method(), || kept.url(), &record);
+        record.clean();
+        observe::retry(settings, kept.method(), || kept.url(settings), &record);
         self.push(record);
         self.last = retry.last;
         (!retry.wait.is_zero()).then(|| after(now, retry.wait))
@@ -183,15 +185,16 @@ impl History {
         &mut self,
         kept: &Retained<S, Saved>,
         extras: Option<&Extras>,
-        stop: StopReason,
+        mut stop: StopReason,
         elapsed: Duration,
         settings: &LayerSettings,
     ) -> RetryReport {
+        stop.clean();
         let omitted = self.attempts.omitted;
         let attempts = self.attempts.take();
         let report = RetryReport {
             method: kept.method().clone(),
-            url: kept.url(),
+            url: kept.url(settings),
             stop,
             outer_attempt: extras.and_then(|extras| extras.outer_attempt),
             // A first attempt starts at once unless it was held back.

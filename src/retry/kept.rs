@@ -5,12 +5,14 @@ use std::cell::OnceCell;
 use http::{Extensions, HeaderMap, Method, Request, Uri, request::Parts};
 use tokio::time::Instant;
 
+use super::LayerSettings;
 use crate::{
     body::SavedBody,
     classify::RequestView,
     reason::Note,
     report::sanitized,
     snapshot::{Snapshot, Target},
+    text,
 };
 
 /// What another attempt needs, or what a report does.
@@ -73,13 +75,31 @@ impl<S, Saved> Retained<S, Saved> {
         }
     }
 
-    /// The URL as a report shows it.
-    pub(super) fn url(&self) -> String {
-        let target = match self {
+    fn target(&self) -> Target<'_> {
+        match self {
             Self::HeadOnly { uri, .. } => Target::of(uri),
             Self::Replayable { head, .. } => head.target(),
-        };
-        sanitized(target.scheme, target.authority, target.path_and_query)
+        }
+    }
+
+    /// The URL as a report shows it.
+    pub(super) fn url(&self, settings: &LayerSettings) -> String {
+        let target = self.target();
+        match &settings.redact_path {
+            Some(redact) => {
+                let path = redact(target.path());
+                sanitized(target.scheme, target.authority, &path)
+            }
+            None => sanitized(target.scheme, target.authority, target.path_and_query),
+        }
+    }
+
+    /// The text of an error, which may show the URL.
+    pub(super) fn hide_path(&self, error: &mut String, settings: &LayerSettings) {
+        if let Some(redact) = &settings.redact_path {
+            let target = self.target();
+            *error = text::hide(error, target.path(), &redact(target.path()));
+        }
     }
 }
 

@@ -197,6 +197,7 @@ impl RequestOptions {
 
 type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
+type RedactPath = Arc<dyn Fn(&str) -> String + Send + Sync>;
 type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) -> Result<(), BoxError> + Send + Sync>;
 type PrepareRetry = Arc<dyn Fn(Parts, RetryContext) -> Preparing + Send + Sync>;
 /// What an asynchronous hook returns.
@@ -216,6 +217,7 @@ pub(crate) struct LayerSettings {
     pub(crate) before_retry: Option<BeforeRetry>,
     pub(super) prepare_retry: Option<PrepareRetry>,
     pub(crate) attempt_header: Option<OwnHeader>,
+    pub(crate) redact_path: Option<RedactPath>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClockFn>,
     pub(super) admissions: admissions::List,
@@ -259,6 +261,7 @@ impl Default for LayerSettings {
             before_retry: None,
             prepare_retry: None,
             attempt_header: None,
+            redact_path: None,
             new_key: None,
             wall_clock: None,
             admissions: Arc::new([]),

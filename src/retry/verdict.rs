@@ -224,6 +224,9 @@ where
         };
         let mut record = ended.record(facts.number, facts.time, examined);
         record.hint = ended.hint(facts.wall);
+        if let AttemptOutcome::Failed { error, .. } = &mut record.outcome {
+            self.kept.hide_path(error, &self.settings);
+        }
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
         let elsewhere = ended.below().and_then(|below| below.url.clone());
         record.url = match &elsewhere {

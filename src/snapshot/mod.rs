@@ -305,6 +305,12 @@ impl Snapshot {
 }
 
 impl<'a> Target<'a> {
+    /// The path, without the query.
+    pub(crate) fn path(&self) -> &'a str {
+        let query = self.path_and_query.find(['?', '#']);
+        &self.path_and_query[..query.unwrap_or(self.path_and_query.len())]
+    }
+
     pub(crate) fn of(uri: &'a Uri) -> Self {
         Self {
             scheme: uri.scheme_str(),

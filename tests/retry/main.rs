@@ -10,6 +10,7 @@ mod held;
 mod hooks;
 mod idempotency;
 mod late;
+mod leaks;
 mod no_runtime;
 mod overrides;
 mod policies;

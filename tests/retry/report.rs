@@ -484,7 +484,7 @@ async fn a_body_that_cannot_be_opened_again_keeps_the_error_of_the_attempt_befor
     assert_eq!(
         error.to_string(),
         "GET http://a.test/x failed after 1 attempt: the request body could not be opened again: \
-         outer; last attempt: connection reset"
+         outer: entity not found; last attempt: connection reset"
     );
     assert!(error.into_inner().expect("it").is::<io::Error>());
 }

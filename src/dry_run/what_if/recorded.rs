@@ -10,7 +10,7 @@ use crate::{
     policy::{
         CountKind, Gate, IDEMPOTENCY_KEY, Idempotent, Judgement, Note, RetryDisabled, StopReason,
     },
-    report::{AttemptOutcome, AttemptRecord, RetryReport},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport},
 };
 
 impl RetryReport {
@@ -92,12 +92,14 @@ pub(super) struct Scripted {
 impl Scripted {
     pub(super) fn of(report: &RetryReport, record: &AttemptRecord) -> Self {
         let mut headers = HeaderMap::new();
-        for (name, value) in record.hint.iter().flat_map(|hint| &hint.headers) {
+        let hints = record.hint.iter().flat_map(|hint| &hint.headers);
+        // A report that was not made by this crate may hold more than a map can.
+        for (name, value) in hints.take(HintRecord::MOST) {
             if let (Ok(name), Ok(value)) = (
                 HeaderName::from_bytes(name.as_bytes()),
                 HeaderValue::from_bytes(value.as_bytes()),
             ) {
-                headers.append(name, value);
+                let _ = headers.try_append(name, value);
             }
         }
         if was_redirect(report, record) {

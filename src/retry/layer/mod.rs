@@ -404,6 +404,30 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
+    /// Shows the paths of requests as `redact` returns them, in reports, events and logs, for those
+    /// that have secrets in them. Userinfo and query are never shown.
+    ///
+    /// ```
+    /// use tower_http_retry::{RetryLayer, policy::RetryPolicy};
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default()).redact_paths(|path| {
+    ///     // `/bot<token>/send`
+    ///     match path.strip_prefix("/bot").and_then(|rest| rest.split_once('/')) {
+    ///         Some((_token, method)) => format!("/bot-/{method}"),
+    ///         None => path.to_owned(),
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn redact_paths<F>(mut self, redact: F) -> Self
+    where
+        F: Fn(&str) -> String + Send + Sync + 'static,
+    {
+        self.change().redact_path = Some(Arc::new(redact));
+        self
+    }
+
     /// Gives each POST and PATCH that has none an `Idempotency-Key` made by `new_key`, the same on
     /// all attempts, and takes it for repeatable from then on. The server must know the header
     /// (IETF draft `draft-ietf-httpapi-idempotency-key-header`).
