@@ -21,6 +21,9 @@ const PER_HOST: usize = 12;
 /// So many hosts on each side are looked at in the order of their domains.
 const NEIGHBOURS: usize = 8;
 
+/// So often a host is looked for that another one begins with.
+const LOOKS: usize = 4 * NEIGHBOURS;
+
 /// So many mounts for all hosts of a scheme are candidates.
 const ANYWHERE: usize = 8;
 
@@ -97,7 +100,7 @@ impl Near {
         if is_name(&host) {
             hosts.extend(parents(&host).take(NEIGHBOURS));
             hosts.extend(self.in_the_same_domain(&host));
-            hosts.extend(self.beginning_of(&host));
+            hosts.extend(self.beginnings_of(&host));
         }
         hosts.sort_unstable();
         hosts.dedup();
@@ -117,21 +120,32 @@ impl Near {
         neighbours.map(|(_, host)| &**host).collect()
     }
 
-    /// The longest host that the text of `host` begins with: what a prefix of a string would
-    /// match, `api.test` for `api.test.evil`.
-    fn beginning_of(&self, host: &str) -> Option<&str> {
-        let mut text = host;
-        for _ in 0..NEIGHBOURS {
-            let upwards = (Bound::Unbounded, Bound::Included(text));
-            let (last, _) = self.hosts.range::<str, _>(upwards).next_back()?;
-            if text.starts_with(&**last) {
-                return Some(last);
+    /// The hosts that the text of `host` begins with, the longest first: what a prefix of a string
+    /// would match, `api.test` for `api.test.evil`.
+    fn beginnings_of(&self, host: &str) -> Vec<&str> {
+        let mut found = Vec::new();
+        let mut upwards = Bound::Included(host);
+        for _ in 0..LOOKS {
+            let mut below = self.hosts.range::<str, _>((Bound::Unbounded, upwards));
+            let Some((last, _)) = below.next_back() else {
+                break;
+            };
+            if host.starts_with(&**last) {
+                found.push(&**last);
+                if found.len() == NEIGHBOURS {
+                    break;
+                }
+                upwards = Bound::Excluded(&**last);
+                continue;
             }
-            // Whatever `host` begins with has no more than that in common with `text`.
-            let common = text.bytes().zip(last.bytes()).take_while(|(a, b)| a == b);
-            text = text.get(..common.count())?;
+            // Whatever else `host` begins with has no more than that in common with it.
+            let common = host.bytes().zip(last.bytes()).take_while(|(a, b)| a == b);
+            let Some(text) = host.get(..common.count()) else {
+                break;
+            };
+            upwards = Bound::Included(text);
         }
-        None
+        found
     }
 }
 
@@ -255,7 +269,7 @@ mod tests {
     use crate::mounts::table::Table;
 
     /// No URL makes it look at more.
-    const MOST: usize = ANYWHERE + (3 * NEIGHBOURS + 2) * PER_HOST;
+    const MOST: usize = ANYWHERE + (4 * NEIGHBOURS + 1) * PER_HOST;
 
     fn table(prefixes: impl Iterator<Item = String>) -> Table {
         let mut table = Table::default();
