@@ -174,13 +174,13 @@ impl RetryError {
 fn downcast<'a, E: Error + 'static>(
     error: &'a (dyn Error + Send + Sync + 'static),
 ) -> Option<&'a E> {
-    error.downcast_ref().or_else(|| {
-        #[cfg(feature = "reqwest")]
-        return (&**error.downcast_ref::<crate::reqwest::ReqwestError>()? as &dyn Error)
-            .downcast_ref();
-        #[cfg(not(feature = "reqwest"))]
-        None
-    })
+    // Whose own type says no more than which client it came from.
+    #[cfg(feature = "reqwest")]
+    if let Some(wrapped) = error.downcast_ref::<crate::reqwest::ReqwestError>() {
+        let inner: &(dyn Error + 'static) = &**wrapped;
+        return error.downcast_ref().or_else(|| inner.downcast_ref());
+    }
+    error.downcast_ref()
 }
 
 fn text(error: &Option<BoxError>) -> Option<String> {

@@ -78,6 +78,7 @@
 //! | `hyper` | yes | recognises the errors of hyper and of hyper-util's client |
 //! | `h2` | yes | recognises HTTP/2 refusals inside of them |
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
+//! | `tonic` | no | recognises the errors of tonic's channel; needs Rust 1.88, as tonic does |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
 //! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer` |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |

@@ -30,6 +30,8 @@ const READERS: &[Reader] = &[
     super::tower::read,
     #[cfg(feature = "tower-http")]
     super::tower::read_http,
+    #[cfg(feature = "tonic")]
+    super::tonic::read,
     #[cfg(feature = "rustls")]
     super::tls::read,
     super::io::read,

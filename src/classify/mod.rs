@@ -17,11 +17,13 @@
 //! | `h2::Error`, a remote reset with `REFUSED_STREAM` (RFC 9113, section 8.7) | first below a `hyper::Error` first below a `legacy::Error` | [unprocessed](Sent::Unprocessed) |
 //! | `h2::Error`, a remote GOAWAY with any code (RFC 9113, section 6.8): the h2 crate hands it only to streams above the last one that it names | the same | unprocessed |
 //! | `tower::load_shed::error::Overloaded` | first | never sent |
+//! | `tonic::ConnectError` | first, or first below a `tonic::transport::Error` | never sent |
 //! | [`NeverSent`] | first | never sent |
 //! | [`LayerError`](crate::stack::LayerError) of a layer that says so | first | what it [says](crate::stack::LayerOutcome::sent) |
 //! | a type vouched for with [`Stage::NeverSent`] | first | never sent |
 //!
-//! Below a type vouched for with [`Stage::Call`] the rows of `hyper::Error` and `h2::Error` hold as
+//! Below a `tonic::transport::Error`, which is that of a channel's call, and below a type vouched
+//! for with [`Stage::Call`] the rows of `hyper::Error` and `h2::Error` hold as
 //! they do below a `legacy::Error`.
 //!
 //! *First* is the outermost error, or one below which only wrappers stand that are known to be
@@ -29,8 +31,8 @@
 //! `io::Error` with what it carries, tower's `buffer::error::ServiceError`,
 //! [`RetryError`](crate::RetryError), a [`LayerError`](crate::stack::LayerError) of a layer that
 //! sent one request, the error of a
-//! [`ReqwestService`](crate::reqwest::ReqwestService) that was
-//! [built](crate::reqwest::ReqwestService::build) by this crate, and types vouched for with
+//! `reqwest::ReqwestService` that was made by its `build` (feature `reqwest`), and types vouched
+//! for with
 //! [`Stage::Transparent`]. Below a `legacy::Error` or a `hyper::Error` an `io::Error` is not
 //! transparent: it may be about another connection that carries this one.
 //!
@@ -62,6 +64,8 @@ mod reading;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod tls;
+#[cfg(feature = "tonic")]
+mod tonic;
 #[cfg(any(feature = "tower", feature = "tower-http"))]
 mod tower;
 mod vouch;

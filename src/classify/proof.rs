@@ -163,6 +163,8 @@ const TABLE: &[Rows] = &[
     tower,
     #[cfg(feature = "reqwest")]
     reqwest,
+    #[cfg(feature = "tonic")]
+    tonic,
     silent,
 ];
 
@@ -278,6 +280,24 @@ fn reqwest(link: &(dyn Error + 'static), at: Place) -> Option<Step> {
         Place::OneRequest if error.is_request() => Step::To(Place::Nothing),
         Place::Nothing => Step::ForeignClient,
         at => Step::To(further(at)),
+    })
+}
+
+/// tonic's channel. It sends each call once, over a connection of hyper's.
+#[cfg(feature = "tonic")]
+fn tonic(link: &(dyn Error + 'static), at: Place) -> Option<Step> {
+    if link.is::<tonic::ConnectError>() {
+        return Some(never_sent(at));
+    }
+    if link.is::<tonic::TimeoutExpired>() {
+        return Some(Step::To(further(at)));
+    }
+    // The response's body has errors of another type.
+    link.is::<tonic::transport::Error>().then(|| {
+        Step::To(match at {
+            Place::Nothing => Place::Called,
+            at => further(at),
+        })
     })
 }
 

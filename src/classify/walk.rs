@@ -74,24 +74,25 @@ pub(super) fn pointed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn E
         return Some(&**error);
     }
     // No other content can be named: of an `Arc` of a type that is not here nothing is known.
-    of::<io::Error>(error)
-        .or_else(|| of::<NeverSent>(error))
-        .or_else(|| of::<RetryError>(error))
-        .or_else(|| {
-            #[cfg(feature = "hyper")]
-            return of::<hyper_util::client::legacy::Error>(error)
-                .or_else(|| of::<hyper::Error>(error));
-            #[cfg(not(feature = "hyper"))]
-            None
-        })
-        .or_else(|| {
-            #[cfg(feature = "reqwest")]
-            return of::<crate::reqwest::ReqwestError>(error)
-                .or_else(|| of::<reqwest::Error>(error));
-            #[cfg(not(feature = "reqwest"))]
-            None
-        })
+    CONTENTS.iter().find_map(|content| content(error))
 }
+
+/// Reads the content of a `Box` or an `Arc`, if it is of one type.
+type Content = for<'a> fn(&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)>;
+
+const CONTENTS: &[Content] = &[
+    of::<io::Error>,
+    of::<NeverSent>,
+    of::<RetryError>,
+    #[cfg(feature = "hyper")]
+    of::<hyper_util::client::legacy::Error>,
+    #[cfg(feature = "hyper")]
+    of::<hyper::Error>,
+    #[cfg(feature = "reqwest")]
+    of::<crate::reqwest::ReqwestError>,
+    #[cfg(feature = "reqwest")]
+    of::<reqwest::Error>,
+];
 
 /// The `E` in a `Box` or an `Arc`.
 fn of<'a, E: Error + 'static>(
