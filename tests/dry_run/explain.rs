@@ -47,6 +47,7 @@ fn policy(change: impl FnOnce(RetryPolicyBuilder) -> RetryPolicyBuilder) -> Retr
 /// A budget that has enough for all requests of a test.
 fn plenty() -> RetryBudget {
     RetryBudget::builder()
+        .min_per_second(100)
         .capacity(1000)
         .build()
         .expect("valid")

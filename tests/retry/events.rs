@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -71,7 +71,43 @@ struct Log {
     spans: Arc<AtomicU64>,
 }
 
+/// Wants everything and keeps nothing.
+///
+/// Whether an event has a listener is remembered for the whole process, and is found out anew
+/// whenever a listener comes or goes: an event that happens just then on another thread is lost.
+/// With this one there always is one.
+struct Awake;
+
+impl Subscriber for Awake {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
 impl Log {
+    /// A log that misses nothing.
+    fn new() -> Self {
+        static AWAKE: Once = Once::new();
+        AWAKE.call_once(|| {
+            tracing::subscriber::set_global_default(Awake).expect("nobody else listens");
+        });
+        Self::default()
+    }
+
     /// The events of requests; what the layer says of its settings is none.
     fn take(&self) -> Vec<Logged> {
         let mut events = std::mem::take(&mut *self.events.lock().expect("no panic"));
@@ -266,7 +302,7 @@ async fn the_hook_is_told_of_every_way_to_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_at_once_is_no_event() {
-    let log = Log::default();
+    let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (layer, tape) = taped(RetryLayer::new(every(100 * MS)));
     let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
@@ -283,7 +319,7 @@ async fn a_success_at_once_is_no_event() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_and_a_recovery_are_logged_as_debug() {
-    let log = Log::default();
+    let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (mut service, mut handle) =
         mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(100 * MS)));
@@ -344,7 +380,7 @@ async fn a_retry_and_a_recovery_are_logged_as_debug() {
 
 #[tokio::test(start_paused = true)]
 async fn giving_up_is_logged_as_a_warning_with_its_reason() {
-    let log = Log::default();
+    let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (mut service, mut handle) =
         mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(100 * MS)));
@@ -381,7 +417,7 @@ async fn giving_up_is_logged_as_a_warning_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn the_callers_own_affairs_are_logged_as_debug_and_the_servers_as_a_warning() {
-    let log = Log::default();
+    let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (mut service, mut handle) =
         mock::spawn_layer::<Req, Res, _>(RetryLayer::new(every(100 * MS)));
@@ -426,7 +462,7 @@ async fn the_callers_own_affairs_are_logged_as_debug_and_the_servers_as_a_warnin
 
 #[tokio::test(start_paused = true)]
 async fn urls_are_logged_without_userinfo_and_query() {
-    let log = Log::default();
+    let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (layer, tape) = taped(RetryLayer::new(every(100 * MS)));
     let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
@@ -463,7 +499,7 @@ async fn urls_are_logged_without_userinfo_and_query() {
 async fn a_request_sent_again_because_it_was_never_processed_is_logged_without_a_count() {
     use tower_http_retry::policy::{Attempt, Decision, Retry, Stop, policy_fn};
 
-    let log = Log::default();
+    let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let policy = policy_fn(|attempt: &Attempt<'_>| {
         let mut retry = Retry::after(Duration::ZERO);
