@@ -114,10 +114,17 @@ impl Default for Naming {
 
 impl Naming {
     fn read(&mut self, index: usize, link: &(dyn Error + 'static), at: Place) {
-        if self.settled.is_some() {
+        if self.settled.is_some() && self.cause.is_permanent() {
             return;
         }
         match READERS.iter().find_map(|read| read(link, at)) {
+            // No detail: whatever stands above it, a certificate is the same the next time.
+            Some(Reading::Settled(cause @ (Cause::Certificate | Cause::ClientCertificate))) => {
+                self.cause = cause;
+                self.by = index;
+                self.settled = Some(at);
+            }
+            _ if self.settled.is_some() => {}
             Some(Reading::Settled(cause)) => {
                 self.cause = cause;
                 self.by = index;

@@ -3,7 +3,7 @@
 use std::{error::Error, io, sync::Arc};
 
 use super::NeverSent;
-use crate::RetryError;
+use crate::{RetryError, stack::LayerError};
 
 /// How many links are followed below the outermost error.
 ///
@@ -84,6 +84,13 @@ const CONTENTS: &[Content] = &[
     of::<io::Error>,
     of::<NeverSent>,
     of::<RetryError>,
+    of::<LayerError>,
+    #[cfg(feature = "tower")]
+    of::<tower::load_shed::error::Overloaded>,
+    #[cfg(feature = "tower")]
+    of::<tower::buffer::error::ServiceError>,
+    #[cfg(feature = "h2")]
+    of::<h2::Error>,
     #[cfg(feature = "hyper")]
     of::<hyper_util::client::legacy::Error>,
     #[cfg(feature = "hyper")]
