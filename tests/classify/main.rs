@@ -1,5 +1,6 @@
 //! What failed, and at which stage.
 
+mod chains;
 mod errors;
 #[cfg(feature = "hyper")]
 mod never_twice;

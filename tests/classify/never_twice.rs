@@ -2,7 +2,6 @@
 //! its bytes were on a wire.
 
 use std::{
-    convert::Infallible,
     error::Error,
     fmt, io,
     pin::Pin,
@@ -15,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::rt::ReadBufCursor;
 use hyper_util::{
     client::legacy::{
@@ -365,32 +364,36 @@ async fn a_text_of_the_servers_switches_no_retries_on_or_off() {
     }
 }
 
-/// T7
-#[tokio::test]
-async fn an_upgrade_that_was_not_completed_is_no_request_that_was_not_sent() {
-    let (client, server) = tokio::io::duplex(1024);
+/// The error of an upgrade whose request was sent and answered, but whose connection is gone before
+/// the end of the request's body, up to which the upgrade waits.
+pub(super) async fn canceled_upgrade() -> hyper::Error {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let (client, mut server) = tokio::io::duplex(1024);
     let io = hyper_util::rt::TokioIo::new(client);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
         .await
         .expect("a handshake");
-    // Without `with_upgrades`, and dropped before anything is upgraded.
     let driving = tokio::spawn(connection.with_upgrades());
-    let serving = tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(
-        hyper_util::rt::TokioIo::new(server),
-        hyper::service::service_fn(|_| async {
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-        }),
-    ));
-    let mut response = sender
-        .send_request(request(Method::POST))
-        .await
-        .expect("answered");
-    let upgrade = hyper::upgrade::on(&mut response);
-    drop(response);
-    drop(sender);
+    let endless = http_body_util::StreamBody::new(futures_util::stream::pending());
+    let endless: BoxBody<Bytes, BoxError> = BodyExt::boxed(endless);
+    let response = sender.send_request(Request::post("/pay").body(endless).expect("valid"));
+    let answer = async {
+        server.read(&mut [0; 1024]).await.expect("a head");
+        let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        server.write_all(head.as_bytes()).await.expect("read");
+    };
+    let (response, ()) = futures_util::future::join(response, answer).await;
+    let upgrade = hyper::upgrade::on(&mut response.expect("answered"));
     driving.abort();
-    serving.abort();
-    let error = upgrade.await.expect_err("not upgraded");
+    upgrade.await.expect_err("not upgraded")
+}
+
+/// T7
+#[tokio::test]
+async fn an_upgrade_that_was_not_completed_is_no_request_that_was_not_sent() {
+    let error = canceled_upgrade().await;
+    assert!(error.is_canceled(), "{error:?}");
     let failure = classify(&error);
     assert_eq!(failure.sent, Sent::Unknown, "{error:?}");
     assert!(!failure.is_unprocessed());
