@@ -793,6 +793,9 @@ fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
     };
     let mut sent = 0;
     let mut successes = 0_u32;
+    // What each request earns that failed and asked for a retry: the budget's default.
+    const MIN_RATIO: f64 = 0.1;
+    let mut failures = 0_u32;
     for plan in &run.scenario.requests {
         if plan.client != index {
             continue;
@@ -811,15 +814,16 @@ fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
                         .any(|(_, call)| *call == record.number + 1)
             })
             .count() as u64;
-        if let Some((_, End::Response { status: ..400, .. })) = facts.end {
-            successes += 1;
-        }
+        let succeeded = matches!(facts.end, Some((_, End::Response { status: ..400, .. })));
+        successes += u32::from(succeeded);
+        failures += u32::from(!succeeded || !facts.retrying.is_empty());
     }
     found.that(Invariant::Budget, granted - refunded == sent, || {
         format!("client {index}: {sent} retries sent, {left:?}")
     });
     let most = budget.capacity
         + budget.ratio * f64::from(successes)
+        + MIN_RATIO * f64::from(failures)
         + budget.per_second * at.as_secs_f64()
         + 0.001;
     found.that(Invariant::Budget, sent as f64 <= most, || {
