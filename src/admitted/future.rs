@@ -17,7 +17,7 @@ use crate::{
     BoxError,
     policy::{Hint, standard_retry_after},
     reason::{Sent, StopReason},
-    stack::{Admission, Admit, Answer, Ask, LayerError, LayerOutcome, Opinion, Stage, Ticket},
+    stack::{Admission, Admit, Answer, Ask, AskFor, LayerError, LayerOutcome, Opinion, Ticket},
 };
 
 /// The admission's name in what it says.
@@ -217,7 +217,7 @@ impl<S, R> Held<S, R> {
         while let Some(sleep) = &mut self.sleep {
             ready!(sleep.as_mut().poll(cx));
             let now = Instant::now();
-            let mut ask = Ask::new(now.into_std(), Stage::Again);
+            let mut ask = Ask::new(now.into_std(), AskFor::Again);
             ask.held = now.duration_since(self.since);
             let Some(ticket) = &mut admitted.ticket else {
                 break;

@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::AdmittedFuture;
 use crate::{
     BoxError,
-    stack::{Admission, Admit, Ask, Stage},
+    stack::{Admission, Admit, Ask, AskFor},
 };
 
 /// A service whose requests an [`Admission`] lets through, holds back or refuses.
@@ -71,7 +71,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut ticket = self.admission.ticket(request.uri());
         let now = Instant::now();
-        let ask = Ask::new(now.into_std(), Stage::First);
+        let ask = Ask::new(now.into_std(), AskFor::First);
         let admission = self.admission.clone();
         match self.admission.admit(&mut ticket, &ask) {
             Admit::Now => AdmittedFuture::called(admission, ticket, self.inner.call(request)),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     reason::StopReason,
-    stack::{Admission, Admit, Answer, Ask, Stage, Ticket},
+    stack::{Admission, Admit, Answer, Ask, AskFor, Ticket},
 };
 
 /// The admissions of a layer.
@@ -41,7 +41,7 @@ impl Admissions {
     /// it is not.
     pub(super) fn admit(
         &mut self,
-        stage: Stage,
+        stage: AskFor,
         now: Instant,
         left: Option<Duration>,
     ) -> Result<Duration, StopReason> {
@@ -75,7 +75,7 @@ impl Admissions {
             *ticket = admission.ticket(uri);
         }
         // It has waited already, and is on its way whatever they say.
-        let _ = self.admit(Stage::Retry { told: true }, now, None);
+        let _ = self.admit(AskFor::Retry { told: true }, now, None);
         self.outstanding = true;
     }
 

@@ -26,7 +26,7 @@ use crate::{
     policy::{AnySession, Policy, RequestHead, Session, select},
     reason::StopReason,
     snapshot::Snapshot,
-    stack::Stage,
+    stack::AskFor,
 };
 
 /// A service that sends the requests of its inner service again when that is safe and useful.
@@ -259,7 +259,7 @@ fn enter(extras: Option<&mut Extras>, settings: &LayerSettings, clock: &mut Cloc
     let now = Instant::now();
     clock.start_waiting(now);
     let left = clock.left(limit, now);
-    match admissions.admit(Stage::First, now, left) {
+    match admissions.admit(AskFor::First, now, left) {
         Ok(Duration::ZERO) => Entry::Now,
         Ok(needed) => match left.filter(|left| *left <= needed) {
             Some(left) => Entry::Refused(StopReason::DeadlineTooClose { left, needed }),

@@ -32,7 +32,7 @@ use crate::{
     reason::StopReason,
     report::sanitized_uri,
     snapshot::{self, Target},
-    stack::Stage,
+    stack::AskFor,
 };
 
 type Polled<ResBody> = Poll<Step<ResBody>>;
@@ -77,7 +77,7 @@ where
             }
             let left = this.clock.left(limit, now);
             let admitted =
-                extras::admissions(this.extras).map(|all| all.admit(Stage::Again, now, left));
+                extras::admissions(this.extras).map(|all| all.admit(AskFor::Again, now, left));
             match admitted.unwrap_or(Ok(Duration::ZERO)) {
                 Ok(Duration::ZERO) => held.until = None,
                 Ok(needed) => match left.filter(|left| *left <= needed) {
@@ -192,7 +192,7 @@ where
         }
         if let Some(admissions) = extras::admissions(this.extras) {
             let now = Instant::now();
-            match admissions.admit(Stage::Again, now, this.clock.left(limit, now)) {
+            match admissions.admit(AskFor::Again, now, this.clock.left(limit, now)) {
                 Ok(Duration::ZERO) => {}
                 Ok(held) => {
                     // Only a wait that ends before the deadline is worth it.

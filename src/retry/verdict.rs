@@ -22,7 +22,7 @@ use crate::{
     policy::{Attempt, Decision, Judgement, Retry, Session, Stop, WallClock},
     reason::{Cause, Failure, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
-    stack::{Answer, LayerError, LayerOutcome, Stage},
+    stack::{Answer, AskFor, LayerError, LayerOutcome},
     trial::{self, Conditions, Judged, Ruling, rule},
 };
 
@@ -448,7 +448,7 @@ impl<ReqBody, Saved> Live<'_, ReqBody, Saved> {
     /// Asks the admissions, and takes a place among the retries in flight.
     fn let_through(&mut self, told: bool) -> Result<Duration, StopReason> {
         let held = match &mut self.admissions {
-            Some(admissions) => admissions.admit(Stage::Retry { told }, self.now, self.left)?,
+            Some(admissions) => admissions.admit(AskFor::Retry { told }, self.now, self.left)?,
             None => Duration::ZERO,
         };
         match self.in_flight {

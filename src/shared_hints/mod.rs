@@ -15,7 +15,7 @@ use crate::{
     budget::Scope,
     dice::Dice,
     reason::{InvalidPolicy, StopReason},
-    stack::{Admission, Admit, Answer, Ask, Stage, Ticket},
+    stack::{Admission, Admit, Answer, Ask, AskFor, Ticket},
 };
 
 const MAX_HOLD: Duration = Duration::from_secs(60);
@@ -132,7 +132,7 @@ impl Admission for SharedHints {
     fn admit(&self, ticket: &mut Ticket, ask: &Ask) -> Admit {
         let inner = &*self.inner;
         // What the server said to the request itself is what it waits for.
-        if let Stage::Retry { told: true } = ask.stage {
+        if let AskFor::Retry { told: true } = ask.stage {
             ticket.memo = inner.board.seen(ticket.key);
             return Admit::Now;
         }

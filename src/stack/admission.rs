@@ -91,7 +91,7 @@ pub struct Ask {
     /// The time, by tokio's clock.
     pub now: Instant,
     /// What is to be sent.
-    pub stage: Stage,
+    pub stage: AskFor,
     /// How long admissions have held the coming attempt back so far.
     pub held: Duration,
     /// The time left until the request's deadline, if it has one: a wait of this length or more
@@ -101,7 +101,7 @@ pub struct Ask {
 
 impl Ask {
     /// Asks for `stage` of a request that was not held back so far and has no deadline.
-    pub const fn new(now: Instant, stage: Stage) -> Self {
+    pub const fn new(now: Instant, stage: AskFor) -> Self {
         Self {
             now,
             stage,
@@ -114,7 +114,7 @@ impl Ask {
 /// What an [`Admission`] is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stage {
+pub enum AskFor {
     /// A first attempt.
     First,
     /// A retry, which has not been waited for yet.

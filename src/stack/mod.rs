@@ -15,7 +15,7 @@ mod outcome;
 mod state;
 
 pub use self::{
-    admission::{Admission, Admit, Answer, Ask, Stage, Ticket},
+    admission::{Admission, Admit, Answer, Ask, AskFor, Ticket},
     opinion::Opinion,
     outcome::{LayerError, LayerOutcome},
     state::RequestState,

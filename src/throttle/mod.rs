@@ -16,7 +16,7 @@ use crate::{
     },
     dice::Dice,
     reason::{InvalidPolicy, StopReason},
-    stack::{Admission, Admit, Answer, Ask, Stage, Ticket},
+    stack::{Admission, Admit, Answer, Ask, AskFor, Ticket},
 };
 
 const K: f64 = 2.0;
@@ -199,7 +199,7 @@ impl Admission for AdaptiveThrottle {
 
     fn admit(&self, ticket: &mut Ticket, ask: &Ask) -> Admit {
         // What was admitted before it waited is counted already.
-        if ask.stage == Stage::Again {
+        if ask.stage == AskFor::Again {
             return Admit::Now;
         }
         let slot = Slot::from_key(ticket.key);

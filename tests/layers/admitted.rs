@@ -17,7 +17,7 @@ use tower_http_retry::{
     classify::Sent,
     policy::{Gate, StopReason},
     shared_hints::SharedHints,
-    stack::{Admission, Admit, Answer, Ask, LayerError, LayerOutcome, Stage, Ticket},
+    stack::{Admission, Admit, Answer, Ask, AskFor, LayerError, LayerOutcome, Ticket},
     throttle::AdaptiveThrottle,
 };
 use tower_test::mock::{self, Spawn};
@@ -70,7 +70,7 @@ async fn the_decisions_of_a_throttle_with_a_seed_repeat() {
         let now = time::Instant::now().into_std();
         let decide = |_| {
             let mut ticket = throttle.ticket(&uri);
-            throttle.admit(&mut ticket, &Ask::new(now, Stage::First))
+            throttle.admit(&mut ticket, &Ask::new(now, AskFor::First))
         };
         (0..200).map(decide).collect::<Vec<_>>()
     };
