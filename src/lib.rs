@@ -51,6 +51,17 @@
 //! - The error type is [`RetryError`], whatever the inner service's is; the inner error is its
 //!   `source()`.
 //!
+//! # The names of the first hour
+//!
+//! | | |
+//! | --- | --- |
+//! | the layer | [`RetryLayer`] |
+//! | when a request is sent again | [`RetryPolicy`](policy::RetryPolicy) and its [builder](policy::RetryPolicyBuilder), [`Backoff`](policy::Backoff), [`Jitter`](policy::Jitter), [`Limit`](policy::Limit), [`Methods`](policy::Methods) |
+//! | what all requests may spend together | [`RetryBudget`](budget::RetryBudget) |
+//! | what one request says for itself, in its extensions | [`Idempotent`](policy::Idempotent), [`RetryDisabled`](policy::RetryDisabled), [`RequestDeadline`] |
+//! | what a classifier of one's own says | [`Opinion`](classify::Opinion) |
+//! | what happened | [`RetryReport`], [`AttemptRecord`], [`RetryError`] and its [kind](RetryErrorKind), [`StopReason`](policy::StopReason), [`RetryEvent`] |
+//!
 //! # Where to look
 //!
 //! | question | module |
@@ -69,6 +80,7 @@
 //! | what is wrong with this policy? | [`lint`] |
 //! | what would another policy have done? | [`RetryReport::replay`] |
 //! | which layer goes above, which below? | [`guide::ordering`] |
+//! | what is written here in place of another library's words? | [`guide::migrating`] |
 //! | how are retries tested? | [`guide::testing`] |
 //!
 //! # Feature flags
