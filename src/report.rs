@@ -354,6 +354,29 @@ impl RetryReport {
             .fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.planned))
     }
 
+    /// Notes it where the answer is what a request meets that an earlier attempt of it has done:
+    /// the condition of a write no longer holds, what is to be deleted is not there (RFC 9110,
+    /// sections 13.2.2 and 9.3.5).
+    pub(crate) fn note_what_was_done_before(&mut self) {
+        // The last answer counts one itself.
+        if *self.effects().end() < 2 {
+            return;
+        }
+        let delete = self.method == Method::DELETE;
+        let writes = !self.method.is_safe();
+        let Some(last) = self.attempts.last_mut() else {
+            return;
+        };
+        let AttemptOutcome::Response(status) = last.outcome else {
+            return;
+        };
+        match status.as_u16() {
+            404 | 410 if delete => last.layer_notes.push(Note::MayBeDone),
+            412 if writes => last.layer_notes.push(Note::MayBeDone),
+            _ => {}
+        }
+    }
+
     /// How often the server can have applied the request.
     ///
     /// An attempt that was certainly never sent, or refused unprocessed (a 421 or 425, too), counts

@@ -87,6 +87,9 @@ pub enum Note {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// An earlier attempt, whose answer was lost or was a failure, may have done what was asked: a
+    /// conditional write is answered with 412 then, and a DELETE with 404 or 410.
+    MayBeDone,
     /// The attempt sent a body of which nothing says that it was whole but the word of whoever
     /// wrote this option of the layer.
     BodyVouched {
@@ -119,6 +122,7 @@ impl fmt::Display for Note {
                 let (by, because) = (Shown(by), Shown(because));
                 write!(f, "{by} says that it was not processed: {because}")
             }
+            Self::MayBeDone => f.write_str("an earlier attempt may have done what was asked"),
             Self::BodyVouched { by } => {
                 let by = Shown(by);
                 write!(f, "its body is whole on the word of `{by}` only")
@@ -137,7 +141,10 @@ impl Note {
             }
             Self::BodyVouched { by } => text::clean(by),
             Self::NoMount { nearest } => text::clean_all(nearest),
-            Self::HintIgnored(_) | Self::StillInProgress | Self::TreatedAs500 { .. } => {}
+            Self::HintIgnored(_)
+            | Self::StillInProgress
+            | Self::TreatedAs500 { .. }
+            | Self::MayBeDone => {}
         }
     }
 }

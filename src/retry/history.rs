@@ -192,7 +192,7 @@ impl History {
         stop.clean();
         let omitted = self.attempts.omitted;
         let attempts = self.attempts.take();
-        let report = RetryReport {
+        let mut report = RetryReport {
             method: kept.method().clone(),
             url: kept.url(settings),
             stop,
@@ -205,6 +205,7 @@ impl History {
             attempts,
             omitted,
         };
+        report.note_what_was_done_before();
         observe::finished(settings, &report);
         report
     }

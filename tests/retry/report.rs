@@ -31,6 +31,7 @@ use test_support::probe::{
     Bookkeeper, MS, Req, Res, answer, every, get, is_ok, refused, report, request, reset, sent,
     start,
 };
+use test_support::trip::Trip;
 
 /// What the service does with one attempt, each of which takes 5 ms.
 enum Act {
@@ -671,4 +672,35 @@ async fn a_report_of_attempts_without_end_is_bounded_and_says_what_it_leaves_out
         text.contains("\n  (99873 attempts are left out)\n"),
         "{text}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_attempt_may_have_done_is_noted() {
+    // The method, how the first attempt ends, the answer to the second, and whether it is noted.
+    for (method, first, status, noted) in [
+        ("PUT", reset(), 412, true),
+        ("PUT", refused(), 412, false),
+        ("PUT", reset(), 409, false),
+        ("DELETE", reset(), 404, true),
+        ("DELETE", reset(), 410, true),
+        ("DELETE", reset(), 412, true),
+        ("DELETE", refused(), 404, false),
+        ("GET", reset(), 404, false),
+        ("GET", reset(), 412, false),
+        ("PUT", reset(), 404, false),
+    ] {
+        let mut trip = Trip::start_with(RetryLayer::new(every(100 * MS)), request(method));
+        trip.fail(first).waits(100 * MS).await;
+        let response = trip.end(status).expect("a response");
+        let last = report(&response).attempts.last().expect("two attempts");
+        let notes: Vec<_> = last.notes().collect();
+        let shown = report(&response).to_string();
+        assert_eq!(notes.contains(&&Note::MayBeDone), noted, "{shown}");
+        let line = "an earlier attempt may have done what was asked";
+        assert_eq!(shown.contains(line), noted, "{shown}");
+    }
+    // Alone, the answer speaks for itself.
+    let trip = Trip::start_with(RetryLayer::new(every(100 * MS)), request("DELETE")).end(404);
+    let response = trip.expect("a response");
+    assert!(!report(&response).to_string().contains("may have done"));
 }
