@@ -58,8 +58,10 @@ pub(crate) fn text(rows: &[Row]) -> String {
 
 const LIMITS: &str = include_str!("limits.txt");
 
-/// So much more than was reached is let through, as a part of it.
-const ROOM: f64 = 0.03;
+/// So much more than was reached is let through, as a part of it. Instructions of the allocator
+/// depend on the heap, and so on the path of the program and the size of the environment: the same
+/// program was seen to differ by 8 % from one folder to another.
+const ROOM: f64 = 0.15;
 
 struct Limit {
     ratio: f64,
