@@ -24,9 +24,21 @@ const LINES: [&[&str]; 4] = [
         "mounts",
         "observe",
         "shared_hints",
+        "telemetry",
         "throttle",
     ],
-    &["grpc", "reqwest", "retry"],
+    &[
+        "connection",
+        "endpoints",
+        "grpc",
+        "hedge",
+        "peek",
+        "redirect",
+        "reqwest",
+        "resume",
+        "retry",
+        "veto",
+    ],
 ];
 
 /// What still goes the wrong way, from one room to another. It only gets shorter.

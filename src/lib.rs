@@ -92,6 +92,14 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tonic` | no | recognises the errors of tonic's channel; needs Rust 1.88, as tonic does |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
+//! | `connection` | no | leaves a connection that failed: `connection` |
+//! | `endpoints` | no | several servers for one service: `endpoints` |
+//! | `hedge` | no | sends what is late a second time: `hedge` |
+//! | `peek` | no | looks into bodies: `peek` |
+//! | `redirect` | no | follows redirects in one accounting: `redirect` |
+//! | `resume` | no | goes on with broken downloads: `resume` |
+//! | `telemetry` | no | counters of all requests: `telemetry` |
+//! | `veto` | no | for servers, whose own retries are used up: `veto` |
 //! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer` |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
@@ -113,8 +121,24 @@
 pub mod body;
 pub mod budget;
 pub mod classify;
+#[cfg(feature = "connection")]
+pub mod connection;
+#[cfg(feature = "endpoints")]
+pub mod endpoints;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "hedge")]
+pub mod hedge;
+#[cfg(feature = "peek")]
+pub mod peek;
+#[cfg(feature = "redirect")]
+pub mod redirect;
+#[cfg(feature = "resume")]
+pub mod resume;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;
+#[cfg(feature = "veto")]
+pub mod veto;
 // Text only: nothing to compile but its examples.
 pub mod dry_run;
 #[cfg(doc)]

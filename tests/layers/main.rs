@@ -1,9 +1,23 @@
 //! The layer among others, and around other clients.
 
 mod admitted;
+#[cfg(feature = "connection")]
+mod connection;
+#[cfg(feature = "endpoints")]
+mod endpoints;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "hedge")]
+mod hedge;
 mod order;
+#[cfg(feature = "peek")]
+mod peek;
+#[cfg(feature = "redirect")]
+mod redirect;
 mod reqwest_service;
+#[cfg(feature = "resume")]
+mod resume;
 mod stacks;
 mod talk;
+#[cfg(feature = "veto")]
+mod veto;

@@ -1,0 +1,1 @@
+//! Leaves a connection that a retry must not meet again.

@@ -1,0 +1,1 @@
+//! Sends an attempt that is late a second time, and takes the first good answer.

@@ -1,0 +1,1 @@
+//! Looks into the body of a response before it is judged.

@@ -1,0 +1,1 @@
+//! Follows redirects, in one accounting with the retries.

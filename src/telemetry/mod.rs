@@ -1,0 +1,1 @@
+//! What happened to all requests: counters and spans.

@@ -1,0 +1,1 @@
+//! Goes on with a download whose body broke.

@@ -1,0 +1,1 @@
+//! Tells those in front of a server that its own retries are used up.
