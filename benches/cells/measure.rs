@@ -1,9 +1,11 @@
 //! The three measures.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     hint::black_box,
-    path::{Path, PathBuf},
+    mem,
+    path::Path,
     process::{self, Command},
 };
 
@@ -75,8 +77,17 @@ pub(crate) fn run_for_callgrind(cells: &[Cell]) {
     }
 }
 
-/// Instructions for one request, of each cell; `None` without valgrind.
-pub(crate) fn instructions(cells: usize) -> Option<Vec<Measures>> {
+/// Instructions for one request.
+pub(crate) struct Instructions {
+    pub(crate) all: Measures,
+    /// Without those of the allocator, which depend on the shape of the heap.
+    pub(crate) without_heap: Measures,
+    /// Those of each function, without the functions that it calls, for a request through ours.
+    pub(crate) ours: Vec<(String, f64)>,
+}
+
+/// Of each of so many cells, those whose name has `only` in it; `None` without valgrind.
+pub(crate) fn instructions(cells: usize, only: &str) -> Option<Vec<Instructions>> {
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("valgrind is not installed: no instructions are counted");
         return None;
@@ -86,9 +97,10 @@ pub(crate) fn instructions(cells: usize) -> Option<Vec<Measures>> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*::measured*"])
         .args(["--dump-before=*::counted*", "--combine-dumps=no"])
+        .args(["--compress-strings=no", "--compress-pos=no"])
         .arg(format!("--callgrind-out-file={}/out", folder.display()))
         .arg(env::current_exe().expect("a path"))
-        .arg(UNDER_CALLGRIND)
+        .args([UNDER_CALLGRIND, only])
         .output()
         .expect("valgrind runs");
     assert!(
@@ -98,27 +110,91 @@ pub(crate) fn instructions(cells: usize) -> Option<Vec<Measures>> {
     );
     let all = (0..cells)
         .map(|cell| {
-            [0, 1, 2].map(|at| {
+            let dumps = [0, 1, 2].map(|at| {
                 let dump = cell * CANDIDATES.len() + at + 1;
-                let total = total(&folder.join(format!("out.{dump}")));
-                total as f64 / COUNTED as f64
-            })
+                Dump::read(&folder.join(format!("out.{dump}")))
+            });
+            let [_, _, ours] = &dumps;
+            Instructions {
+                all: [0, 1, 2].map(|at| per_request(dumps[at].total)),
+                without_heap: [0, 1, 2].map(|at| per_request(dumps[at].total - dumps[at].heap)),
+                ours: ours.functions(),
+            }
         })
         .collect();
     fs::remove_dir_all(&folder).expect("removed");
     Some(all)
 }
 
-/// What was counted until this dump and since the one before.
-fn total(dump: &Path) -> u64 {
-    let text = fs::read_to_string(PathBuf::from(dump))
-        .unwrap_or_else(|error| panic!("{}: {error}", dump.display()));
-    text.lines()
-        .find_map(|line| {
-            let number = line.strip_prefix("totals: ")?;
-            number.trim().parse().ok()
-        })
-        .unwrap_or_else(|| panic!("{} has no totals", dump.display()))
+fn per_request(counted: u64) -> f64 {
+    counted as f64 / COUNTED as f64
+}
+
+/// What was counted until a dump and since the one before.
+#[derive(Default)]
+struct Dump {
+    total: u64,
+    /// In the C library's allocator, with all that it calls.
+    heap: u64,
+    /// In each function, without those that it calls.
+    functions: BTreeMap<String, u64>,
+}
+
+/// By which names the allocator is called.
+const HEAP: [&str; 6] = [
+    "malloc",
+    "free",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+];
+
+impl Dump {
+    fn read(path: &Path) -> Self {
+        let text =
+            fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut dump = Self::default();
+        let (mut function, mut called) = ("", "");
+        // The line after one of calls is what they cost, and no cost of the function itself.
+        let mut calls = false;
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("fn=") {
+                function = name;
+            } else if let Some(name) = line.strip_prefix("cfn=") {
+                called = name;
+            } else if line.starts_with("calls=") {
+                calls = true;
+            } else if let Some(total) = line.strip_prefix("totals: ") {
+                dump.total = total.trim().parse().expect("a total");
+            } else if let Some(cost) = cost(line) {
+                if !mem::take(&mut calls) {
+                    *dump.functions.entry(function.to_owned()).or_default() += cost;
+                } else if HEAP.contains(&called) && !HEAP.contains(&function) {
+                    dump.heap += cost;
+                }
+            }
+        }
+        assert!(dump.total > 0, "{} has no totals", path.display());
+        dump
+    }
+
+    /// The dearest first.
+    fn functions(&self) -> Vec<(String, f64)> {
+        let all = self.functions.iter();
+        let mut all: Vec<_> = all
+            .map(|(name, cost)| (name.clone(), per_request(*cost)))
+            .collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all
+    }
+}
+
+/// The cost in a line of a place and a cost.
+fn cost(line: &str) -> Option<u64> {
+    let (place, cost) = line.split_once(' ')?;
+    place.parse::<u64>().ok()?;
+    cost.parse().ok()
 }
 
 // ===== time =====
