@@ -30,7 +30,7 @@ pub enum RetryEvent<'a> {
         /// The attempt that failed.
         attempt: &'a AttemptRecord,
     },
-    /// A request succeeded after at least one retry, or after it was held back.
+    /// A request succeeded after at least one retry, or after it was held back, or hedged.
     Recovered(&'a RetryReport),
     /// A request failed and is not sent again.
     GaveUp(&'a RetryReport),

@@ -19,7 +19,7 @@ use crate::{
 /// The story of one request.
 ///
 /// It is in the extensions of the response whenever more than one attempt was made, a failure was
-/// not retried or the first attempt was held back, and in every
+/// not retried, the first attempt was held back or hedged, and in every
 /// [`RetryError`](crate::RetryError). A request that succeeded at once has none.
 ///
 /// `Display` is a timeline for people:
@@ -143,8 +143,8 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub evidence: Option<Box<Evidence>>,
-    /// How many attempts a retry layer further in made of this one. Two layers multiply: three
-    /// times three attempts are nine.
+    /// How often layers further in sent this attempt, if that is not once: a hedge is sent besides,
+    /// and a second retry layer multiplies, three times three attempts are nine.
     #[cfg_attr(
         feature = "serde",
         serde(default, skip_serializing_if = "Option::is_none")
@@ -169,6 +169,14 @@ impl AttemptRecord {
             failed_within: None,
             evidence: None,
             inner_attempts: None,
+        }
+    }
+
+    /// Whether it ended with an error that proves that it was not applied.
+    fn is_proved_unapplied(&self) -> bool {
+        match &self.outcome {
+            AttemptOutcome::Failed { sent, .. } => sent.is_safe_to_repeat(),
+            AttemptOutcome::Response(_) => false,
         }
     }
 
@@ -381,7 +389,8 @@ impl RetryReport {
     ///
     /// An attempt that was certainly never sent, or refused unprocessed (a 421 or 425, too), counts
     /// 0; one whose end is unknown, or whose answer was a failure or judged to be one, at most 1;
-    /// one that was answered with success exactly 1.
+    /// one that was answered with success exactly 1. Where layers further in sent an attempt more
+    /// than once, as hedges do, each further time counts at most 1.
     pub fn effects(&self) -> RangeInclusive<u32> {
         let mut min = 0u32;
         let mut max = 0u32;
@@ -411,6 +420,11 @@ impl RetryReport {
             };
             min = min.saturating_add(*applied.start());
             max = max.saturating_add(*applied.end());
+            // The outcome is that of one of them. What an error proves, it proves of all.
+            if !attempt.is_proved_unapplied() {
+                let others = attempt.inner_attempts.unwrap_or(1).saturating_sub(1);
+                max = max.saturating_add(others);
+            }
         }
         // Whatever they were: a retry followed.
         min..=max.saturating_add(self.omitted)
@@ -560,7 +574,11 @@ impl fmt::Display for RetryReport {
                 write!(f, "\n      {}", one_line(error))?;
             }
             last_error = error;
-            if let Some(inner) = attempt.inner_attempts {
+            let hedged = |note: &Note| matches!(note, Note::Hedged { .. });
+            if let Some(inner) = attempt
+                .inner_attempts
+                .filter(|_| !attempt.notes().any(hedged))
+            {
                 let plural = if inner == 1 { "attempt" } else { "attempts" };
                 write!(
                     f,

@@ -96,6 +96,14 @@ pub enum Note {
         /// The option: `clone_bodies`, `clone_bodies_with` or `reopen_bodies`.
         by: Cow<'static, str>,
     },
+    /// The attempt was late, so a layer below sent it a second time.
+    Hedged {
+        /// How long after the first one the second was sent.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        after: Duration,
+        /// Whether the outcome is that of the second one.
+        won: bool,
+    },
 }
 
 impl fmt::Display for Note {
@@ -127,6 +135,14 @@ impl fmt::Display for Note {
                 let by = Shown(by);
                 write!(f, "its body is whole on the word of `{by}` only")
             }
+            Self::Hedged { after, won } => {
+                let which = if *won { "second" } else { "first" };
+                let after = Human(*after);
+                write!(
+                    f,
+                    "sent a second time after {after}; the outcome is that of the {which} one"
+                )
+            }
         }
     }
 }
@@ -144,6 +160,7 @@ impl Note {
             Self::HintIgnored(_)
             | Self::StillInProgress
             | Self::TreatedAs500 { .. }
+            | Self::Hedged { .. }
             | Self::MayBeDone => {}
         }
     }

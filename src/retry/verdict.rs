@@ -172,6 +172,12 @@ impl<ResBody> Ended<ResBody> {
         }
     }
 
+    /// Whether a layer below says that it sent the attempt more than once.
+    fn was_sent_twice(&self) -> bool {
+        let attempts = self.below().and_then(|below| below.attempts);
+        attempts.is_some_and(|attempts| attempts > 1)
+    }
+
     /// How many attempts a layer further in made.
     fn inner_attempts(&self) -> Option<u32> {
         if let Some(attempts) = self.below().and_then(|below| below.attempts) {
@@ -216,8 +222,9 @@ where
             wall: &WallClock::new(&read),
         };
         let (ruling, place) = self.as_mut().rule(&ended, &facts);
-        let ended = match (&ruling, &self.history, ended) {
-            (Ruling::Accept, None, Ended::Response(response)) => {
+        let has_story = self.history.is_some() || ended.was_sent_twice();
+        let ended = match (&ruling, has_story, ended) {
+            (Ruling::Accept, false, Ended::Response(response)) => {
                 return Next::Return(Ok(response));
             }
             (_, _, ended) => ended,
@@ -228,6 +235,9 @@ where
             self.kept.hide_path(error, &self.settings);
         }
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
+        if let Some(below) = ended.below() {
+            record.layer_notes.extend(below.notes.iter().cloned());
+        }
         let elsewhere = ended.below().and_then(|below| below.url.clone());
         record.url = match &elsewhere {
             Some(url) => Some(sanitized_uri(url)),

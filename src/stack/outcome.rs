@@ -7,7 +7,7 @@ use http::{Extensions, Uri};
 use super::Opinion;
 use crate::{
     BoxError,
-    reason::{Failure, Sent},
+    reason::{Failure, Note, Sent},
 };
 
 /// What a layer below knows of an answer that the answer itself does not show: a gRPC status in
@@ -55,6 +55,8 @@ pub struct LayerOutcome {
     pub url: Option<Uri>,
     /// How long the layer held the request back before it was sent.
     pub held: Duration,
+    /// What the attempt's record should say besides.
+    pub notes: Vec<Note>,
 }
 
 impl LayerOutcome {
@@ -69,6 +71,7 @@ impl LayerOutcome {
             attempts: None,
             url: None,
             held: Duration::ZERO,
+            notes: Vec::new(),
         }
     }
 

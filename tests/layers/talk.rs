@@ -279,3 +279,45 @@ fn the_reason_is_that_of_the_first_gate_that_says_no() {
         assert!(seen.contains(&gate), "{gate} never said no");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_below_that_sent_an_attempt_twice_is_told_also_after_a_success() {
+    let hedged = Note::Hedged {
+        after: 40 * MS,
+        won: true,
+    };
+    let twice = |mut response: Res| {
+        let mut outcome = LayerOutcome::new("hedge");
+        outcome.attempts = Some(2);
+        outcome.notes.push(hedged.clone());
+        response.extensions_mut().insert(outcome);
+        response
+    };
+    let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(every(100 * MS)));
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(twice(answer(503)));
+    assert_pending!(future.poll());
+    time::advance(100 * MS).await;
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(twice(answer(200)));
+    let response = assert_ready_ok!(future.poll());
+    let story = report(&response);
+    // Of each attempt one more may have been applied than its answer says.
+    assert_eq!(story.effects(), 1..=4);
+    for attempt in &story.attempts {
+        assert_eq!(attempt.layer_notes, std::slice::from_ref(&hedged));
+    }
+
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    sent(&mut handle).1.send_response(twice(answer(200)));
+    let response = assert_ready_ok!(future.poll());
+    let story = report(&response);
+    assert!(story.stop.is_success());
+    assert_eq!(story.effects(), 1..=2);
+    let text = story.to_string();
+    let line = "note: sent a second time after 40 ms; the outcome is that of the second one";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("retry layer further in"), "{text}");
+}
