@@ -1,6 +1,6 @@
 //! Builds a [`RetryPolicy`] and says what is wrong with its settings.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::HeaderName;
 
@@ -8,8 +8,110 @@ use crate::budget::RetryBudget;
 
 use super::{
     Backoff, CountKind, InvalidPolicy, Limit, Methods, Preset, ResetHeader, RetryAfterMode,
-    RetryPolicy, Seconds, limit::StatusSet, retry_policy::Settings,
+    RetryPolicy, Seconds,
+    limit::StatusSet,
+    settings::{Settings, settings_table},
 };
+
+/// The setter of a setting, by its kind.
+macro_rules! setter {
+    ($(#[$doc:meta])* $name:ident: Budget) => {
+        $(#[$doc])*
+        pub fn $name(mut self, budget: impl Into<Option<RetryBudget>>) -> Self {
+            self.settings.$name = budget.into();
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Cap) => {
+        $(#[$doc])*
+        pub fn $name(mut self, max: impl Into<Seconds>) -> Self {
+            if let Some(max) = self.seconds(stringify!($name), max.into().0) {
+                self.settings.$name = max;
+            }
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Count) => {
+        $(#[$doc])*
+        pub fn $name(mut self, retries: u32) -> Self {
+            self.settings.$name = retries;
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Flag) => {
+        $(#[$doc])*
+        pub fn $name(mut self, on: bool) -> Self {
+            self.settings.$name = on;
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Header) => {
+        $(#[$doc])*
+        pub fn $name(mut self, header: impl Into<Option<HeaderName>>) -> Self {
+            self.settings.$name = header.into();
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: MethodSet) => {
+        $(#[$doc])*
+        pub fn $name(mut self, methods: impl Into<Methods>) -> Self {
+            self.settings.$name = methods.into();
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Mode) => {
+        $(#[$doc])*
+        pub fn $name(mut self, mode: RetryAfterMode) -> Self {
+            self.settings.$name = mode;
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Part) => {
+        $(#[$doc])*
+        pub fn $name(mut self, part: f64) -> Self {
+            if (0.0..=1.0).contains(&part) {
+                self.settings.$name = part;
+                self
+            } else {
+                self.refuse(stringify!($name), part, "a number in 0..=1")
+            }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Resets) => {
+        $(#[$doc])*
+        pub fn $name(mut self, headers: impl IntoIterator<Item = ResetHeader>) -> Self {
+            self.settings.$name = headers.into_iter().collect();
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Seed) => {
+        $(#[$doc])*
+        pub fn $name(mut self, seed: u64) -> Self {
+            self.settings.$name = Some(seed);
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Statuses) => {
+        $(#[$doc])*
+        pub fn $name(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
+            let mut set = StatusSet::default();
+            for status in statuses {
+                if !set.insert(status) {
+                    self = self.refuse(stringify!($name), status, "a status in 100..=999");
+                }
+            }
+            self.settings.$name = set;
+            self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Waits) => {
+        $(#[$doc])*
+        pub fn $name(mut self, backoff: Backoff) -> Self {
+            self.settings.$name = backoff;
+            self
+        }
+    };
+}
 
 /// Builds a [`RetryPolicy`]; the setters have urllib3's names.
 ///
@@ -30,7 +132,7 @@ impl RetryPolicyBuilder {
         }
     }
 
-    fn limit(mut self, kind: CountKind, limit: Limit) -> Self {
+    pub(super) fn limit(mut self, kind: CountKind, limit: Limit) -> Self {
         *self.settings.limits.get_mut(kind) = limit;
         self
     }
@@ -67,43 +169,6 @@ impl RetryPolicyBuilder {
         self.limit(CountKind::Other, limit.into())
     }
 
-    /// How often a request that was never processed (cancelled in the pool, REFUSED_STREAM,
-    /// GOAWAY) is sent again at once and for any method, outside of the counts and the budget.
-    ///
-    /// RFC 9113, section 8.7, is the reason why that is safe. Has no effect on the urllib3 preset,
-    /// which counts these as connect failures, and none when `total` allows no retry at all.
-    pub fn unprocessed(mut self, retries: u32) -> Self {
-        self.settings.unprocessed = retries;
-        self
-    }
-
-    /// The methods that may be repeated although the request may have been applied:
-    /// [`Methods::any`], or a set. The empty set means none.
-    pub fn allowed_methods(mut self, methods: impl Into<Methods>) -> Self {
-        self.settings.methods = methods.into();
-        self
-    }
-
-    /// The statuses that are retried, in 100..=999.
-    pub fn status_forcelist(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        let mut set = StatusSet::new();
-        for status in statuses {
-            if !set.insert(status) {
-                self.wrong.get_or_insert_with(|| {
-                    InvalidPolicy::new("status_forcelist", status, "a status in 100..=999")
-                });
-            }
-        }
-        self.settings.statuses = set;
-        self
-    }
-
-    /// The backoff as a whole: its kind, base, cap and jitter.
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.backoff = backoff;
-        self
-    }
-
     /// The backoff's base in seconds: under the urllib3 preset the n-th retry waits
     /// `backoff_factor * 2^(n-1)`, the first one nothing; under the default preset the first
     /// retry waits `backoff_factor` and each later one twice as long.
@@ -134,89 +199,29 @@ impl RetryPolicyBuilder {
         self
     }
 
-    /// Whether the server's `Retry-After` is obeyed, and under the default preset every other hint
-    /// of [`hints`](super::hints). None of them is read when this is `false`.
-    pub fn respect_retry_after_header(mut self, respect: bool) -> Self {
-        self.settings.respect_retry_after = respect;
-        self
-    }
-
-    /// The longest wait that a server can ask for.
-    pub fn retry_after_max(mut self, max: impl Into<Seconds>) -> Self {
-        let max = max.into().0;
-        if let Some(max) = self.seconds("retry_after_max", max) {
-            self.settings.retry_after_max = max;
-        }
-        self
-    }
-
-    /// What happens when a server asks for more than [`retry_after_max`](Self::retry_after_max).
-    pub fn retry_after_mode(mut self, mode: RetryAfterMode) -> Self {
-        self.settings.retry_after_mode = mode;
-        self
-    }
-
-    /// Adds up to this part of what the server asks for to the wait, evenly distributed, so that
-    /// clients that were told the same time do not come back together: 0.1 is a tenth. In 0..=1.
-    ///
-    /// Nothing is ever taken away, and what is compared with
-    /// [`retry_after_max`](Self::retry_after_max) is what the server asks for. gRPC's pushback is
-    /// exact and has no jitter.
-    pub fn retry_after_jitter(mut self, part: f64) -> Self {
-        if (0.0..=1.0).contains(&part) {
-            self.settings.retry_after_jitter = part;
-        } else {
-            self.wrong.get_or_insert_with(|| {
-                InvalidPolicy::new("retry_after_jitter", part, "a number in 0..=1")
-            });
-        }
-        self
-    }
-
-    /// The headers that say when a rate limit starts anew, in the order in which they are to be
-    /// read, in place of [`ResetHeader::defaults`]. Has no effect on the urllib3 preset.
-    pub fn reset_headers(mut self, headers: impl IntoIterator<Item = ResetHeader>) -> Self {
-        self.settings.hints.resets = headers.into_iter().collect();
-        self
-    }
-
-    /// The header in which the server forbids retries with `false`, `x-should-retry` by default;
-    /// `None` if no such header counts. Has no effect on the urllib3 preset.
-    pub fn should_retry_header(mut self, header: impl Into<Option<HeaderName>>) -> Self {
-        self.settings.hints.should_retry = header.into();
-        self
-    }
-
-    /// Whether a failure status becomes an error once its retries are used up. By default, and
-    /// when this is `false`, the last response is returned with its body untouched.
-    pub fn raise_on_status(mut self, raise: bool) -> Self {
-        self.settings.raise_on_status = raise;
-        self
-    }
-
-    /// The budget that all requests under this policy share, or `None` for no such protection.
-    pub fn budget(mut self, budget: impl Into<Option<RetryBudget>>) -> Self {
-        self.settings.budget = budget.into();
-        self
-    }
-
-    /// Makes all jitter repeatable: the n-th request of the policy always draws the same numbers.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.settings.seed = Some(seed);
-        self
-    }
-
     /// A number of seconds as a duration; remembers `field` as wrong if it is none.
     fn seconds(&mut self, field: &'static str, seconds: f64) -> Option<Duration> {
         match super::backoff::seconds(seconds) {
             Ok(duration) => Some(duration),
             Err(wrong) => {
-                self.wrong.get_or_insert_with(|| {
-                    InvalidPolicy::new(field, wrong, "a number of seconds that is not negative")
-                });
+                let allowed = "a number of seconds that is not negative";
+                self.wrong
+                    .get_or_insert_with(|| InvalidPolicy::new(field, wrong, allowed));
                 None
             }
         }
+    }
+
+    /// Remembers the first value that is wrong.
+    fn refuse(
+        mut self,
+        field: &'static str,
+        value: impl fmt::Display,
+        allowed: &'static str,
+    ) -> Self {
+        self.wrong
+            .get_or_insert_with(|| InvalidPolicy::new(field, value, allowed));
+        self
     }
 
     /// Checks every value and builds the policy.
@@ -249,11 +254,21 @@ impl RetryPolicyBuilder {
                 }
             }
         }
-        for header in &*settings.hints.resets {
+        for header in &*settings.reset_headers {
             header.validate()?;
         }
-        settings.methods.validate()?;
+        settings.allowed_methods.validate()?;
         settings.backoff.validate()?;
         Ok(RetryPolicy::from_settings(settings))
     }
 }
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident $row:tt)*) => {
+        /// The settings that are one value each.
+        impl RetryPolicyBuilder {
+            $(setter!($(#[$doc])* $name: $kind);)*
+        }
+    };
+}
+settings_table!(setters);

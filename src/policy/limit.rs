@@ -352,14 +352,10 @@ impl From<Vec<String>> for Methods {
 }
 
 /// A set of statuses: one bit for each, so that asking costs the same for any set.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct StatusSet([u64; 16]);
 
 impl StatusSet {
-    pub(crate) const fn new() -> Self {
-        Self([0; 16])
-    }
-
     /// Adds a status; `false` if it is outside of 100..=999.
     pub(crate) fn insert(&mut self, status: u16) -> bool {
         let valid = (100..=999).contains(&status);
@@ -378,6 +374,17 @@ impl StatusSet {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = u16> {
         (100..=999).filter(|status| self.contains(*status))
+    }
+}
+
+/// Those of the statuses that are in 100..=999.
+impl<const N: usize> From<[u16; N]> for StatusSet {
+    fn from(statuses: [u16; N]) -> Self {
+        let mut set = Self::default();
+        for status in statuses {
+            set.insert(status);
+        }
+        set
     }
 }
 

@@ -37,6 +37,7 @@ mod reload;
 mod retry_policy;
 mod rng;
 mod session;
+mod settings;
 mod wall_clock;
 
 #[cfg(feature = "serde")]

@@ -10,12 +10,11 @@ use std::{
 };
 
 use super::{
-    Backoff, CountKind, Jitter, Ledger, Limit, Methods, Part, Policy, Rehearsal, RequestHead,
-    ResetHeader, RetryPolicyBuilder, RetrySession, Rng, StopReason,
-    hints::Hints,
-    limit::{PerKind, StatusSet},
+    Backoff, CountKind, Ledger, Limit, Methods, Part, Policy, Rehearsal, RequestHead, ResetHeader,
+    RetryPolicyBuilder, RetrySession, Rng, StopReason,
+    settings::{Settings, settings_table},
 };
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, Method};
 
 use crate::budget::RetryBudget;
 
@@ -48,6 +47,21 @@ pub enum RetryAfterMode {
     GiveUp,
 }
 
+/// The rows of the table in the documentation.
+macro_rules! reasons {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $kind:ident {
+            presets: $presets:tt,
+            get: $get:literal,
+            key: $key:literal,
+            why: $why:literal,
+        }
+    )*) => {
+        concat!($("| `", stringify!($name), "` | ", $why, " |\n"),*)
+    };
+}
+
 /// How requests are retried: urllib3's `Retry` with its names, in two presets that never mix.
 ///
 /// Cheap to clone; clones share the budget, and so does what [`to_builder`](Self::to_builder)
@@ -62,16 +76,7 @@ pub enum RetryAfterMode {
 /// | --- | --- | --- |
 /// | `total` | 3 | a fault that outlives three retries is an outage, which retries prolong |
 /// | `connect`, `read`, `status`, `other` | unlimited under `total` | one number to reason about |
-/// | `unprocessed` | 2 | what a server refused unprocessed is sent again at once, for any method, outside of the counts (RFC 9113, section 8.7) |
-/// | `allowed_methods` | [`Methods::idempotent`]: GET HEAD OPTIONS TRACE PUT DELETE QUERY PROPFIND and the others of IANA's registry | RFC 9110, section 9.2.2; another method is repeated only after a connect failure, or with an `Idempotency-Key` header or [`Idempotent`](super::Idempotent) mark |
-/// | `status_forcelist` | 408 425 429 500 502 503 504 | the statuses that say "not now"; 501 and 505 say "never". One from 500 on that is not registered, Cloudflare's 520 for instance, is as good as 500 (RFC 9110, section 15) |
-/// | backoff | exponential, 100 ms doubling to 20 s, full jitter | spreads clients best for the least work (AWS Architecture Blog, "Exponential Backoff And Jitter") |
-/// | `respect_retry_after_header` | true | the server knows better; RFC 9110, section 10.2.3 |
-/// | `retry_after_max` | 60 s, then give up | coming back earlier than asked is a broken promise, waiting longer is a broken client |
-/// | `retry_after_jitter` | a tenth | a crowd that was told the same second should not come back in it; nobody comes earlier than told |
-/// | `reset_headers`, `should_retry_header` | the usual ones | see [`hints`](super::hints) for all that a server can say, and what comes first |
-/// | `raise_on_status` | false | the caller gets the last response, body and all |
-/// | budget | 20 % of the successes, 10 % of what fails, 20 at once | retries cannot multiply an overload (Google SRE book, "Handling Overload") |
+#[doc = settings_table!(reasons)]
 ///
 /// Certificate errors, unknown schemes and other permanent failures are not retried. An error of
 /// an unknown type may have been sent, so it follows the rule for read failures.
@@ -204,90 +209,7 @@ impl Eligible {
     }
 }
 
-/// Everything a policy can be told.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Settings {
-    pub(crate) preset: Preset,
-    pub(crate) limits: PerKind<Limit>,
-    pub(crate) unprocessed: u32,
-    pub(crate) methods: Methods,
-    pub(crate) statuses: StatusSet,
-    pub(crate) backoff: Backoff,
-    pub(crate) respect_retry_after: bool,
-    pub(crate) retry_after_max: Duration,
-    pub(crate) retry_after_mode: RetryAfterMode,
-    pub(crate) retry_after_jitter: f64,
-    pub(crate) hints: Hints,
-    pub(crate) raise_on_status: bool,
-    pub(crate) seed: Option<u64>,
-    pub(crate) budget: Option<RetryBudget>,
-}
-
 impl Settings {
-    pub(super) fn default_preset() -> Self {
-        let mut statuses = StatusSet::new();
-        for status in [408, 425, 429, 500, 502, 503, 504] {
-            statuses.insert(status);
-        }
-        Self {
-            preset: Preset::Default,
-            limits: limits(Limit::AtMost(3)),
-            unprocessed: 2,
-            methods: Methods::idempotent(),
-            statuses,
-            backoff: Backoff::exponential(Duration::from_millis(100))
-                .max(Duration::from_secs(20))
-                .jitter(Jitter::Full),
-            respect_retry_after: true,
-            retry_after_max: Duration::from_secs(60),
-            retry_after_mode: RetryAfterMode::GiveUp,
-            retry_after_jitter: 0.1,
-            hints: Hints::defaults(),
-            raise_on_status: false,
-            seed: None,
-            budget: Some(RetryBudget::default()),
-        }
-    }
-
-    pub(super) fn urllib3_preset() -> Self {
-        Self {
-            preset: Preset::Urllib3,
-            limits: limits(Limit::AtMost(10)),
-            // Counted as connect errors there.
-            unprocessed: 0,
-            methods: Methods::urllib3(),
-            statuses: StatusSet::new(),
-            backoff: Backoff::urllib3(0.0),
-            respect_retry_after: true,
-            retry_after_max: Duration::from_secs(21_600),
-            retry_after_mode: RetryAfterMode::Clamp,
-            retry_after_jitter: 0.0,
-            hints: Hints::default(),
-            raise_on_status: true,
-            seed: None,
-            budget: None,
-        }
-    }
-
-    /// Whether `status` is retried. Under the default preset a status from 500 on that is not
-    /// registered is "equivalent to the x00 status code of that class", and one from 600 on is
-    /// treated "as if it were a 5xx" (RFC 9110, section 15).
-    pub(super) fn lists(&self, status: StatusCode) -> bool {
-        let code = status.as_u16();
-        self.statuses.contains(code)
-            || self.preset == Preset::Default
-                && code >= 500
-                && !REGISTERED_5XX.contains(&code)
-                && self.statuses.contains(500)
-    }
-
-    fn allows(&self, method: &Method) -> bool {
-        match self.preset {
-            Preset::Urllib3 => self.methods.contains_upper(method),
-            Preset::Default => self.methods.contains(method),
-        }
-    }
-
     /// Why a request that is not [`Eligible`] is not.
     #[cold]
     pub(super) fn why_never(&self) -> StopReason {
@@ -305,29 +227,20 @@ impl Settings {
     }
 }
 
-/// The server errors of IANA's registry of status codes, as of 2026-11.
-const REGISTERED_5XX: [u16; 11] = [500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511];
-
-/// A limit for all retries together, and none for the single kinds.
-const fn limits(total: Limit) -> PerKind<Limit> {
-    let none = Limit::Unlimited;
-    PerKind::new([total, none, none, none, none, none])
-}
-
 impl RetryPolicy {
     /// urllib3 2.8's defaults and rules; see [the table above](Self#the-urllib3-preset).
     pub fn urllib3() -> Self {
-        Self::from_settings(Settings::urllib3_preset())
+        Self::from_settings(Settings::of(Preset::Urllib3))
     }
 
     /// A builder that starts from [`RetryPolicy::default`].
     pub fn builder() -> RetryPolicyBuilder {
-        RetryPolicyBuilder::from_settings(Settings::default_preset())
+        RetryPolicyBuilder::from_settings(Settings::of(Preset::Default))
     }
 
     /// A builder that starts from [`RetryPolicy::urllib3`].
     pub fn urllib3_builder() -> RetryPolicyBuilder {
-        RetryPolicyBuilder::from_settings(Settings::urllib3_preset())
+        RetryPolicyBuilder::from_settings(Settings::of(Preset::Urllib3))
     }
 
     /// A builder that starts from this policy.
@@ -366,71 +279,6 @@ impl RetryPolicy {
         self.inner.settings.limits.get(kind)
     }
 
-    /// How often a request that was refused unprocessed is sent again outside of the counts.
-    pub fn unprocessed(&self) -> u32 {
-        self.inner.settings.unprocessed
-    }
-
-    /// The methods that may be repeated.
-    pub fn allowed_methods(&self) -> &Methods {
-        &self.inner.settings.methods
-    }
-
-    /// The statuses that are retried, in ascending order.
-    pub fn status_forcelist(&self) -> impl Iterator<Item = u16> + '_ {
-        self.inner.settings.statuses.iter()
-    }
-
-    /// The waits between attempts.
-    pub fn backoff(&self) -> &Backoff {
-        &self.inner.settings.backoff
-    }
-
-    /// Whether the server's hints are obeyed.
-    pub fn respect_retry_after_header(&self) -> bool {
-        self.inner.settings.respect_retry_after
-    }
-
-    /// The longest wait that a server can ask for.
-    pub fn retry_after_max(&self) -> Duration {
-        self.inner.settings.retry_after_max
-    }
-
-    /// What happens when a server asks for more.
-    pub fn retry_after_mode(&self) -> RetryAfterMode {
-        self.inner.settings.retry_after_mode
-    }
-
-    /// The most that is added to what a server asks for, as a part of it.
-    pub fn retry_after_jitter(&self) -> f64 {
-        self.inner.settings.retry_after_jitter
-    }
-
-    /// The headers that say when a rate limit starts anew, in the order in which they are read.
-    pub fn reset_headers(&self) -> &[ResetHeader] {
-        &self.inner.settings.hints.resets
-    }
-
-    /// The header in which a server forbids retries.
-    pub fn should_retry_header(&self) -> Option<&HeaderName> {
-        self.inner.settings.hints.should_retry.as_ref()
-    }
-
-    /// Whether a failure status is an error once its retries are used up.
-    pub fn raise_on_status(&self) -> bool {
-        self.inner.settings.raise_on_status
-    }
-
-    /// The seed of all jitter, where it is repeatable.
-    pub fn seed(&self) -> Option<u64> {
-        self.inner.settings.seed
-    }
-
-    /// The budget that all requests under this policy, and under its clones, share.
-    pub fn budget(&self) -> Option<&RetryBudget> {
-        self.inner.settings.budget.as_ref()
-    }
-
     /// A session of a copy of this policy: neither the budget nor the count of sessions notices.
     #[cold]
     fn detached(&self, request: &RequestHead<'_>, rehearsal: &Rehearsal) -> RetrySession {
@@ -460,9 +308,66 @@ impl RetryPolicy {
     }
 }
 
+/// The getter of a setting, by its kind.
+macro_rules! getter {
+    ($get:literal, $name:ident: Budget) => {
+        getter!(@ $get, $name, Option<&RetryBudget>, budget => budget.as_ref());
+    };
+    ($get:literal, $name:ident: Cap) => { getter!(@ $get, $name, Duration, max => *max); };
+    ($get:literal, $name:ident: Count) => { getter!(@ $get, $name, u32, count => *count); };
+    ($get:literal, $name:ident: Flag) => { getter!(@ $get, $name, bool, on => *on); };
+    ($get:literal, $name:ident: Header) => {
+        getter!(@ $get, $name, Option<&HeaderName>, header => header.as_ref());
+    };
+    ($get:literal, $name:ident: MethodSet) => {
+        getter!(@ $get, $name, &Methods, methods => methods);
+    };
+    ($get:literal, $name:ident: Mode) => { getter!(@ $get, $name, RetryAfterMode, mode => *mode); };
+    ($get:literal, $name:ident: Part) => { getter!(@ $get, $name, f64, part => *part); };
+    ($get:literal, $name:ident: Resets) => {
+        getter!(@ $get, $name, &[ResetHeader], headers => headers);
+    };
+    ($get:literal, $name:ident: Seed) => { getter!(@ $get, $name, Option<u64>, seed => *seed); };
+    ($get:literal, $name:ident: Statuses) => {
+        getter!(@ $get, $name, impl Iterator<Item = u16> + '_, statuses => statuses.iter());
+    };
+    ($get:literal, $name:ident: Waits) => { getter!(@ $get, $name, &Backoff, waits => waits); };
+    (@ $get:literal, $name:ident, $of:ty, $stored:ident => $value:expr) => {
+        #[doc = $get]
+        pub fn $name(&self) -> $of {
+            let $stored = &self.inner.settings.$name;
+            $value
+        }
+    };
+}
+
+macro_rules! getters {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $kind:ident {
+            presets: $presets:tt,
+            get: $get:literal,
+            $($text:ident: $what:literal,)*
+        }
+    )*) => {
+        /// What is set. A setter of [`RetryPolicyBuilder`] goes with each.
+        impl RetryPolicy {
+            $(getter!($get, $name: $kind);)*
+        }
+
+        impl Settings {
+            /// Adds all fields but the first.
+            fn show(&self, debug: &mut fmt::DebugStruct<'_, '_>) {
+                $(debug.field(stringify!($name), &self.$name);)*
+            }
+        }
+    };
+}
+settings_table!(getters);
+
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self::from_settings(Settings::default_preset())
+        Self::from_settings(Settings::of(Preset::Default))
     }
 }
 
@@ -480,20 +385,8 @@ impl fmt::Debug for RetryPolicy {
         for kind in CountKind::ALL {
             debug.field(kind.as_str(), &settings.limits.get(kind));
         }
-        debug
-            .field("unprocessed", &settings.unprocessed)
-            .field("allowed_methods", &settings.methods)
-            .field("status_forcelist", &settings.statuses)
-            .field("backoff", &settings.backoff)
-            .field("respect_retry_after_header", &settings.respect_retry_after)
-            .field("retry_after_max", &settings.retry_after_max)
-            .field("retry_after_mode", &settings.retry_after_mode)
-            .field("retry_after_jitter", &settings.retry_after_jitter)
-            .field("reset_headers", &settings.hints.resets)
-            .field("should_retry_header", &settings.hints.should_retry)
-            .field("raise_on_status", &settings.raise_on_status)
-            .field("budget", &settings.budget)
-            .finish_non_exhaustive()
+        settings.show(&mut debug);
+        debug.finish()
     }
 }
 
@@ -527,8 +420,8 @@ mod tests {
         let each = names.map(|name| Methods::from([name]));
         let lists = [Methods::any(), Methods::none(), Methods::idempotent()];
         for methods in each.into_iter().chain(lists) {
-            for mut settings in [Settings::default_preset(), Settings::urllib3_preset()] {
-                settings.methods = methods.clone();
+            for mut settings in [Settings::of(Preset::Default), Settings::of(Preset::Urllib3)] {
+                settings.allowed_methods = methods.clone();
                 let policy = RetryPolicy::from_settings(settings);
                 for name in names {
                     let method: Method = name.parse().expect("a token");

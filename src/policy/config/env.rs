@@ -88,10 +88,8 @@ impl RetryConfig {
                 let table = budget.get_or_insert_with(BudgetTable::default);
                 table.set(&at.table("budget"), key, value)?;
             } else if let Some(key) = split("backoff_").filter(|key| names::BACKOFF.contains(key)) {
-                config
-                    .policy
-                    .backoff
-                    .set(&at.table("backoff"), key, value)?;
+                let table = at.table("backoff");
+                config.policy.backoff().set(&table, key, value)?;
             } else {
                 let all = all();
                 return Err(names::unknown(&at, &key, all.iter().map(String::as_str)));

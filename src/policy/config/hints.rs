@@ -97,3 +97,15 @@ impl Serialize for Written<'_> {
         map.end()
     }
 }
+
+/// A header's name, or `false` for none.
+pub(super) struct Named<'a>(pub(super) Option<&'a HeaderName>);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(name) => to.serialize_str(name.as_str()),
+            None => to.serialize_bool(false),
+        }
+    }
+}

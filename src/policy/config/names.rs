@@ -1,9 +1,9 @@
 //! The names of all keys, and what was probably meant by another one.
 
-use super::{InvalidConfig, read::Place};
+use super::{InvalidConfig, keys::NAMES, read::Place};
 
-/// The keys of a policy.
-pub(super) const POLICY: [&str; 23] = [
+/// The keys of a policy that have no row in the table of settings.
+const OTHERS: [&str; 10] = [
     "preset",
     "total",
     "connect",
@@ -11,23 +11,15 @@ pub(super) const POLICY: [&str; 23] = [
     "redirect",
     "status",
     "other",
-    "unprocessed",
-    "allowed_methods",
-    "status_forcelist",
-    "backoff",
     "backoff_factor",
     "backoff_max",
     "backoff_jitter",
-    "respect_retry_after_header",
-    "retry_after_max",
-    "retry_after_mode",
-    "retry_after_jitter",
-    "reset_headers",
-    "should_retry_header",
-    "raise_on_status",
-    "budget",
-    "seed",
 ];
+
+/// The keys of a policy.
+pub(super) fn policy() -> impl Iterator<Item = &'static str> {
+    OTHERS.into_iter().chain(NAMES.iter().copied())
+}
 
 /// The keys of the layer, which only the top of a document has.
 pub(super) const LAYER: [&str; 8] = [
@@ -46,7 +38,7 @@ pub(super) const TOP: [&str; 2] = ["fallback", "mounts"];
 
 /// All keys of the top.
 pub(super) fn top() -> impl Iterator<Item = &'static str> {
-    POLICY.into_iter().chain(LAYER).chain(TOP)
+    policy().chain(LAYER).chain(TOP)
 }
 
 pub(super) const BACKOFF: [&str; 7] = [
@@ -160,6 +152,7 @@ mod tests {
 
     #[test]
     fn only_what_is_near_is_suggested() {
+        let known: Vec<_> = policy().collect();
         for (name, near) in [
             ("allowed_method", Some("allowed_methods")),
             ("alowed_methods", Some("allowed_methods")),
@@ -168,8 +161,8 @@ mod tests {
             ("x", None),
             ("raed", Some("read")),
         ] {
-            assert_eq!(nearest(name, &POLICY), near, "{name}");
+            assert_eq!(nearest(name, &known), near, "{name}");
         }
-        assert_eq!(nearest(&"total".repeat(100_000), &POLICY), None);
+        assert_eq!(nearest(&"total".repeat(100_000), &known), None);
     }
 }

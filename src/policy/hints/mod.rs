@@ -109,10 +109,7 @@ mod veto;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::GetAll};
 
@@ -201,21 +198,13 @@ impl Hint {
 }
 
 /// Which hints a policy reads, besides those that it always reads.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Hints {
-    pub(crate) should_retry: Option<HeaderName>,
-    pub(crate) resets: Arc<[ResetHeader]>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hints<'a> {
+    pub(crate) should_retry: Option<&'a HeaderName>,
+    pub(crate) resets: &'a [ResetHeader],
 }
 
-impl Hints {
-    /// Those of the default preset.
-    pub(crate) fn defaults() -> Self {
-        Self {
-            should_retry: Some(HeaderName::from_static("x-should-retry")),
-            resets: ResetHeader::defaults().into(),
-        }
-    }
-
+impl Hints<'_> {
     /// All that a response with this status says, when the client's clock shows
     /// `now()`.
     pub(crate) fn read(
@@ -231,7 +220,7 @@ impl Hints {
             return said;
         }
         let now = || clock::server_now(headers, &now);
-        if let Some(name) = &self.should_retry {
+        if let Some(name) = self.should_retry {
             let header = || name.clone().into();
             said.take(veto::should_retry(headers, name), header, cap);
         }
@@ -252,7 +241,7 @@ impl Hints {
             let (found, header) = rate_limit::find(headers, cap);
             said.take(found, || header.clone(), cap);
         }
-        for reset in &*self.resets {
+        for reset in self.resets {
             if reset.of_retry_after().is_some() {
                 continue;
             }

@@ -24,9 +24,22 @@ fn named(name: &'static str) -> HintHeader {
     HeaderName::from_static(name).into()
 }
 
+fn read_by_default(
+    status: StatusCode,
+    headers: &HeaderMap,
+    now: impl Fn() -> SystemTime,
+    cap: Duration,
+) -> Said {
+    let hints = Hints {
+        should_retry: Some(&HeaderName::from_static("x-should-retry")),
+        resets: &ResetHeader::defaults(),
+    };
+    hints.read(status, headers, now, cap)
+}
+
 fn read(status: u16, lines: &[(&str, &str)]) -> Said {
     let status = StatusCode::from_u16(status).expect("a status");
-    Hints::defaults().read(status, &headers(lines), now, CAP)
+    read_by_default(status, &headers(lines), now, CAP)
 }
 
 /// The wait that a response with status 429 asks for, in milliseconds, and where.
@@ -576,7 +589,7 @@ proptest! {
         let status = StatusCode::from_u16(status).expect("a status");
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.into());
         let cap = Duration::from_millis(cap);
-        let said = Hints::defaults().read(status, &headers, || now, cap);
+        let said = read_by_default(status, &headers, || now, cap);
         match &said.hint {
             Hint::Invalid { .. } => prop_assert!(false, "{said:?}"),
             Hint::Wait { asked, .. } => prop_assert!(*asked <= cap),
@@ -609,7 +622,7 @@ proptest! {
         lines.insert("x-ratelimit-reset", HeaderValue::from(until));
         let read = |lines: &HeaderMap| {
             let status = StatusCode::TOO_MANY_REQUESTS;
-            Hints::defaults().read(status, lines, now, Duration::MAX).hint.asked()
+            read_by_default(status, lines, now, Duration::MAX).hint.asked()
         };
         let wait = Some(Duration::from_secs(until.saturating_sub(date)));
         prop_assert_eq!(read(&lines), wait);
@@ -623,7 +636,7 @@ proptest! {
 fn read_with(reset: ResetHeader, status: u16, lines: &[(&str, &str)]) -> Said {
     let hints = Hints {
         should_retry: None,
-        resets: [reset].into(),
+        resets: &[reset],
     };
     let status = StatusCode::from_u16(status).expect("a status");
     hints.read(status, &headers(lines), now, Duration::MAX)

@@ -103,18 +103,19 @@ impl RetrySession {
     ) -> Option<Found> {
         let settings = self.settings();
         let listed = settings.lists(status);
-        let as_500 = listed && !settings.statuses.contains(status.as_u16());
+        let as_500 = listed && !settings.status_forcelist.contains(status.as_u16());
         let repeated = self.keyed && attempt.number() > 1;
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
         let below = attempt.layer_failure();
         let transient = listed || judged_retry || in_progress || Self::is_transient(below);
-        let said = if settings.respect_retry_after && (transient || retry_after_alone(status)) {
-            let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
-            settings.hints.read(status, headers, now, cap)
-        } else {
-            Said::default()
-        };
+        let said =
+            if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
+                let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
+                settings.hints().read(status, headers, now, cap)
+            } else {
+                Said::default()
+            };
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
         let failed = is_failure(status) || below.is_some();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     Attempt, CountKind, Decision, Due, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Preset,
     RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
-    backoff::Circumstances, limit::PerKind, retry_policy::Settings,
+    backoff::Circumstances, limit::PerKind, settings::Settings,
 };
 
 /// One request under a [`RetryPolicy`].
@@ -319,7 +319,7 @@ impl Session for RetrySession {
     #[inline]
     fn is_final(&self, status: StatusCode, _: &HeaderMap) -> bool {
         let code = status.as_u16();
-        code < 400 && !self.settings().statuses.contains(code)
+        code < 400 && !self.settings().status_forcelist.contains(code)
     }
 
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {

@@ -44,9 +44,9 @@ impl RetrySession {
     ) -> Decision {
         let settings = self.settings();
         let judged_retry = attempt.judgement().is_transient();
-        let listed = settings.statuses.contains(status.as_u16()) || judged_retry;
+        let listed = settings.status_forcelist.contains(status.as_u16()) || judged_retry;
         let total = self.left(CountKind::Total);
-        let hint = if settings.respect_retry_after {
+        let hint = if settings.respect_retry_after_header {
             let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
             as_urllib3_reads_it(status, headers, now, cap)
         } else {
@@ -54,7 +54,7 @@ impl RetrySession {
         };
         // `bool(self.total and …)`: None, which means unlimited, does not count as yes. Neither
         // does 0; then `total` is why, although urllib3 does not come to `increment`.
-        let asked = settings.respect_retry_after
+        let asked = settings.respect_retry_after_header
             && settings.limits.get(CountKind::Total) != Limit::Never
             && total.is_some()
             && retry_after_alone(status)
@@ -119,7 +119,8 @@ impl RetrySession {
             _ => None,
         };
         let listed = status.is_none_or(|status| {
-            self.settings().statuses.contains(status.as_u16()) || attempt.judgement().is_transient()
+            self.settings().status_forcelist.contains(status.as_u16())
+                || attempt.judgement().is_transient()
         });
         // Nor is a connect failure one to urllib3 unless nothing was sent.
         let unproved = failure.kind == FailureKind::Connect && !failure.sent.is_safe_to_repeat();

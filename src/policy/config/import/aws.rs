@@ -106,14 +106,14 @@ fn import(document: Value) -> Result<Imported, InvalidConfig> {
 
     let policy = &mut import.policy;
     policy.limits[CountKind::Total as usize] = Some(Limit::from(attempts - 1));
-    policy.methods = Some(Methods::any());
-    policy.statuses = Some(vec![500, 502, 503, 504]);
-    policy.respect_retry_after = Some(false);
-    policy.backoff.kind = Some(Kind::Exponential);
-    policy.backoff.base = Some(Base::Exact(base));
-    policy.backoff.throttle_base = Some(THROTTLE_BASE);
-    policy.backoff.max = Some(max);
-    policy.backoff.jitter = Some(Jitter::Full);
+    policy.allowed_methods = Some(Methods::any());
+    policy.status_forcelist = Some(vec![500, 502, 503, 504]);
+    policy.respect_retry_after_header = Some(false);
+    policy.backoff().kind = Some(Kind::Exponential);
+    policy.backoff().base = Some(Base::Exact(base));
+    policy.backoff().throttle_base = Some(THROTTLE_BASE);
+    policy.backoff().max = Some(max);
+    policy.backoff().jitter = Some(Jitter::Full);
     policy.budget = Some(Written::of_kind(BudgetKind::Aws).into());
 
     let (key, mode) = mode;

@@ -209,7 +209,7 @@ fn rate_limited(
          to that",
     );
     let policy = &mut import.policy;
-    policy.resets = Some(resets);
+    policy.reset_headers = Some(resets);
     policy.retry_after_max = Some(max);
     policy.retry_after_mode = Some(RetryAfterMode::Clamp);
     // Up to half as long again.
@@ -338,17 +338,17 @@ fn translate(import: &mut Import, fields: &Fields) {
     policy.limits[CountKind::Total as usize] = Some(Limit::from(retries));
     // With resets they are retried as these are.
     policy.unprocessed = Some(if refused && !reset { retries } else { 0 });
-    policy.methods = Some(Methods::any());
-    policy.respect_retry_after = Some(fields.rate_limited.value);
-    policy.should_retry = Some(None);
+    policy.allowed_methods = Some(Methods::any());
+    policy.respect_retry_after_header = Some(fields.rate_limited.value);
+    policy.should_retry_header = Some(None);
     policy.budget = Some(None::<&RetryBudget>.into());
 
     let base = fields.base.unwrap_or(Duration::from_millis(25));
     let max = fields.max.unwrap_or(base.saturating_mul(10));
-    policy.backoff.kind = Some(Kind::List);
-    policy.backoff.waits = Some(waits(base, max, retries));
-    policy.backoff.max = Some(max);
-    policy.backoff.jitter = Some(Jitter::Full);
+    policy.backoff().kind = Some(Kind::List);
+    policy.backoff().waits = Some(waits(base, max, retries));
+    policy.backoff().max = Some(max);
+    policy.backoff().jitter = Some(Jitter::Full);
 
     let unlisted: Vec<u16> = [413, 429, 503]
         .into_iter()
@@ -368,7 +368,7 @@ fn translate(import: &mut Import, fields: &Fields) {
             ),
         );
     }
-    import.policy.statuses = Some(statuses);
+    import.policy.status_forcelist = Some(statuses);
 }
 
 /// The longest waits before each retry.

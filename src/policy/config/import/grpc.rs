@@ -166,13 +166,13 @@ fn bare() -> Import {
     policy.limits = [Some(Limit::Never); 6];
     policy.limits[CountKind::Total as usize] = Some(Limit::Unlimited);
     // The caller declared that these methods can be retried; all of them are POST.
-    policy.methods = Some(Methods::from([Method::POST]));
-    policy.statuses = Some(Vec::new());
+    policy.allowed_methods = Some(Methods::from([Method::POST]));
+    policy.status_forcelist = Some(Vec::new());
     // For the pushback, which is exact.
-    policy.respect_retry_after = Some(true);
+    policy.respect_retry_after_header = Some(true);
     policy.retry_after_jitter = Some(0.0);
-    policy.resets = Some(Vec::new());
-    policy.should_retry = Some(None);
+    policy.reset_headers = Some(Vec::new());
+    policy.should_retry_header = Some(None);
     policy.budget = Some(None::<&RetryBudget>.into());
     import
 }
@@ -280,7 +280,7 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
         .ok_or_else(|| missing("retryableStatusCodes"))?;
 
     import.policy.limits[CountKind::Total as usize] = Some(Limit::from(attempts - 1));
-    let backoff = &mut import.policy.backoff;
+    let backoff = import.policy.backoff();
     backoff.max = Some(max);
     backoff.jitter = Some(Jitter::Around(0.2));
     if multiplier >= 1.0 {
@@ -331,7 +331,7 @@ fn status_code(import: &mut Import, key: &str, code: &Value) -> Result<(), Inval
     let why = match statuses {
         Some((_, statuses)) => {
             allow(CountKind::Status);
-            if let Some(all) = &mut policy.statuses {
+            if let Some(all) = &mut policy.status_forcelist {
                 all.extend(*statuses);
             }
             let shown: Vec<_> = statuses.iter().map(u16::to_string).collect();

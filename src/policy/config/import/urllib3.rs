@@ -81,7 +81,9 @@ fn import(arguments: Value) -> Result<Imported, InvalidConfig> {
             continue;
         }
         match key.as_str() {
-            "allowed_methods" | "method_whitelist" => policy.methods = Some(methods(&key, value)?),
+            "allowed_methods" | "method_whitelist" => {
+                policy.allowed_methods = Some(methods(&key, value)?)
+            }
             "status_forcelist" => {
                 let mut statuses = Vec::new();
                 let mut lost = Vec::new();
@@ -94,25 +96,25 @@ fn import(arguments: Value) -> Result<Imported, InvalidConfig> {
                         }
                     }
                 }
-                policy.statuses = Some(statuses);
+                policy.status_forcelist = Some(statuses);
                 for status in lost {
                     import.lost(key.clone(), status, "no response has this status");
                 }
             }
             "backoff_factor" => {
-                policy.backoff.kind = Some(Kind::Urllib3);
-                policy.backoff.base = Some(read_base(&at, &key, &value)?);
+                policy.backoff().kind = Some(Kind::Urllib3);
+                policy.backoff().base = Some(read_base(&at, &key, &value)?);
             }
-            "backoff_max" => policy.backoff.max = Some(at.time(&key, &value)?),
+            "backoff_max" => policy.backoff().max = Some(at.time(&key, &value)?),
             "backoff_jitter" => {
                 let most = at.time(&key, &value)?;
-                policy.backoff.jitter = Some(match most.is_zero() {
+                policy.backoff().jitter = Some(match most.is_zero() {
                     true => Jitter::None,
                     false => Jitter::Additive(most),
                 });
             }
             "respect_retry_after_header" => {
-                policy.respect_retry_after = Some(at.flag(&key, &value)?);
+                policy.respect_retry_after_header = Some(at.flag(&key, &value)?);
             }
             "retry_after_max" => policy.retry_after_max = Some(at.time(&key, &value)?),
             "raise_on_status" => policy.raise_on_status = Some(at.flag(&key, &value)?),
