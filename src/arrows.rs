@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// layer no other layer.
 const LINES: [&[&str]; 4] = [
     &[
+        "deadline_header",
         "dice",
         "human",
         "own_header",

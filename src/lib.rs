@@ -151,6 +151,7 @@ pub mod reason;
 mod admitted;
 #[cfg(test)]
 mod arrows;
+mod deadline_header;
 mod dice;
 mod error;
 mod human;
@@ -172,6 +173,7 @@ mod trial;
 pub use self::{
     admitted::{Admitted, AdmittedFuture},
     classify::NeverSent,
+    deadline_header::DeadlineHeader,
     error::{RetryError, RetryErrorKind},
     observe::{RetryEvent, TARGET},
     own_header::OwnHeader,

@@ -59,6 +59,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
     pub(super) fn unmade(self: Pin<&mut Self>, unmade: Unmade) -> RetryError {
         match unmade {
             Unmade::Refused(error) => self.hook_failed(error),
+            Unmade::Late(stop) => self.unsent(stop),
             Unmade::Lost(reason, source) => {
                 let (report, last) = self.end(reason, Instant::now());
                 RetryError::without_body(report, last, source)

@@ -11,6 +11,7 @@
 //! | `ending` | the ends that come from outside of an attempt's outcome |
 //! | `admissions` | the request's dealings with what may hold it back or refuse it |
 //! | `kept`, `history`, `extras`, `clock` | what is remembered of a request |
+//! | `told` | what the server is told in an attempt's head |
 //! | `drain` | how a failed response is read to its end |
 
 mod admissions;
@@ -25,6 +26,7 @@ mod layer;
 mod service;
 mod settings;
 mod states;
+mod told;
 mod verdict;
 
 pub(crate) use self::settings::{LayerSettings, RequestOptions};

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -17,6 +17,7 @@ use super::{
     extras::{self, Extras},
     future::State,
     kept::{HeldAttempt, Retained},
+    told,
 };
 use crate::{
     BoxError,
@@ -180,7 +181,7 @@ impl<S, P, R> Retry<S, P, R> {
         let mut extras = Extras::of(&request, &self.settings, &mut clock);
         let entry = enter(extras.as_deref_mut(), &self.settings, &mut clock);
         let session = select(&self.policy, &RequestHead::of(&request));
-        let (kept, request) = if session.is_eligible() {
+        let (kept, mut request) = if session.is_eligible() {
             let head = Snapshot::take(&request);
             let service = self.inner.clone();
             let (parts, body) = request.into_parts();
@@ -194,6 +195,13 @@ impl<S, P, R> Retry<S, P, R> {
         } else {
             let kept = Retained::head_only(&request);
             (kept, request.map(|body| self.rewind.pass(body)))
+        };
+        let entry = match entry {
+            Entry::Now => {
+                let limit = extras::time_limit(extras.as_deref(), &self.settings);
+                tell(request.headers_mut(), limit, &self.settings, &clock)
+            }
+            entry => entry,
         };
         let state = match entry {
             Entry::Now => State::Called {
@@ -244,6 +252,23 @@ enum Entry {
     Now,
     Held(Instant),
     Refused(StopReason),
+}
+
+/// Tells the server how long a first attempt can take that may be sent.
+fn tell(
+    headers: &mut HeaderMap,
+    limit: Option<Duration>,
+    settings: &LayerSettings,
+    clock: &Clock,
+) -> Entry {
+    let left = match settings.deadline_header {
+        Some(_) => clock.left(limit, Instant::now()),
+        None => return Entry::Now,
+    };
+    match told::deadline(headers, left, settings) {
+        Ok(()) => Entry::Now,
+        Err(stop) => Entry::Refused(stop),
+    }
 }
 
 /// Asks the clock and the admissions for the first attempt.

@@ -16,6 +16,7 @@ use crate::{
     BoxError,
     budget::InFlightLimit,
     classify::{Classify, Exchange, Failure, Opinion, Vouch},
+    deadline_header::DeadlineHeader,
     lint::LintCode,
     observe::RetryEvent,
     own_header::OwnHeader,
@@ -217,6 +218,7 @@ pub(crate) struct LayerSettings {
     pub(crate) before_retry: Option<BeforeRetry>,
     pub(super) prepare_retry: Option<PrepareRetry>,
     pub(crate) attempt_header: Option<OwnHeader>,
+    pub(crate) deadline_header: Option<DeadlineHeader>,
     pub(crate) redact_path: Option<RedactPath>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClockFn>,
@@ -261,6 +263,7 @@ impl Default for LayerSettings {
             before_retry: None,
             prepare_retry: None,
             attempt_header: None,
+            deadline_header: None,
             redact_path: None,
             new_key: None,
             wall_clock: None,
@@ -299,6 +302,7 @@ impl LayerSettings {
     pub(crate) fn is_plain(&self) -> bool {
         self.new_key.is_none()
             && self.admissions.is_empty()
+            && self.deadline_header.is_none()
             && self.deadline != Some(Duration::ZERO)
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -22,6 +22,7 @@ use super::{
     history::History,
     kept::{HeldAttempt, Retained},
     settings::Preparing,
+    told,
     verdict::{Ended, Next, refused},
 };
 use crate::{
@@ -104,9 +105,13 @@ where
         let first = slot.take();
         let HeldAttempt {
             mut service,
-            request,
+            mut request,
             ..
         } = *first.expect("it was there");
+        let left = this.clock.left(limit, now);
+        if let Err(stop) = told::deadline(request.headers_mut(), left, this.settings) {
+            return fail(self.unsent(stop));
+        }
         let future = service.call(request);
         let mut this = self.project();
         // The report tells of the hold, also if all goes well from here on.
@@ -426,6 +431,8 @@ pub(super) enum Unmade {
     Lost(StopReason, Option<BoxError>),
     /// The hook says so.
     Refused(BoxError),
+    /// It could not end in time.
+    Late(StopReason),
 }
 
 /// The next attempt.
@@ -441,10 +448,8 @@ fn make_request<ReqBody>(
         return Err(Unmade::Lost(StopReason::Custom(reason.into()), None));
     };
     parts.extensions.insert(*info);
-    if let Some(name) = &settings.attempt_header {
-        let retries = HeaderValue::from(info.number - 1);
-        parts.headers.insert(name.name().clone(), retries);
-    }
+    told::attempt(&mut parts.headers, info, settings);
+    told::deadline(&mut parts.headers, info.left, settings).map_err(Unmade::Late)?;
     if let Some(before_retry) = &settings.before_retry {
         before_retry(&mut parts, info).map_err(Unmade::Refused)?;
     }

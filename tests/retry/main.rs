@@ -3,6 +3,7 @@
 mod allocations;
 mod cancel;
 mod classifiers;
+mod deadline_header;
 mod events;
 mod future;
 mod guards;

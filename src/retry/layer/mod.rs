@@ -21,6 +21,7 @@ use crate::{
     body::{CloneAny, CloneBody, CloneWith, RecordBody, RecordedBody, Reopen},
     budget::InFlightLimit,
     classify::{Classify, Exchange, Opinion, Outcome, Stage, Vouch},
+    deadline_header::DeadlineHeader,
     observe::RetryEvent,
     own_header::OwnHeader,
     policy::Policy,
@@ -401,6 +402,32 @@ impl<P, R> RetryLayer<P, R> {
     #[must_use]
     pub fn attempt_header(mut self, header: OwnHeader) -> Self {
         self.change().attempt_header = Some(header);
+        self
+    }
+
+    /// Tells the server with each attempt, the first one too, how long this layer waits for it: the
+    /// smaller one of the [attempt timeout](Self::attempt_timeout) and what is left until the
+    /// deadline, rounded down. A server that knows `header` does not work on for nobody.
+    ///
+    /// What the request says there itself is never made longer, and stays if there are no time
+    /// limits. Where less time is left than the header can say (a millisecond, with
+    /// `grpc-timeout` a nanosecond), the attempt is not sent: the request ends with
+    /// [`DeadlineTooClose`](crate::policy::StopReason::DeadlineTooClose).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_http_retry::{DeadlineHeader, RetryLayer, policy::RetryPolicy};
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default())
+    ///     .attempt_timeout(Duration::from_secs(5))
+    ///     .deadline(Duration::from_secs(20))
+    ///     .deadline_header(DeadlineHeader::Millis("request-timeout-ms".parse()?));
+    /// # let _ = layer;
+    /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
+    /// ```
+    #[must_use]
+    pub fn deadline_header(mut self, header: DeadlineHeader) -> Self {
+        self.change().deadline_header = Some(header);
         self
     }
 
