@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::{
     human::Human,
     reason::{
-        Cause, CountKind, Evidence, Failure, FailureKind, Gates, Note, Sent, StopReason, WaitReason,
+        Cause, Evidence, Failure, FailureKind, Gates, LimitKind, Note, Sent, StopReason, WaitReason,
     },
     text::one_line,
 };
@@ -306,7 +306,7 @@ pub struct WaitRecord {
         feature = "serde",
         serde(default, skip_serializing_if = "Option::is_none")
     )]
-    pub charged: Option<CountKind>,
+    pub charged: Option<LimitKind>,
 }
 
 impl RetryReport {
@@ -661,7 +661,7 @@ mod tests {
         ];
         report.elapsed = Duration::from_millis(1_092);
         report.stop = StopReason::CountExhausted {
-            kind: CountKind::Total,
+            kind: LimitKind::Total,
             limit: 3,
         };
         let expected = "\

@@ -22,8 +22,8 @@ use std::{
 use crate::{
     budget::RetryPermit,
     classify::{Failure, Outcome},
-    policy::{Attempt, Decision, Judgement, Retry, Session, Standing, Stop},
-    reason::{CountKind, Gate, Sent, StopReason, WaitReason},
+    policy::{Attempt, Decision, Eligibility, Judgement, RetryDecision, Session, StopDecision},
+    reason::{Gate, LimitKind, Sent, StopReason, WaitReason},
     stack::{LayerOutcome, Opinion},
 };
 
@@ -50,7 +50,7 @@ pub(crate) trait Conditions<S: Session> {
 
     /// Whether the admissions let the retry through, and how long they hold it back; `None` if
     /// there are none.
-    fn admit(&mut self, retry: &Retry) -> Option<Result<Duration, StopReason>> {
+    fn admit(&mut self, retry: &RetryDecision) -> Option<Result<Duration, StopReason>> {
         let _ = retry;
         None
     }
@@ -73,9 +73,9 @@ pub(crate) enum Ruling {
     /// The outcome is no failure.
     Accept,
     /// The request is sent again.
-    Retry(Retry, RetryPermit),
+    Retry(RetryDecision, RetryPermit),
     /// It is not.
-    Stop(Stop),
+    Stop(StopDecision),
 }
 
 /// How an attempt ended.
@@ -160,7 +160,7 @@ pub(crate) fn rule<'a, S: Session>(
         Decision::Stop(stop) => stop,
         Decision::Retry(mut retry) => match pass_gates(&mut retry, session, conditions, now) {
             Ok(permit) => return Ruling::Retry(retry, permit),
-            Err(reason) => Stop {
+            Err(reason) => StopDecision {
                 reason,
                 raise: retry.raise,
                 gates: retry.gates,
@@ -199,7 +199,7 @@ fn ask<'a, S: Session>(
     match (decision, outcome) {
         // An error cannot be handed out as a response.
         (Decision::Accept, Outcome::Error { failure, .. }) => {
-            Decision::Stop(Stop::because(StopReason::NotTransient {
+            Decision::Stop(StopDecision::because(StopReason::NotTransient {
                 cause: failure.cause,
             }))
         }
@@ -218,13 +218,13 @@ fn room<S: Session>(conditions: &impl Conditions<S>) -> Option<Duration> {
 
 /// Asks the gates behind the session's own.
 fn pass_gates<S: Session>(
-    retry: &mut Retry,
+    retry: &mut RetryDecision,
     session: &mut S,
     conditions: &mut impl Conditions<S>,
     now: Instant,
 ) -> Result<RetryPermit, StopReason> {
     if !conditions.is_kept() {
-        return Err(never(retry, session.standing()));
+        return Err(never(retry, session.eligibility()));
     }
     let body = conditions.body();
     if let Some(body) = &body {
@@ -256,7 +256,7 @@ fn pass_gates<S: Session>(
 
 /// Whether the wait and another attempt fit into the time left.
 fn ask_deadline<S: Session>(
-    retry: &mut Retry,
+    retry: &mut RetryDecision,
     conditions: &impl Conditions<S>,
 ) -> Result<(), StopReason> {
     let Some(left) = conditions.left() else {
@@ -272,15 +272,15 @@ fn ask_deadline<S: Session>(
 }
 
 /// Why a request of which nothing was kept is not sent again; names the gate that it stands for.
-fn never(retry: &mut Retry, standing: Standing) -> StopReason {
-    let reason = match standing {
-        Standing::Never(reason) => reason,
-        Standing::Eligible => return StopReason::BodyNotKept,
+fn never(retry: &mut RetryDecision, eligibility: Eligibility) -> StopReason {
+    let reason = match eligibility {
+        Eligibility::Never(reason) => reason,
+        Eligibility::Eligible => return StopReason::BodyNotKept,
     };
     match reason {
         StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind } => {
             let gate = match kind {
-                CountKind::Total => Gate::Total,
+                LimitKind::Total => Gate::Total,
                 _ => Gate::Count,
             };
             retry.gates.set(gate, false);

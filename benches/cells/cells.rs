@@ -11,8 +11,8 @@ use tower_http_retry::{
     classify::{Opinion, Outcome},
     mounts::Mounts,
     policy::{
-        Attempt, Backoff, Decision, Idempotent, Policy, Retry, RetryPolicy, SharedPolicy, Stop,
-        StopReason, policy_fn,
+        Attempt, Backoff, Decision, Idempotent, Policy, RetryDecision, RetryPolicy, SharedPolicy,
+        StopDecision, StopReason, policy_fn,
     },
     shared_hints::SharedHints,
     throttle::AdaptiveThrottle,
@@ -229,9 +229,11 @@ fn closure() -> impl Policy<Session: 'static> + Clone {
         if !transient {
             Decision::Accept
         } else if attempt.number() < 4 {
-            Decision::Retry(Retry::after(Duration::ZERO))
+            Decision::Retry(RetryDecision::after(Duration::ZERO))
         } else {
-            Decision::Stop(Stop::because(StopReason::Custom("three are enough".into())))
+            Decision::Stop(StopDecision::because(StopReason::Custom(
+                "three are enough".into(),
+            )))
         }
     })
 }

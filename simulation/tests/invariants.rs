@@ -8,7 +8,7 @@ use http::Method;
 use tower_http_retry::{
     AttemptOutcome, AttemptRecord, RetryReport,
     classify::{Cause, FailureKind, Sent},
-    policy::{CountKind, StopReason, WaitReason},
+    policy::{LimitKind, StopReason, WaitReason},
 };
 
 use crate::{
@@ -271,7 +271,7 @@ impl<'a> Facts<'a> {
             .count()
     }
 
-    fn charged(&self) -> impl Iterator<Item = CountKind> {
+    fn charged(&self) -> impl Iterator<Item = LimitKind> {
         self.retrying
             .iter()
             .filter_map(|(_, _, record)| record.wait.as_ref()?.charged)
@@ -338,7 +338,7 @@ impl<'a> Facts<'a> {
             });
         }
         // urllib3 repeats what it cannot place, whatever the method.
-        let other = self.charged().filter(|kind| *kind == CountKind::Other);
+        let other = self.charged().filter(|kind| *kind == LimitKind::Other);
         let unplaced = if self.rules().urllib3 {
             other.count()
         } else {
@@ -413,9 +413,9 @@ impl<'a> Facts<'a> {
     fn check_counts(&self, found: &mut Found) {
         let rules = self.rules();
         let mut limits = vec![
-            (CountKind::Connect, rules.connect),
-            (CountKind::Read, rules.read),
-            (CountKind::Status, rules.status),
+            (LimitKind::Connect, rules.connect),
+            (LimitKind::Read, rules.read),
+            (LimitKind::Status, rules.status),
         ];
         limits.retain(|(_, limit)| limit.is_some());
         for (kind, limit) in limits {
@@ -706,7 +706,7 @@ impl<'a> Facts<'a> {
             _ => None,
         });
         let retries = |kind| match kind {
-            CountKind::Total => self.charged().count(),
+            LimitKind::Total => self.charged().count(),
             kind => self.charged().filter(|charged| *charged == kind).count(),
         };
         let length = self.plan.content.len() as u64;
@@ -722,10 +722,10 @@ impl<'a> Facts<'a> {
             }
             StopReason::CountExhausted { kind, limit } => {
                 let allowed = match kind {
-                    CountKind::Total => Some(rules.total),
-                    CountKind::Connect => rules.connect,
-                    CountKind::Read => rules.read,
-                    CountKind::Status => rules.status,
+                    LimitKind::Total => Some(rules.total),
+                    LimitKind::Connect => rules.connect,
+                    LimitKind::Read => rules.read,
+                    LimitKind::Status => rules.status,
                     _ => None,
                 };
                 allowed.is_some_and(|allowed| {

@@ -11,7 +11,7 @@ use std::{
 
 use tower_http_retry::{
     classify::{Cause, Sent},
-    policy::{CountKind, Preset},
+    policy::{LimitKind, Preset},
 };
 
 use crate::{
@@ -260,7 +260,7 @@ impl Judge {
             && told
                 .attempts
                 .iter()
-                .any(|(_, charged)| *charged == Some(CountKind::Other));
+                .any(|(_, charged)| *charged == Some(LimitKind::Other));
         if applied > 1 && !order.verb.is_repeatable() && !permitted {
             let what = format_args!("it was applied {applied} times and must not be repeated");
             self.breach(Breach::Doubled, id, what);

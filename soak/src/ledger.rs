@@ -12,7 +12,7 @@ use http::Method;
 use tower_http_retry::{
     AttemptOutcome, RetryReport,
     classify::{Cause, Sent},
-    policy::CountKind,
+    policy::LimitKind,
 };
 
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Told {
     /// How each attempt ended, and what the retry after it was charged to.
-    pub(crate) attempts: Vec<(End, Option<CountKind>)>,
+    pub(crate) attempts: Vec<(End, Option<LimitKind>)>,
     /// How often it can have been applied.
     pub(crate) effects: (u32, u32),
     /// Why it ended, if it did not simply succeed.

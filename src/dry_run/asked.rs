@@ -7,8 +7,8 @@ use http::{HeaderMap, StatusCode};
 use crate::{
     budget::RetryPermit,
     policy::{
-        AnySession, Attempt, Decision, Ledger, Policy, Rehearsal, RequestHead, Rng, Session,
-        Standing, StopReason, select,
+        AnySession, Attempt, Decision, Eligibility, Ledger, Policy, Rehearsal, RequestHead, Rng,
+        Session, StopReason, select,
     },
 };
 
@@ -38,9 +38,9 @@ impl<S: Session> Asked<S> {
 
     /// Why no outcome can lead to another attempt, if none can.
     pub(super) fn never(&self) -> Option<StopReason> {
-        match self.session.standing() {
-            Standing::Never(reason) => Some(reason),
-            Standing::Eligible => None,
+        match self.session.eligibility() {
+            Eligibility::Never(reason) => Some(reason),
+            Eligibility::Eligible => None,
         }
     }
 
@@ -51,8 +51,8 @@ impl<S: Session> Asked<S> {
 }
 
 impl<S: Session> Session for Asked<S> {
-    fn standing(&self) -> Standing {
-        self.session.standing()
+    fn eligibility(&self) -> Eligibility {
+        self.session.eligibility()
     }
 
     fn is_eligible(&self) -> bool {

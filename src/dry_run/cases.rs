@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Case, Scenario, ScriptedOutcome, Venue, WaitRange, rehearsal::Rehearsal};
 use crate::{
     classify::{Cause, Failure, Sent},
-    policy::{CountKind, Decision, Gates, Note, Policy, RequestHead, Rng, StopReason, WaitReason},
+    policy::{Decision, Gates, LimitKind, Note, Policy, RequestHead, Rng, StopReason, WaitReason},
 };
 
 /// What a server asks for in a dry run: a wait that any policy grants that grants one at all, and
@@ -137,7 +137,7 @@ fn first<P: Policy + ?Sized>(
                 // Which of the two may be a matter of chance.
                 WaitReason::Immediate | WaitReason::Backoff => "backoff",
             };
-            let charged = retry.charged.map(CountKind::as_str);
+            let charged = retry.charged.map(LimitKind::as_str);
             (why, charged, retry.note.is_some_and(is_as_500))
         }
     }
@@ -304,7 +304,7 @@ pub(super) struct Run {
 pub(super) struct RunWait {
     pub(super) wait: Duration,
     why: WaitReason,
-    charged: Option<CountKind>,
+    charged: Option<LimitKind>,
     /// The longest that there would have been time for.
     room: Option<Duration>,
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     human::range,
-    policy::{CountKind, Gate, Gates, Policy, RequestHead, Rng, StopReason, WaitReason},
+    policy::{Gate, Gates, LimitKind, Policy, RequestHead, Rng, StopReason, WaitReason},
     report::sanitized_uri,
 };
 
@@ -142,7 +142,7 @@ pub struct WaitRange {
         feature = "serde",
         serde(default, skip_serializing_if = "Option::is_none")
     )]
-    pub charged: Option<CountKind>,
+    pub charged: Option<LimitKind>,
 }
 
 pub(crate) fn explain<P: Policy + ?Sized>(

@@ -12,7 +12,7 @@ use crate::{
     budget::RetryPermit,
     classify::{Cause, Failure, Outcome},
     policy::{
-        Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session, Stop,
+        Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session, StopDecision,
         StopReason,
     },
     trial::{Conditions, Ended, Judged, Ruling, rule},
@@ -151,9 +151,9 @@ impl<'a, S: Session> Rehearsal<'a, S> {
                 took: left,
                 timed_out: true,
                 room: Some(Duration::ZERO),
-                decision: Decision::Stop(Stop {
+                decision: Decision::Stop(StopDecision {
                     gates,
-                    ..Stop::because(StopReason::DeadlineExceeded { deadline })
+                    ..StopDecision::because(StopReason::DeadlineExceeded { deadline })
                 }),
             };
         }

@@ -9,7 +9,7 @@ use crate::{
     budget::RetryBudget,
     classify::FailureKind,
     human::{Human, range},
-    policy::{Backoff, CountKind, Limit, Methods, Preset, RetryAfterMode, RetryPolicy, Rng},
+    policy::{Backoff, Limit, LimitKind, Methods, Preset, RetryAfterMode, RetryPolicy, Rng},
 };
 
 /// So many retries are looked at where there is no end to them.
@@ -70,11 +70,11 @@ impl Look<'_> {
             Limit::AtMost(n) => Some(u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
             Limit::Never => Some(0),
         };
-        let kinds = CountKind::ALL.into_iter().skip(1);
+        let kinds = LimitKind::ALL.into_iter().skip(1);
         let together = kinds
             .map(most)
             .try_fold(0, |sum: u32, n| Some(sum.saturating_add(n?)));
-        match (most(CountKind::Total), together) {
+        match (most(LimitKind::Total), together) {
             (Some(total), Some(together)) => Some(total.min(together)),
             (total, together) => total.or(together),
         }
@@ -127,7 +127,7 @@ impl Look<'_> {
     fn no_status(&self) -> Option<Finding> {
         let methods = self.policy.allowed_methods();
         let meant = !methods.is_any() && methods.iter().next().is_none()
-            || !self.policy.limit(CountKind::Status).allows_any();
+            || !self.policy.limit(LimitKind::Status).allows_any();
         let empty = self.policy.status_forcelist().next().is_none();
         (self.retries_anything() && empty && !meant).then(|| {
             // urllib3's `bool(self.total and …)`: unlimited counts as no.
@@ -185,15 +185,15 @@ impl Look<'_> {
         })
     }
 
-    fn kinds_with(&self, matches: impl Fn(Limit) -> bool) -> Vec<CountKind> {
-        let kinds = CountKind::ALL.into_iter().skip(1);
+    fn kinds_with(&self, matches: impl Fn(Limit) -> bool) -> Vec<LimitKind> {
+        let kinds = LimitKind::ALL.into_iter().skip(1);
         kinds
             .filter(|kind| matches(self.policy.limit(*kind)))
             .collect()
     }
 
-    fn with_values(&self, kinds: &[CountKind]) -> String {
-        let value = |kind: &CountKind| format!("`{kind}` = {}", self.policy.limit(*kind));
+    fn with_values(&self, kinds: &[LimitKind]) -> String {
+        let value = |kind: &LimitKind| format!("`{kind}` = {}", self.policy.limit(*kind));
         list(&kinds.iter().map(value).collect::<Vec<_>>())
     }
 
@@ -208,7 +208,7 @@ impl Look<'_> {
                 ),
                 "raise `total`, or leave the other limits out",
             )
-            .fields(fields(CountKind::Total, &kinds))
+            .fields(fields(LimitKind::Total, &kinds))
         })
     }
 
@@ -226,7 +226,7 @@ impl Look<'_> {
                 ),
                 "raise `total` to at least that, or lower the limit",
             )
-            .fields(fields(CountKind::Total, &kinds))
+            .fields(fields(LimitKind::Total, &kinds))
         })
     }
 
@@ -250,7 +250,7 @@ impl Look<'_> {
                 "set `total`, or a limit for each of these kinds",
             )
             .severity(severity)
-            .fields(fields(CountKind::Total, &kinds))
+            .fields(fields(LimitKind::Total, &kinds))
         })
     }
 
@@ -518,7 +518,7 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// `total` and `kinds`.
-fn fields(first: CountKind, kinds: &[CountKind]) -> Vec<&'static str> {
+fn fields(first: LimitKind, kinds: &[LimitKind]) -> Vec<&'static str> {
     let kinds = kinds.iter().map(|kind| kind.as_str());
     std::iter::once(first.as_str()).chain(kinds).collect()
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use super::table::Table;
 use crate::{
     budget::RetryPermit,
-    policy::{Attempt, Decision, Note, Session, Standing, Stop, StopReason},
+    policy::{Attempt, Decision, Eligibility, Note, Session, StopDecision, StopReason},
 };
 
 /// The session of a request under [`Mounts`](super::Mounts): that of the mounted policy, of the
@@ -61,11 +61,11 @@ impl<S> MountSession<S> {
 }
 
 impl<S: Session> Session for MountSession<S> {
-    fn standing(&self) -> Standing {
+    fn eligibility(&self) -> Eligibility {
         match &self.0 {
-            State::Mounted(session) | State::Fallback(session, _) => session.standing(),
+            State::Mounted(session) | State::Fallback(session, _) => session.eligibility(),
             // The nearest mounts are looked for when the request has failed.
-            State::NoMount(_) => Standing::Never(StopReason::NoMount {
+            State::NoMount(_) => Eligibility::Never(StopReason::NoMount {
                 nearest: Vec::new(),
             }),
         }
@@ -105,9 +105,11 @@ impl<S: Session> Session for MountSession<S> {
                 }
                 decision
             }
-            State::NoMount(unmatched) => Decision::Stop(Stop::because(StopReason::NoMount {
-                nearest: unmatched.nearest(),
-            })),
+            State::NoMount(unmatched) => {
+                Decision::Stop(StopDecision::because(StopReason::NoMount {
+                    nearest: unmatched.nearest(),
+                }))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use http::HeaderName;
 use crate::budget::RetryBudget;
 
 use super::{
-    Backoff, CountKind, InvalidPolicy, Limit, Methods, Preset, ResetHeader, RetryAfterMode,
+    Backoff, InvalidPolicy, Limit, LimitKind, Methods, Preset, ResetHeader, RetryAfterMode,
     RetryPolicy, Seconds,
     limit::StatusSet,
     settings::{Settings, settings_table},
@@ -132,41 +132,41 @@ impl RetryPolicyBuilder {
         }
     }
 
-    pub(super) fn limit(mut self, kind: CountKind, limit: Limit) -> Self {
+    pub(super) fn limit(mut self, kind: LimitKind, limit: Limit) -> Self {
         *self.settings.limits.get_mut(kind) = limit;
         self
     }
 
     /// The most retries of all kinds together, on top of the first attempt.
     pub fn total(self, limit: impl Into<Limit>) -> Self {
-        self.limit(CountKind::Total, limit.into())
+        self.limit(LimitKind::Total, limit.into())
     }
 
     /// The most retries after connect failures: nothing was sent.
     pub fn connect(self, limit: impl Into<Limit>) -> Self {
-        self.limit(CountKind::Connect, limit.into())
+        self.limit(LimitKind::Connect, limit.into())
     }
 
     /// The most retries after read failures: the request may have been applied.
     pub fn read(self, limit: impl Into<Limit>) -> Self {
-        self.limit(CountKind::Read, limit.into())
+        self.limit(LimitKind::Read, limit.into())
     }
 
     /// The most retries of redirects that were listed in `status_forcelist` and not followed.
     ///
     /// Redirects themselves are followed by tower-http's `FollowRedirect`, which has its own limit.
     pub fn redirect(self, limit: impl Into<Limit>) -> Self {
-        self.limit(CountKind::Redirect, limit.into())
+        self.limit(LimitKind::Redirect, limit.into())
     }
 
     /// The most retries because of a status.
     pub fn status(self, limit: impl Into<Limit>) -> Self {
-        self.limit(CountKind::Status, limit.into())
+        self.limit(LimitKind::Status, limit.into())
     }
 
     /// The most retries after failures that are none of the other kinds.
     pub fn other(self, limit: impl Into<Limit>) -> Self {
-        self.limit(CountKind::Other, limit.into())
+        self.limit(LimitKind::Other, limit.into())
     }
 
     /// The backoff's base in seconds: under the urllib3 preset the n-th retry waits
@@ -238,13 +238,13 @@ impl RetryPolicyBuilder {
         let mut settings = self.settings;
         let never = |kind| settings.limits.get(kind) == Limit::Never;
         if settings.preset == Preset::Urllib3
-            && (never(CountKind::Total) || never(CountKind::Redirect))
+            && (never(LimitKind::Total) || never(LimitKind::Redirect))
         {
             // urllib3's constructor does this, so that redirects are returned as they come.
-            *settings.limits.get_mut(CountKind::Redirect) = Limit::AtMost(0);
+            *settings.limits.get_mut(LimitKind::Redirect) = Limit::AtMost(0);
         }
         if settings.preset != Preset::Urllib3 {
-            for kind in CountKind::ALL {
+            for kind in LimitKind::ALL {
                 if let Limit::AtMost(n @ ..=-1) = settings.limits.get(kind) {
                     return Err(InvalidPolicy::new(
                         kind.as_str(),

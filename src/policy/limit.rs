@@ -7,7 +7,7 @@ use std::{
 
 use http::Method;
 
-use super::{CountKind, InvalidPolicy, StopReason};
+use super::{InvalidPolicy, LimitKind, StopReason};
 
 /// How many retries of one kind are allowed, on top of the first attempt.
 ///
@@ -42,7 +42,7 @@ impl Limit {
     }
 
     /// Why a retry is refused when this limit, that of `kind`, is used up.
-    pub(crate) fn exhausted(self, kind: CountKind) -> StopReason {
+    pub(crate) fn exhausted(self, kind: LimitKind) -> StopReason {
         StopReason::CountExhausted {
             kind,
             limit: match self {
@@ -100,7 +100,7 @@ impl From<bool> for Limit {
     }
 }
 
-/// One value for each [`CountKind`].
+/// One value for each [`LimitKind`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerKind<T>([T; 6]);
 
@@ -109,11 +109,11 @@ impl<T: Copy> PerKind<T> {
         Self(values)
     }
 
-    pub(crate) const fn get(&self, kind: CountKind) -> T {
+    pub(crate) const fn get(&self, kind: LimitKind) -> T {
         self.0[kind as usize]
     }
 
-    pub(crate) fn get_mut(&mut self, kind: CountKind) -> &mut T {
+    pub(crate) fn get_mut(&mut self, kind: LimitKind) -> &mut T {
         &mut self.0[kind as usize]
     }
 }

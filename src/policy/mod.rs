@@ -48,7 +48,7 @@ pub use self::{
     attempt::{Attempt, Judgement, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
     builder::RetryPolicyBuilder,
-    decide::{Decision, Retry, Stop},
+    decide::{Decision, RetryDecision, StopDecision},
     dynamic::{DynPolicy, SharedPolicy},
     hints::{
         Hint, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader, parse_retry_after,
@@ -70,7 +70,7 @@ pub(crate) use self::{
 };
 
 pub use crate::reason::{
-    CountKind, Gate, Gates, HintHeader, InvalidPolicy, Note, StopReason, WaitReason,
+    Gate, Gates, HintHeader, InvalidPolicy, LimitKind, Note, StopReason, WaitReason,
 };
 
 use std::time::Instant;
@@ -139,16 +139,16 @@ pub trait Policy {
 pub trait Session {
     /// Whether any outcome at all can lead to another attempt.
     ///
-    /// Asked once, before the first attempt. A request for which this is [`Standing::Never`] costs
+    /// Asked once, before the first attempt. A request for which this is [`Eligibility::Never`] costs
     /// almost nothing: nothing of it is kept. The reason reaches the report if it fails.
-    fn standing(&self) -> Standing {
-        Standing::Eligible
+    fn eligibility(&self) -> Eligibility {
+        Eligibility::Eligible
     }
 
-    /// Whether [`standing`](Session::standing) is [`Standing::Eligible`], asked on the happy path:
+    /// Whether [`eligibility`](Session::eligibility) is [`Eligibility::Eligible`], asked on the happy path:
     /// worth implementing where it is known without making up the reason.
     fn is_eligible(&self) -> bool {
-        self.standing() == Standing::Eligible
+        self.eligibility() == Eligibility::Eligible
     }
 
     /// Whether a response is certainly no failure, so that [`decide`](Session::decide) need not
@@ -192,7 +192,7 @@ pub trait Session {
 /// Whether a request can be sent again at all.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum Eligibility {
     /// Some outcome can lead to another attempt.
     Eligible,
     /// No outcome can, for this reason.
@@ -200,8 +200,8 @@ pub enum Standing {
 }
 
 impl<T: Session + ?Sized> Session for Box<T> {
-    fn standing(&self) -> Standing {
-        (**self).standing()
+    fn eligibility(&self) -> Eligibility {
+        (**self).eligibility()
     }
 
     fn is_eligible(&self) -> bool {

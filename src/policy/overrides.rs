@@ -5,8 +5,8 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
 use super::{
-    Attempt, Decision, Policy, RequestHead, RetryPolicy, Session, SharedPolicy, Standing, Stop,
-    StopReason,
+    Attempt, Decision, Eligibility, Policy, RequestHead, RetryPolicy, Session, SharedPolicy,
+    StopDecision, StopReason,
 };
 use crate::budget::RetryPermit;
 
@@ -57,36 +57,36 @@ pub(crate) fn select<P: Policy + ?Sized>(
         return AnySession::Layer(policy.session(request));
     }
     match brought(request) {
-        Some(Brought::Disabled) => AnySession::Disabled,
-        Some(Brought::Own(own)) => AnySession::Brought(Box::new(own.session(request))),
-        Some(Brought::Shared(shared)) => AnySession::Brought(shared.session(request)),
+        Some(RequestPolicy::Disabled) => AnySession::Disabled,
+        Some(RequestPolicy::Own(own)) => AnySession::Brought(Box::new(own.session(request))),
+        Some(RequestPolicy::Shared(shared)) => AnySession::Brought(shared.session(request)),
         None => AnySession::Layer(policy.session(request)),
     }
 }
 
-enum Brought<'a> {
+enum RequestPolicy<'a> {
     Disabled,
     Own(&'a RetryPolicy),
     Shared(&'a SharedPolicy),
 }
 
 #[inline(never)]
-fn brought<'a>(request: &RequestHead<'a>) -> Option<Brought<'a>> {
+fn brought<'a>(request: &RequestHead<'a>) -> Option<RequestPolicy<'a>> {
     let extensions = request.extensions();
     if extensions.get::<RetryDisabled>().is_some() {
-        return Some(Brought::Disabled);
+        return Some(RequestPolicy::Disabled);
     }
-    let own = extensions.get().map(Brought::Own);
-    own.or_else(|| extensions.get().map(Brought::Shared))
+    let own = extensions.get().map(RequestPolicy::Own);
+    own.or_else(|| extensions.get().map(RequestPolicy::Shared))
 }
 
 impl<T: Session> Session for AnySession<T> {
     #[inline]
-    fn standing(&self) -> Standing {
+    fn eligibility(&self) -> Eligibility {
         match self {
-            Self::Layer(session) => session.standing(),
-            Self::Brought(session) => session.standing(),
-            Self::Disabled => Standing::Never(StopReason::Disabled),
+            Self::Layer(session) => session.eligibility(),
+            Self::Brought(session) => session.eligibility(),
+            Self::Disabled => Eligibility::Never(StopReason::Disabled),
         }
     }
 
@@ -112,7 +112,7 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.decide(attempt),
             Self::Brought(session) => session.decide(attempt),
-            Self::Disabled => Decision::Stop(Stop::because(StopReason::Disabled)),
+            Self::Disabled => Decision::Stop(StopDecision::because(StopReason::Disabled)),
         }
     }
 

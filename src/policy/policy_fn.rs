@@ -19,14 +19,14 @@ pub struct PolicyFn<F> {
 /// use std::time::Duration;
 /// use tower_http_retry::{
 ///     RetryLayer,
-///     policy::{Attempt, Decision, Retry, Stop, StopReason, policy_fn},
+///     policy::{Attempt, Decision, RetryDecision, StopDecision, StopReason, policy_fn},
 /// };
 ///
 /// let twice = policy_fn(|attempt: &Attempt<'_>| {
 ///     if attempt.number() < 3 {
-///         Decision::Retry(Retry::after(Duration::from_millis(50)))
+///         Decision::Retry(RetryDecision::after(Duration::from_millis(50)))
 ///     } else {
-///         Decision::Stop(Stop::because(StopReason::Custom("three are enough".into())))
+///         Decision::Stop(StopDecision::because(StopReason::Custom("three are enough".into())))
 ///     }
 /// });
 /// let layer = RetryLayer::new(twice);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Backoff, CountKind, Ledger, Limit, Methods, Part, Policy, Rehearsal, RequestHead, ResetHeader,
+    Backoff, Ledger, Limit, LimitKind, Methods, Part, Policy, Rehearsal, RequestHead, ResetHeader,
     RetryPolicyBuilder, RetrySession, Rng, StopReason,
     settings::{Settings, settings_table},
 };
@@ -119,7 +119,7 @@ pub struct RetryPolicy {
 /// A built policy: its settings, and what is derived from them.
 pub(super) struct Inner {
     pub(super) settings: Settings,
-    pub(super) eligible: Eligible,
+    pub(super) eligible: Repeatable,
     /// The common methods that are allowed, one bit each.
     allowed: u16,
     /// Sessions started so far, for policies with a seed.
@@ -173,25 +173,25 @@ fn allowed(settings: &Settings) -> u16 {
 }
 
 /// Which requests can be sent again at all. Known beforehand, since every request asks.
-pub(super) struct Eligible {
+pub(super) struct Repeatable {
     /// Those that may be repeated although they may have been applied.
     repeatable: bool,
     others: bool,
 }
 
-impl Eligible {
+impl Repeatable {
     fn under(settings: &Settings) -> Self {
         let allows = |kind| settings.limits.get(kind).allows_any();
-        let total = allows(CountKind::Total);
+        let total = allows(LimitKind::Total);
         let others = total
-            && (allows(CountKind::Connect)
+            && (allows(LimitKind::Connect)
                 || settings.unprocessed > 0
-                || settings.preset == Preset::Urllib3 && allows(CountKind::Other));
+                || settings.preset == Preset::Urllib3 && allows(LimitKind::Other));
         let after_send = [
-            CountKind::Read,
-            CountKind::Status,
-            CountKind::Other,
-            CountKind::Redirect,
+            LimitKind::Read,
+            LimitKind::Status,
+            LimitKind::Other,
+            LimitKind::Redirect,
         ];
         Self {
             repeatable: others || total && after_send.into_iter().any(allows),
@@ -210,19 +210,19 @@ impl Eligible {
 }
 
 impl Settings {
-    /// Why a request that is not [`Eligible`] is not.
+    /// Why a request that is not [`Repeatable`] is not.
     #[cold]
     pub(super) fn why_never(&self) -> StopReason {
-        let total = self.limits.get(CountKind::Total);
+        let total = self.limits.get(LimitKind::Total);
         match total {
             Limit::Never => StopReason::KindDisabled {
-                kind: CountKind::Total,
+                kind: LimitKind::Total,
             },
-            limit if !limit.allows_any() => limit.exhausted(CountKind::Total),
+            limit if !limit.allows_any() => limit.exhausted(LimitKind::Total),
             _ => self
                 .limits
-                .get(CountKind::Connect)
-                .exhausted(CountKind::Connect),
+                .get(LimitKind::Connect)
+                .exhausted(LimitKind::Connect),
         }
     }
 }
@@ -255,7 +255,7 @@ impl RetryPolicy {
     fn with_ledger(settings: Settings, ledger: Option<Arc<Ledger>>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                eligible: Eligible::under(&settings),
+                eligible: Repeatable::under(&settings),
                 allowed: allowed(&settings),
                 settings,
                 sessions: AtomicU64::new(0),
@@ -271,11 +271,11 @@ impl RetryPolicy {
 
     /// The limit of all retries together.
     pub fn total(&self) -> Limit {
-        self.limit(CountKind::Total)
+        self.limit(LimitKind::Total)
     }
 
     /// One of the limits.
-    pub fn limit(&self, kind: CountKind) -> Limit {
+    pub fn limit(&self, kind: LimitKind) -> Limit {
         self.inner.settings.limits.get(kind)
     }
 
@@ -382,7 +382,7 @@ impl fmt::Debug for RetryPolicy {
         let settings = &self.inner.settings;
         let mut debug = f.debug_struct("RetryPolicy");
         debug.field("preset", &settings.preset);
-        for kind in CountKind::ALL {
+        for kind in LimitKind::ALL {
             debug.field(kind.as_str(), &settings.limits.get(kind));
         }
         settings.show(&mut debug);

@@ -22,7 +22,7 @@ use crate::budget::RetryBudget;
 /// has; and four texts: what the setter does (the row's own comment), what the getter returns,
 /// what a document may say, and what the default preset has, with the reason.
 ///
-/// The limits are no rows: they are one for each `CountKind`.
+/// The limits are no rows: they are one for each `LimitKind`.
 macro_rules! settings_table {
     ($then:ident) => {
         $then! {

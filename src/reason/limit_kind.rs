@@ -9,7 +9,7 @@ use super::FailureKind;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum CountKind {
+pub enum LimitKind {
     /// All retries together.
     Total,
     /// Retries after connect failures.
@@ -24,7 +24,7 @@ pub enum CountKind {
     Other,
 }
 
-impl CountKind {
+impl LimitKind {
     /// All of them, `total` first.
     pub const ALL: [Self; 6] = [
         Self::Total,
@@ -48,7 +48,7 @@ impl CountKind {
     }
 }
 
-impl From<FailureKind> for CountKind {
+impl From<FailureKind> for LimitKind {
     fn from(kind: FailureKind) -> Self {
         match kind {
             FailureKind::Connect => Self::Connect,
@@ -59,7 +59,7 @@ impl From<FailureKind> for CountKind {
     }
 }
 
-impl fmt::Display for CountKind {
+impl fmt::Display for LimitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -21,6 +21,6 @@ pub use self::{
     grpc_code::{GrpcCode, UnknownGrpcCode},
     header::HintHeader,
     invalid::InvalidPolicy,
-    limit_kind::CountKind,
+    limit_kind::LimitKind,
     stop::{Note, StopReason, WaitReason},
 };

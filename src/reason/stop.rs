@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::{Cause, CountKind, GrpcCode, HintHeader};
+use super::{Cause, GrpcCode, HintHeader, LimitKind};
 use crate::{human::Human, text};
 
 /// Where a wait comes from.
@@ -216,14 +216,14 @@ pub enum StopReason {
     /// A limit is used up.
     CountExhausted {
         /// The limit that is used up.
-        kind: CountKind,
+        kind: LimitKind,
         /// Its value: retries on top of the first attempt.
         limit: i64,
     },
     /// The policy says never for this kind of failure (urllib3's `False`).
     KindDisabled {
         /// The limit that says never.
-        kind: CountKind,
+        kind: LimitKind,
     },
     /// The request body was longer than what is kept for a replay.
     BodyNotReplayable {

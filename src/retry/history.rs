@@ -15,7 +15,7 @@ use crate::{
     BoxError,
     budget::{InFlightPlace, RetryPermit},
     observe,
-    policy::Retry,
+    policy::RetryDecision,
     reason::{Cause, Failure, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
 };
@@ -170,7 +170,7 @@ impl History {
         mut record: AttemptRecord,
         kept: &Retained<S, Saved>,
         settings: &LayerSettings,
-        retry: &Retry,
+        retry: &RetryDecision,
         now: Instant,
     ) -> Option<Instant> {
         record.clean();

@@ -19,7 +19,7 @@ use crate::{
     budget::{InFlightLimit, InFlightPlace},
     classify::{self, AttemptTimedOut, Examined, Exchange, Outcome, RequestView, Vouch},
     error::{RetryError, RetryErrorKind},
-    policy::{Attempt, Decision, Judgement, Retry, Session, Stop, WallClock},
+    policy::{Attempt, Decision, Judgement, RetryDecision, Session, StopDecision, WallClock},
     reason::{Cause, Failure, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
     stack::{Answer, AskFor, LayerError, LayerOutcome},
@@ -244,7 +244,7 @@ where
             None => self.history.as_ref().and_then(|history| history.url()),
         };
         let stop = match ruling {
-            Ruling::Accept => Stop::because(StopReason::Succeeded),
+            Ruling::Accept => StopDecision::because(StopReason::Succeeded),
             Ruling::Stop(stop) => stop,
             Ruling::Retry(retry, permit) => {
                 let history = self.as_mut().project().history;
@@ -326,7 +326,7 @@ where
     fn prepare_retry(
         self: Pin<&mut Self>,
         mut record: AttemptRecord,
-        mut retry: Retry,
+        mut retry: RetryDecision,
         now: Instant,
     ) -> Option<Instant> {
         let this = self.project();
@@ -435,7 +435,7 @@ impl<ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
         self.least
     }
 
-    fn admit(&mut self, retry: &Retry) -> Option<Result<Duration, StopReason>> {
+    fn admit(&mut self, retry: &RetryDecision) -> Option<Result<Duration, StopReason>> {
         if self.admissions.is_none() && self.in_flight.is_none() {
             return None;
         }

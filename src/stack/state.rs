@@ -11,7 +11,7 @@ use std::{
 use http::{Extensions, Uri};
 use tokio::time::Instant;
 
-use crate::reason::CountKind;
+use crate::reason::LimitKind;
 
 /// What the layers of a stack share of one request, so that together they multiply nothing.
 ///
@@ -46,7 +46,7 @@ pub struct RequestState {
 
 struct Shared {
     deadline: Option<Instant>,
-    used: [AtomicU32; CountKind::ALL.len()],
+    used: [AtomicU32; LimitKind::ALL.len()],
     tried: Mutex<Vec<Uri>>,
 }
 
@@ -83,15 +83,15 @@ impl RequestState {
     }
 
     /// How many retries, hops and continuations all layers together have charged to `kind`.
-    pub fn used(&self, kind: CountKind) -> u32 {
+    pub fn used(&self, kind: LimitKind) -> u32 {
         self.shared.used[kind as usize].load(Relaxed)
     }
 
     /// Charges one to `kind` and to `total`.
-    pub fn charge(&self, kind: CountKind) {
+    pub fn charge(&self, kind: LimitKind) {
         let kinds = match kind {
-            CountKind::Total => &[CountKind::Total][..],
-            kind => &[CountKind::Total, kind],
+            LimitKind::Total => &[LimitKind::Total][..],
+            kind => &[LimitKind::Total, kind],
         };
         for kind in kinds {
             // An error is the highest number there is, which stays.

@@ -25,7 +25,7 @@ use tower_http::timeout::{ResponseBodyTimeoutLayer, TimeoutBody, TimeoutLayer};
 use tower_http_retry::{
     BoxError,
     classify::{Cause, Failure, FailureKind, Outcome, Sent, chain, classify},
-    policy::{Attempt, CountKind, Decision, Policy, RetryPolicy, Session, StopReason, WaitReason},
+    policy::{Attempt, Decision, LimitKind, Policy, RetryPolicy, Session, StopReason, WaitReason},
 };
 
 use test_support::net::{
@@ -41,7 +41,7 @@ enum Verdict {
     /// It sends the request again at once, outside of the counts.
     Again,
     /// It sends the request again and charges this limit.
-    Retry(CountKind),
+    Retry(LimitKind),
     /// It stops, because the request may have been applied and its method is not idempotent.
     Method,
     /// It stops, because the status is not in its list.
@@ -70,8 +70,8 @@ use Verdict::{Again, Method as NotThisMethod, Permanent, Retry, Status as NotThi
 const NEVER_SENT: Class = Class {
     kind: FailureKind::Connect,
     sent: Sent::Never,
-    default: [Retry(CountKind::Connect); 2],
-    urllib3: [Retry(CountKind::Connect); 2],
+    default: [Retry(LimitKind::Connect); 2],
+    urllib3: [Retry(LimitKind::Connect); 2],
 };
 
 /// The request came back from the pool as it went in.
@@ -90,8 +90,8 @@ const REFUSED: Class = Class {
 const AMBIGUOUS: Class = Class {
     kind: FailureKind::Read,
     sent: Sent::Unknown,
-    default: [Retry(CountKind::Read), NotThisMethod],
-    urllib3: [Retry(CountKind::Read), NotThisMethod],
+    default: [Retry(LimitKind::Read), NotThisMethod],
+    urllib3: [Retry(LimitKind::Read), NotThisMethod],
 };
 
 /// The server has begun to answer.
@@ -103,8 +103,8 @@ const ANSWERED: Class = Class {
 /// Nothing is known.
 const UNKNOWN: Class = Class {
     kind: FailureKind::Other,
-    default: [Retry(CountKind::Other), NotThisMethod],
-    urllib3: [Retry(CountKind::Other); 2],
+    default: [Retry(LimitKind::Other), NotThisMethod],
+    urllib3: [Retry(LimitKind::Other); 2],
     ..AMBIGUOUS
 };
 
@@ -150,7 +150,7 @@ const MISTAKEN: Class = Class {
 const LISTED: Class = Class {
     kind: FailureKind::Status,
     sent: Sent::Answered,
-    default: [Retry(CountKind::Status), NotThisMethod],
+    default: [Retry(LimitKind::Status), NotThisMethod],
     urllib3: [NotThisStatus; 2],
 };
 

@@ -12,7 +12,7 @@ use tower_http_retry::{
     budget::{RetryBudget, Scope},
     classify::FailureKind,
     policy::{
-        Backoff, CountKind, InvalidConfig, Jitter, Limit, Methods, ResetFormat, ResetHeader,
+        Backoff, InvalidConfig, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader,
         RetryAfterMode, RetryConfig, RetryPolicy,
     },
 };
@@ -134,7 +134,7 @@ fn limits_have_urllib3s_three_forms() {
         (json!(null), Limit::Unlimited),
         (json!("unlimited"), Limit::Unlimited),
     ] {
-        for kind in CountKind::ALL {
+        for kind in LimitKind::ALL {
             let config: RetryConfig =
                 serde_json::from_value(json!({ kind.as_str(): value })).expect("a document");
             assert_eq!(

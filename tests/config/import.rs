@@ -12,7 +12,7 @@ use tower_http_retry::{
     classify::FailureKind,
     mounts::Mounts,
     policy::{
-        Backoff, CountKind, Jitter, Limit, Methods, ResetFormat, ResetHeader, RetryAfterMode,
+        Backoff, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode,
         RetryConfig, RetryPolicy,
         import::{self, Imported},
     },
@@ -129,7 +129,7 @@ fn urllib3s_redirects_are_another_layers() {
             ("retry_on_timeout", "true"),
         ]),
     );
-    assert_eq!(imported.policy.limit(CountKind::Redirect), Limit::AtMost(5));
+    assert_eq!(imported.policy.limit(LimitKind::Redirect), Limit::AtMost(5));
     assert!(imported.policy.status_forcelist().eq([503]));
     // None of these follows a redirect there, either.
     for off in [json!(false), json!(0), json!(null)] {
@@ -237,9 +237,9 @@ fn a_grpc_service_config_is_a_policy_for_each_method_config() {
 
     // Without a `retryPolicy` only what was never processed is sent again.
     let rest = &methods[1].imported.policy;
-    for kind in CountKind::ALL {
+    for kind in LimitKind::ALL {
         let expected = match kind {
-            CountKind::Total => Limit::Unlimited,
+            LimitKind::Total => Limit::Unlimited,
             _ => Limit::Never,
         };
         assert_eq!(rest.limit(kind), expected);
@@ -334,7 +334,7 @@ fn a_bare_grpc_retry_policy_is_imported_as_well() {
         json!(["ABORTED"]),
     )]));
     let imported = &methods.expect("a policy")[0].imported;
-    assert_eq!(imported.policy.limit(CountKind::Read), Limit::Never);
+    assert_eq!(imported.policy.limit(LimitKind::Read), Limit::Never);
     assert_eq!(imported.policy.status_forcelist().count(), 0);
     assert!(
         imported.untranslated[0]
@@ -523,8 +523,8 @@ fn envoys_defaults_and_both_spellings() {
         let imported = envoy(document);
         let policy = &imported.policy;
         assert_eq!(policy.total(), Limit::AtMost(1));
-        assert_eq!(policy.limit(CountKind::Connect), Limit::Unlimited);
-        assert_eq!(policy.limit(CountKind::Read), Limit::Never);
+        assert_eq!(policy.limit(LimitKind::Connect), Limit::Unlimited);
+        assert_eq!(policy.limit(LimitKind::Read), Limit::Never);
         assert!(policy.status_forcelist().eq([503]));
         assert!(!policy.respect_retry_after_header());
         let backoff = Backoff::list([25 * MS]).max(250 * MS).jitter(Jitter::Full);
@@ -536,7 +536,7 @@ fn envoys_defaults_and_both_spellings() {
 
 #[test]
 fn each_of_envoys_conditions_is_what_it_retries() {
-    use CountKind::{Connect, Other, Read, Status};
+    use LimitKind::{Connect, Other, Read, Status};
     for (retry_on, kinds, statuses, unprocessed, untranslated) in [
         ("", &[][..], 0, 0, 0),
         ("5xx", &[Connect, Read, Other, Status], 100, 0, 0),

@@ -24,10 +24,10 @@ use tower_http_retry::{
     dry_run::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
     mounts::Mounts,
     policy::{
-        Attempt, Backoff, CountKind, Decision, DynPolicy, Gate, Idempotent, Jitter, Judgement,
-        Limit, Methods, Note, Policy, RequestHead, Retry, RetryAfterMode, RetryDisabled,
-        RetryPolicy, RetryPolicyBuilder, Session, SharedPolicy, Stop, StopReason, WaitReason,
-        policy_fn,
+        Attempt, Backoff, Decision, DynPolicy, Gate, Idempotent, Jitter, Judgement, Limit,
+        LimitKind, Methods, Note, Policy, RequestHead, RetryAfterMode, RetryDecision,
+        RetryDisabled, RetryPolicy, RetryPolicyBuilder, Session, SharedPolicy, StopDecision,
+        StopReason, WaitReason, policy_fn,
     },
 };
 
@@ -76,7 +76,7 @@ fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).expect("a status")
 }
 
-fn used_up(kind: CountKind, limit: i64) -> Option<StopReason> {
+fn used_up(kind: LimitKind, limit: i64) -> Option<StopReason> {
     Some(StopReason::CountExhausted { kind, limit })
 }
 
@@ -107,7 +107,7 @@ fn the_default_policy_tells_what_it_does_with_a_get() {
     assert_eq!(explanation.url, "http://a.test/x");
     assert_eq!(explanation.never, None);
 
-    let total = used_up(CountKind::Total, 3);
+    let total = used_up(LimitKind::Total, 3);
     for scenario in [Scenario::Connect, Scenario::Read, Scenario::Other] {
         let case = case(&explanation, scenario);
         assert_eq!((case.fewest, case.most), (3, 3));
@@ -120,9 +120,9 @@ fn the_default_policy_tells_what_it_does_with_a_get() {
         );
     }
     let charged = |scenario| case(&explanation, scenario).waits[0].charged;
-    assert_eq!(charged(Scenario::Connect), Some(CountKind::Connect));
-    assert_eq!(charged(Scenario::Read), Some(CountKind::Read));
-    assert_eq!(charged(Scenario::Other), Some(CountKind::Other));
+    assert_eq!(charged(Scenario::Connect), Some(LimitKind::Connect));
+    assert_eq!(charged(Scenario::Read), Some(LimitKind::Read));
+    assert_eq!(charged(Scenario::Other), Some(LimitKind::Other));
 
     // Two outside of the counts, and then as a connect failure.
     let unprocessed = case(&explanation, Scenario::Unprocessed);
@@ -198,7 +198,7 @@ fn every_gate_that_says_no_is_named() {
             .status(Limit::Never)
     });
     let explanation = explain(&policy, "POST");
-    assert_eq!(explanation.never, used_up(CountKind::Total, 0));
+    assert_eq!(explanation.never, used_up(LimitKind::Total, 0));
     assert!(!explanation.is_retried());
     let long = answered(&explanation, 503, Some(WEEK));
     assert_eq!(
@@ -303,7 +303,7 @@ fn the_urllib3_preset_obeys_its_own_rules() {
         WaitReason::ServerHintClamped(_)
     ));
     // Once `total` is 0 the header alone is no reason any more, so it is `total` that decides.
-    assert_eq!(long.stop, used_up(CountKind::Total, 3));
+    assert_eq!(long.stop, used_up(LimitKind::Total, 3));
     assert_eq!(long.blocked_by().collect::<Vec<_>>(), [Gate::Total]);
 }
 
@@ -329,10 +329,10 @@ fn a_limit_of_a_kind_ends_that_kind() {
     let connect = case(&explanation, Scenario::Connect);
     assert_eq!(
         (connect.most, &connect.stop),
-        (1, &used_up(CountKind::Connect, 1))
+        (1, &used_up(LimitKind::Connect, 1))
     );
     let read = case(&explanation, Scenario::Read);
-    let kind = CountKind::Read;
+    let kind = LimitKind::Read;
     assert_eq!(read.stop, Some(StopReason::KindDisabled { kind }));
     assert_eq!(case(&explanation, Scenario::Other).most, 5);
 }
@@ -619,9 +619,11 @@ fn explaining_leaves_no_trace() {
 fn a_policy_of_any_kind_can_be_explained() {
     let twice = policy_fn(|attempt: &Attempt<'_>| match attempt.outcome() {
         Outcome::Response { status, .. } if status.as_u16() == 418 && attempt.number() < 3 => {
-            Decision::Retry(Retry::after(5 * MS))
+            Decision::Retry(RetryDecision::after(5 * MS))
         }
-        _ => Decision::Stop(Stop::because(StopReason::Custom("not a teapot".into()))),
+        _ => Decision::Stop(StopDecision::because(StopReason::Custom(
+            "not a teapot".into(),
+        ))),
     });
     let explanation = explain(&twice, "POST");
     let teapot = answered(&explanation, 418, None);
@@ -1284,7 +1286,7 @@ fn a_budget_that_cannot_be_asked_is_taken_to_be_full_and_the_output_says_so() {
 
     impl Session for Own {
         fn decide(&mut self, _: &Attempt<'_>) -> Decision {
-            Decision::Retry(Retry::after(SECOND))
+            Decision::Retry(RetryDecision::after(SECOND))
         }
 
         fn commit(
@@ -1304,7 +1306,7 @@ fn a_budget_that_cannot_be_asked_is_taken_to_be_full_and_the_output_says_so() {
     let what_if = played.report().replay(&Own);
     assert!(what_if.assumes_budget && what_if.is_same(), "{what_if}");
     // A closure has none.
-    let closure = policy_fn(|_: &Attempt<'_>| Decision::Retry(Retry::after(SECOND)));
+    let closure = policy_fn(|_: &Attempt<'_>| Decision::Retry(RetryDecision::after(SECOND)));
     assert!(!sequence(&closure, "GET", &[status(503).into()]).assumes_budget());
     #[cfg(feature = "tower")]
     {

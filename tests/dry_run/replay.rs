@@ -20,7 +20,7 @@ use tower_http_retry::{
     dry_run::{Explain, ScriptedOutcome, Unknown, Verdict, WhatIf},
     mounts::Mounts,
     policy::{
-        Backoff, CountKind, Idempotent, Jitter, Limit, Policy, RequestHead, RetryAfterMode,
+        Backoff, Idempotent, Jitter, Limit, LimitKind, Policy, RequestHead, RetryAfterMode,
         RetryDisabled, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
     },
     shared_hints::SharedHints,
@@ -450,7 +450,7 @@ fn a_stricter_policy_stops_earlier() {
     let once = policy(|p| p.total(1).backoff(Backoff::constant(SECOND)));
     let replay = report.replay(&once);
     let used_up = StopReason::CountExhausted {
-        kind: CountKind::Total,
+        kind: LimitKind::Total,
         limit: 1,
     };
     let (attempt, recorded, replayed) = only(&replay);
@@ -461,7 +461,7 @@ fn a_stricter_policy_stops_earlier() {
             min: SECOND,
             max: SECOND,
             why: WaitReason::Backoff,
-            charged: Some(CountKind::Status)
+            charged: Some(LimitKind::Status)
         }
     );
     assert_eq!(replayed, &Verdict::Stop(used_up.clone()));
@@ -831,8 +831,8 @@ fn a_listed_redirect_is_one_again() {
         // One without a place to go to is a status.
         let report = scripted(&policy, "GET", &[status(302), redirect(302), status(200)]);
         let charged = |at: usize| report.attempts[at].wait.as_ref().and_then(|w| w.charged);
-        assert_eq!(charged(0), Some(CountKind::Status), "{report}");
-        assert_eq!(charged(1), Some(CountKind::Redirect), "{report}");
+        assert_eq!(charged(0), Some(LimitKind::Status), "{report}");
+        assert_eq!(charged(1), Some(LimitKind::Redirect), "{report}");
         assert_same(&report, &policy);
     }
 }

@@ -19,7 +19,7 @@ use tower::{
 };
 use tower_http_retry::{
     RetryError, RetryErrorKind, RetryLayer,
-    policy::{Backoff, CountKind, RetryPolicy, StopReason},
+    policy::{Backoff, LimitKind, RetryPolicy, StopReason},
 };
 
 #[cfg(feature = "tower")]
@@ -149,7 +149,7 @@ async fn a_timeout_below_limits_each_attempt_and_is_a_read_failure() {
     for attempt in &error.report().attempts {
         assert_eq!(attempt.took, 50 * MS);
         let charged = attempt.wait.as_ref().map(|wait| wait.charged);
-        assert!(matches!(charged, Some(Some(CountKind::Read)) | None));
+        assert!(matches!(charged, Some(Some(LimitKind::Read)) | None));
     }
     assert_eq!(error.report().elapsed, 500 * MS);
 
@@ -297,7 +297,7 @@ async fn what_load_shed_below_refuses_was_not_sent_and_is_retried_for_any_method
         assert_eq!(attempt.took, Duration::ZERO);
         assert!(attempt.outcome.to_string().contains("overloaded"));
         let charged = attempt.wait.as_ref().expect("a wait").charged;
-        assert_eq!(charged, Some(CountKind::Connect));
+        assert_eq!(charged, Some(LimitKind::Connect));
     }
     assert_eq!(report.effects(), 1..=1);
 }
@@ -398,7 +398,7 @@ async fn the_error_passes_through_layers_that_box_it() {
         .service(every_nth_succeeds(usize::MAX, MS, &times));
     let error: BoxError = service.oneshot(get()).await.expect_err("an error");
     let error = error.downcast_ref::<RetryError>().expect("as it was");
-    let kind = CountKind::Total;
+    let kind = LimitKind::Total;
     assert_eq!(
         *error.stop_reason(),
         StopReason::CountExhausted { kind, limit: 3 }

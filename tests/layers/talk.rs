@@ -11,7 +11,7 @@ use tower_http_retry::{
     classify::Opinion,
     dry_run::ScriptedOutcome,
     policy::{
-        Backoff, CountKind, Gate, Judgement, Note, RequestHead, RetryPolicy, StopReason, WaitReason,
+        Backoff, Gate, Judgement, LimitKind, Note, RequestHead, RetryPolicy, StopReason, WaitReason,
     },
     stack::{LayerError, LayerOutcome, RequestState},
 };
@@ -144,7 +144,7 @@ async fn counts_that_layers_share_do_not_multiply() {
     let layer = RetryLayer::new(policy.budget(None).build().expect("valid"));
     let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer);
     let state = RequestState::new(None);
-    state.charge(CountKind::Redirect);
+    state.charge(LimitKind::Redirect);
     let mut attempts = Vec::new();
     for _ in 0..3 {
         let mut request = get();
@@ -163,7 +163,7 @@ async fn counts_that_layers_share_do_not_multiply() {
     // Three retries in all: the redirect was one of them.
     let over = "count_exhausted";
     assert_eq!(attempts, [(3, over), (1, over), (1, over)]);
-    let used = [CountKind::Total, CountKind::Status, CountKind::Redirect].map(|k| state.used(k));
+    let used = [LimitKind::Total, LimitKind::Status, LimitKind::Redirect].map(|k| state.used(k));
     assert_eq!(used, [3, 2, 1]);
 }
 
@@ -208,7 +208,7 @@ fn gate(reason: &StopReason) -> Gate {
         StopReason::StatusNotListed { .. } | StopReason::NotTransient { .. } => Gate::Transient,
         StopReason::MethodNotAllowed { .. } => Gate::Method,
         StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind } => match kind {
-            CountKind::Total => Gate::Total,
+            LimitKind::Total => Gate::Total,
             _ => Gate::Count,
         },
         StopReason::RetryAfterTooLong { .. } | StopReason::ForbiddenByServer { .. } => Gate::Hint,

@@ -13,8 +13,8 @@ use tower_http_retry::{
     RetryLayer,
     mounts::{InvalidMount, Mounts},
     policy::{
-        Idempotent, Limit, Note, Policy, RequestHead, RetryDisabled, RetryPolicy, Session,
-        Standing, StopReason, policy_fn,
+        Eligibility, Idempotent, Limit, Note, Policy, RequestHead, RetryDisabled, RetryPolicy,
+        Session, StopReason, policy_fn,
     },
 };
 use tower_test::mock;
@@ -375,8 +375,8 @@ fn head(uri: &str) -> Request<()> {
     Request::get(uri).body(()).expect("a request")
 }
 
-fn standing<P: Policy>(policy: &P, request: &Request<()>) -> Standing {
-    policy.session(&RequestHead::of(request)).standing()
+fn eligibility<P: Policy>(policy: &P, request: &Request<()>) -> Eligibility {
+    policy.session(&RequestHead::of(request)).eligibility()
 }
 
 #[test]
@@ -389,12 +389,12 @@ fn the_mounted_policy_decides() {
         .mount("https://never.test", never)
         .expect("a prefix")
         .fallback(RetryPolicy::default());
-    let decided = |uri| standing(&mounts, &head(uri));
+    let decided = |uri| eligibility(&mounts, &head(uri));
     assert!(matches!(
         decided("https://never.test/x"),
-        Standing::Never(StopReason::KindDisabled { .. })
+        Eligibility::Never(StopReason::KindDisabled { .. })
     ));
-    assert_eq!(decided("https://a.test/"), Standing::Eligible);
+    assert_eq!(decided("https://a.test/"), Eligibility::Eligible);
     assert_eq!(mounts.fallback_policy(), Some(&RetryPolicy::default()));
 }
 
@@ -404,8 +404,8 @@ fn without_mount_and_fallback_nothing_is_retried() {
         .mount("https://a.test", RetryPolicy::default())
         .expect("a prefix");
     assert!(matches!(
-        standing(&mounts, &head("http://a.test/")),
-        Standing::Never(StopReason::NoMount { .. })
+        eligibility(&mounts, &head("http://a.test/")),
+        Eligibility::Never(StopReason::NoMount { .. })
     ));
     assert_eq!(mounts.fallback_policy(), None);
 }
@@ -555,7 +555,7 @@ fn what_a_request_brings_along_comes_before_any_mount() {
 fn every_policy_can_be_mounted() {
     let give_up = policy_fn(|attempt| {
         let method = attempt.method().to_string();
-        tower_http_retry::policy::Decision::Stop(tower_http_retry::policy::Stop::because(
+        tower_http_retry::policy::Decision::Stop(tower_http_retry::policy::StopDecision::because(
             StopReason::Custom(method.into()),
         ))
     });
@@ -614,7 +614,7 @@ fn the_happy_path_costs_no_allocation_more() {
     assert_eq!(sessions(&|head| drop(fallback.session(head))), alone);
     let costs = sessions(&|head| {
         let session = nothing.session(head);
-        assert!(matches!(session.standing(), Standing::Never(_)));
+        assert!(matches!(session.eligibility(), Eligibility::Never(_)));
     });
     assert_eq!(costs, 0);
 }

@@ -22,8 +22,8 @@ use tower_http_retry::{
     classify::{Cause, Failure, FailureKind, Outcome, Sent, classify},
     dry_run::ScriptedOutcome,
     policy::{
-        Attempt, Backoff, CountKind, Decision, Idempotent, Jitter, Limit, Methods, Policy, Preset,
-        RequestHead, RetryAfterMode, RetryPolicy, RetryPolicyBuilder, Session, Standing,
+        Attempt, Backoff, Decision, Eligibility, Idempotent, Jitter, Limit, LimitKind, Methods,
+        Policy, Preset, RequestHead, RetryAfterMode, RetryPolicy, RetryPolicyBuilder, Session,
         WaitReason,
     },
 };
@@ -259,7 +259,7 @@ fn decided<'a>(
 ) -> Vec<(Outcome<'a>, Decision)> {
     let mut session = policy.session(&RequestHead::of(request));
     let mut decisions = Vec::new();
-    if let Standing::Never(_) = session.standing() {
+    if let Eligibility::Never(_) = session.eligibility() {
         // It is not asked.
         return decisions;
     }
@@ -312,14 +312,14 @@ proptest! {
         let decisions = decided(&policy, &request, &outcomes);
         let mut retries = 0;
         let mut free = 0;
-        let mut charged = [0; CountKind::ALL.len()];
+        let mut charged = [0; LimitKind::ALL.len()];
         for (_, decision) in &decisions {
             let Decision::Retry(retry) = decision else { continue };
             retries += 1;
             match retry.charged {
                 None => free += 1,
                 Some(kind) => {
-                    let at = CountKind::ALL.iter().position(|known| *known == kind);
+                    let at = LimitKind::ALL.iter().position(|known| *known == kind);
                     charged[at.expect("a kind")] += 1;
                 }
             }
@@ -330,7 +330,7 @@ proptest! {
         prop_assert!(total > 0 || retries == 0, "none is none");
         prop_assert!(free <= policy.unprocessed() as usize);
         prop_assert!(policy.preset() == Preset::Default || free == 0);
-        for (kind, charged) in CountKind::ALL.into_iter().zip(charged) {
+        for (kind, charged) in LimitKind::ALL.into_iter().zip(charged) {
             prop_assert!(charged <= most(policy.limit(kind)), "{charged} of {kind}");
         }
     }

@@ -15,7 +15,9 @@ use tokio_test::{assert_pending, assert_ready_ok};
 use tower_http_retry::{
     RetryLayer,
     mounts::Mounts,
-    policy::{CountKind, Limit, Policy, Reloadable, RequestHead, RetryPolicy, Session, Standing},
+    policy::{
+        Eligibility, Limit, LimitKind, Policy, Reloadable, RequestHead, RetryPolicy, Session,
+    },
 };
 use tower_test::mock;
 
@@ -77,13 +79,13 @@ async fn requests_in_flight_keep_the_policy_that_they_started_with() {
 #[test]
 fn mounts_are_exchanged_as_a_whole() {
     let policy = Reloadable::new(Mounts::new().mount_all(every(Duration::ZERO)));
-    let standing = || {
+    let eligibility = || {
         let request = Request::get("http://a.test/").body(()).expect("valid");
-        policy.session(&RequestHead::of(&request)).standing()
+        policy.session(&RequestHead::of(&request)).eligibility()
     };
-    assert_eq!(standing(), Standing::Eligible);
+    assert_eq!(eligibility(), Eligibility::Eligible);
     policy.replace(Mounts::new());
-    assert!(matches!(standing(), Standing::Never(_)));
+    assert!(matches!(eligibility(), Eligibility::Never(_)));
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn the_old_policy_lives_as_long_as_its_requests() {
     drop(old);
     // A session has what it needs of its own.
     assert!(weak.upgrade().is_none());
-    assert_eq!(session.left(CountKind::Total), Some(3));
+    assert_eq!(session.left(LimitKind::Total), Some(3));
     assert_eq!(*policy.current(), never());
 }
 
@@ -104,14 +106,14 @@ fn the_old_policy_lives_as_long_as_its_requests() {
 fn no_request_sees_parts_of_two_policies() {
     let of = |n: i64| {
         let builder = RetryPolicy::urllib3_builder();
-        let builder = CountKind::ALL
+        let builder = LimitKind::ALL
             .into_iter()
             .fold(builder, |builder, kind| match kind {
-                CountKind::Total => builder.total(n),
-                CountKind::Connect => builder.connect(n),
-                CountKind::Read => builder.read(n),
-                CountKind::Redirect => builder.redirect(n),
-                CountKind::Status => builder.status(n),
+                LimitKind::Total => builder.total(n),
+                LimitKind::Connect => builder.connect(n),
+                LimitKind::Read => builder.read(n),
+                LimitKind::Redirect => builder.redirect(n),
+                LimitKind::Status => builder.status(n),
                 _ => builder.other(n),
             });
         builder.build().expect("valid")
@@ -125,8 +127,8 @@ fn no_request_sees_parts_of_two_policies() {
                 let mut seen = 0;
                 while !stop.load(Relaxed) || seen == 0 {
                     let session = policy.session(&RequestHead::of(&request));
-                    let total = session.left(CountKind::Total);
-                    for kind in CountKind::ALL {
+                    let total = session.left(LimitKind::Total);
+                    for kind in LimitKind::ALL {
                         assert_eq!(session.left(kind), total);
                     }
                     seen += 1;

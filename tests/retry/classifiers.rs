@@ -16,7 +16,7 @@ use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower_http_retry::{
     RetryErrorKind, RetryLayer,
     classify::{Cause, Classify, Exchange, Opinion, Outcome},
-    policy::{Backoff, CountKind, Gate, Note, RetryPolicy, StopReason, WaitReason},
+    policy::{Backoff, Gate, LimitKind, Note, RetryPolicy, StopReason, WaitReason},
 };
 use tower_test::mock;
 
@@ -87,7 +87,7 @@ async fn an_opinion_to_retry_makes_an_unlisted_status_transient_and_is_told() {
                 assert_eq!(attempt.note.as_deref(), Some(&note));
                 assert_eq!(
                     attempt.wait.as_ref().expect("a wait").charged,
-                    Some(CountKind::Status)
+                    Some(LimitKind::Status)
                 );
             }
             let text = report(&response).to_string();

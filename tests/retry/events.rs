@@ -17,7 +17,7 @@ use tokio::time::{self, Instant};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower_http_retry::{
     RetryEvent, RetryLayer, RetryReport, TARGET,
-    policy::{CountKind, RetryDisabled, StopReason, WaitReason},
+    policy::{LimitKind, RetryDisabled, StopReason, WaitReason},
 };
 use tower_test::mock;
 use tracing::{
@@ -341,9 +341,9 @@ async fn a_retry_and_a_recovery_are_logged_as_debug() {
         assert_eq!(event.message(), "retrying");
         let number = n.to_string();
         let (outcome, charged) = if n == 2 {
-            ("read: connection reset (connection reset)", CountKind::Read)
+            ("read: connection reset (connection reset)", LimitKind::Read)
         } else {
-            ("503 Service Unavailable", CountKind::Status)
+            ("503 Service Unavailable", LimitKind::Status)
         };
         assert_eq!(
             event.fields(),
@@ -497,17 +497,17 @@ async fn urls_are_logged_without_userinfo_and_query() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_sent_again_because_it_was_never_processed_is_logged_without_a_count() {
-    use tower_http_retry::policy::{Attempt, Decision, Retry, Stop, policy_fn};
+    use tower_http_retry::policy::{Attempt, Decision, RetryDecision, StopDecision, policy_fn};
 
     let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let policy = policy_fn(|attempt: &Attempt<'_>| {
-        let mut retry = Retry::after(Duration::ZERO);
+        let mut retry = RetryDecision::after(Duration::ZERO);
         retry.why = WaitReason::NeverProcessed;
         retry.charged = None;
         match attempt.number() {
             1 | 2 => Decision::Retry(retry),
-            _ => Decision::Stop(Stop::because(StopReason::Custom("no".into()))),
+            _ => Decision::Stop(StopDecision::because(StopReason::Custom("no".into()))),
         }
     });
     let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(RetryLayer::new(policy));

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower_http_retry::{
     RetryLayer,
-    policy::{Decision, Policy, Retry, WaitReason, policy_fn},
+    policy::{Decision, Policy, RetryDecision, WaitReason, policy_fn},
 };
 use tower_test::mock;
 
@@ -48,7 +48,7 @@ fn retries_without_a_wait_need_no_runtime() {
     two_failures_and_a_success(RetryLayer::new(every(Duration::ZERO)));
     two_failures_and_a_success(RetryLayer::new(Bookkeeper::new(Duration::ZERO, 9)));
     two_failures_and_a_success(RetryLayer::new(policy_fn(|_| {
-        Decision::Retry(Retry::after(Duration::ZERO))
+        Decision::Retry(RetryDecision::after(Duration::ZERO))
     })));
 }
 

@@ -8,8 +8,8 @@ use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower_http_retry::{
     RequestDeadline, RetryErrorKind, RetryLayer,
     policy::{
-        Attempt, Backoff, CountKind, Decision, Gate, Idempotent, Limit, Methods, Retry,
-        RetryDisabled, RetryPolicy, SharedPolicy, Stop, StopReason, policy_fn,
+        Attempt, Backoff, Decision, Gate, Idempotent, Limit, LimitKind, Methods, RetryDecision,
+        RetryDisabled, RetryPolicy, SharedPolicy, StopDecision, StopReason, policy_fn,
     },
 };
 use tower_test::mock::{self, Handle, Spawn};
@@ -68,7 +68,7 @@ where
 }
 
 fn exhausted(limit: i64) -> StopReason {
-    let kind = CountKind::Total;
+    let kind = LimitKind::Total;
     StopReason::CountExhausted { kind, limit }
 }
 
@@ -80,7 +80,7 @@ fn a_policy_of_the_requests_own_takes_the_place_of_the_layers() {
     assert_eq!(send(patient), (6, exhausted(5)));
     let never = RetryPolicy::builder().total(Limit::Never).build();
     let stop = StopReason::KindDisabled {
-        kind: CountKind::Total,
+        kind: LimitKind::Total,
     };
     assert_eq!(
         send(with_extension(get(), never.expect("valid"))),
@@ -110,9 +110,9 @@ fn a_policy_of_any_type_comes_along_as_a_shared_policy() {
     let reason = enough.clone();
     let five = SharedPolicy::new(policy_fn(move |attempt: &Attempt<'_>| {
         if attempt.number() < 5 {
-            Decision::Retry(Retry::after(Duration::ZERO))
+            Decision::Retry(RetryDecision::after(Duration::ZERO))
         } else {
-            Decision::Stop(Stop::because(reason.clone()))
+            Decision::Stop(StopDecision::because(reason.clone()))
         }
     }));
     // Its own rule, whatever the method.

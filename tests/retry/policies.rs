@@ -16,8 +16,8 @@ use tower_http_retry::{
     AttemptOutcome, RetryErrorKind, RetryLayer,
     classify::Outcome,
     policy::{
-        Attempt, Backoff, CountKind, Decision, DynPolicy, Gate, Policy, RequestHead, Retry,
-        RetryPolicy, Session, SharedPolicy, Standing, Stop, StopReason, policy_fn,
+        Attempt, Backoff, Decision, DynPolicy, Eligibility, Gate, LimitKind, Policy, RequestHead,
+        RetryDecision, RetryPolicy, Session, SharedPolicy, StopDecision, StopReason, policy_fn,
     },
 };
 use tower_test::mock;
@@ -42,9 +42,9 @@ async fn retries_three_times<P: Policy + Clone>(policy: P) {
 fn closure() -> impl Policy<Session: Send> + Clone + Send + Sync {
     policy_fn(|attempt: &Attempt<'_>| {
         if attempt.number() <= 3 {
-            Decision::Retry(Retry::after(100 * MS))
+            Decision::Retry(RetryDecision::after(100 * MS))
         } else {
-            Decision::Stop(Stop::because(StopReason::Custom("enough".into())))
+            Decision::Stop(StopDecision::because(StopReason::Custom("enough".into())))
         }
     })
 }
@@ -79,7 +79,7 @@ async fn a_policy_that_borrows_works_and_so_does_its_trait_object() {
     let wait = 100 * MS;
     let policy = policy_fn(|attempt: &Attempt<'_>| {
         let _ = attempt;
-        Decision::Retry(Retry::after(wait))
+        Decision::Retry(RetryDecision::after(wait))
     });
     retries_three_times(policy).await;
 
@@ -146,7 +146,7 @@ async fn a_closure_sees_every_attempt_as_it_was() {
                 attempt.elapsed(),
                 outcome,
             ));
-            Decision::Retry(Retry::after(100 * MS))
+            Decision::Retry(RetryDecision::after(100 * MS))
         }
     });
     let layer = RetryLayer::new(policy).attempt_timeout(20 * MS);
@@ -196,7 +196,7 @@ async fn the_reason_of_a_closure_is_told() {
         .as_ref()
         .expect("a wait")
         .charged;
-    assert_eq!(charged, Some(CountKind::Total));
+    assert_eq!(charged, Some(LimitKind::Total));
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +222,7 @@ async fn a_closure_may_accept_a_failure_status_but_not_an_error() {
 struct Asked(Arc<[AtomicU32; 3]>);
 
 impl Asked {
-    /// How often it was asked for the standing, whether a response is final, and for a decision.
+    /// How often it was asked for the eligibility, whether a response is final, and for a decision.
     fn read(&self) -> [u32; 3] {
         std::array::from_fn(|n| self.0[n].load(Relaxed))
     }
@@ -245,12 +245,12 @@ struct AskedSession {
 }
 
 impl Session for AskedSession {
-    fn standing(&self) -> Standing {
+    fn eligibility(&self) -> Eligibility {
         self.asked.0[0].fetch_add(1, Relaxed);
         if self.never {
-            Standing::Never(StopReason::Custom("never".into()))
+            Eligibility::Never(StopReason::Custom("never".into()))
         } else {
-            Standing::Eligible
+            Eligibility::Eligible
         }
     }
 
@@ -261,7 +261,7 @@ impl Session for AskedSession {
 
     fn decide(&mut self, _: &Attempt<'_>) -> Decision {
         self.asked.0[2].fetch_add(1, Relaxed);
-        Decision::Retry(Retry::after(Duration::ZERO))
+        Decision::Retry(RetryDecision::after(Duration::ZERO))
     }
 }
 
@@ -370,7 +370,7 @@ async fn the_urllib3_preset_names_total_when_a_retry_after_finds_it_used_up() {
     let response = assert_ready_ok!(future.poll());
     assert_eq!(response.status(), 429);
     let report = report(&response);
-    let kind = CountKind::Total;
+    let kind = LimitKind::Total;
     assert_eq!(report.stop, StopReason::CountExhausted { kind, limit: 1 });
     let last = &report.attempts[1].gates;
     assert_eq!(last.get(Gate::Transient), Some(true));
@@ -401,7 +401,7 @@ fn the_urllib3_preset_hands_on_a_retry_after_that_finds_total_used_up() {
         // As in urllib3, the method is asked about first.
         let expected = match method {
             Method::GET => StopReason::CountExhausted {
-                kind: CountKind::Total,
+                kind: LimitKind::Total,
                 limit: 0,
             },
             method => StopReason::MethodNotAllowed { method },

@@ -22,7 +22,7 @@ use tower_http_retry::{
     AttemptOutcome, RetryError, RetryErrorKind, RetryLayer, RetryReport,
     classify::{Cause, FailureKind, Opinion, Outcome, Sent},
     policy::{
-        Backoff, CountKind, Gate, HintHeader, Note, Policy, RetryPolicy, StopReason, WaitReason,
+        Backoff, Gate, HintHeader, LimitKind, Note, Policy, RetryPolicy, StopReason, WaitReason,
     },
 };
 use tower_test::mock;
@@ -185,8 +185,8 @@ async fn a_report_tells_every_attempt_and_every_wait_and_why() {
                 .map(|wait| (wait.planned, wait.why.clone(), wait.charged))
         })
         .collect();
-    let (connect, read) = (Some(CountKind::Connect), Some(CountKind::Read));
-    let status = Some(CountKind::Status);
+    let (connect, read) = (Some(LimitKind::Connect), Some(LimitKind::Read));
+    let status = Some(LimitKind::Status);
     let hint = WaitReason::ServerHint(HintHeader::RetryAfter);
     assert_eq!(
         waits,
@@ -417,7 +417,7 @@ async fn the_last_error_is_kept_as_it_was_with_all_of_its_chain() {
     let error = error.expect_err("it fails");
     assert_eq!(error.kind(), RetryErrorKind::Failed);
     assert_eq!(error.stop_reason(), &error.report().stop);
-    let (kind, limit) = (CountKind::Total, 3);
+    let (kind, limit) = (LimitKind::Total, 3);
     assert_eq!(
         *error.stop_reason(),
         StopReason::CountExhausted { kind, limit }

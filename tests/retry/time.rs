@@ -9,7 +9,7 @@ use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower_http_retry::{
     AttemptOutcome, DrainLimit, RetryErrorKind, RetryLayer, RetryReport,
     classify::{AttemptTimedOut, Cause, DeadlinePassed, FailureKind},
-    policy::{Backoff, CountKind, Gate, RetryAfterMode, RetryPolicy, StopReason},
+    policy::{Backoff, Gate, LimitKind, RetryAfterMode, RetryPolicy, StopReason},
 };
 use tower_test::mock::{self, Handle};
 
@@ -304,7 +304,7 @@ async fn an_attempt_timeout_ends_each_attempt_and_is_charged_to_read() {
     let error = assert_ready_err!(future.poll());
 
     assert_eq!(error.kind(), RetryErrorKind::AttemptTimeout);
-    let kind = CountKind::Read;
+    let kind = LimitKind::Read;
     assert_eq!(
         *error.stop_reason(),
         StopReason::CountExhausted { kind, limit: 2 }
@@ -328,7 +328,7 @@ async fn an_attempt_timeout_ends_each_attempt_and_is_charged_to_read() {
         assert_eq!((*kind, *cause), (FailureKind::Read, Cause::AttemptTimeout));
         assert_eq!(error, "no response within 50 ms");
         let charged = attempt.wait.as_ref().map(|wait| wait.charged);
-        assert_eq!(charged, (n < 2).then_some(Some(CountKind::Read)));
+        assert_eq!(charged, (n < 2).then_some(Some(LimitKind::Read)));
     }
     assert_eq!(error.report().elapsed, 350 * MS);
 }

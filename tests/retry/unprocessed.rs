@@ -29,7 +29,7 @@ use tower_http_retry::{
     BoxError, RetryErrorKind, RetryLayer, RetryReport,
     budget::RetryBudget,
     classify::{Cause, Opinion, Outcome, Stage},
-    policy::{Backoff, CountKind, Gate, Limit, Policy, RetryPolicy, StopReason, WaitReason},
+    policy::{Backoff, Gate, Limit, LimitKind, Policy, RetryPolicy, StopReason, WaitReason},
 };
 
 use test_support::probe::{MS, Req, get, request};
@@ -175,7 +175,7 @@ async fn beyond_its_own_limit_a_refused_stream_counts_as_a_connect_failure() {
     let (at_once, free, counted) = (
         (Duration::ZERO, None),
         (1000 * MS, None),
-        (1000 * MS, Some(CountKind::Connect)),
+        (1000 * MS, Some(LimitKind::Connect)),
     );
     assert_eq!(waits, [at_once, free, counted, counted]);
 }
@@ -287,7 +287,7 @@ async fn a_refused_stream_between_other_failures_leaves_their_count_alone() {
         .iter()
         .filter_map(|attempt| attempt.wait.as_ref().map(|wait| wait.charged))
         .collect();
-    let read = Some(CountKind::Read);
+    let read = Some(LimitKind::Read);
     assert_eq!(charged, [read, None, read, None, read]);
 }
 
@@ -317,14 +317,14 @@ async fn under_urllib3_a_refused_stream_is_a_connect_failure() {
         .await
         .expect_err("an error");
     assert_eq!(requests.load(Relaxed), 3);
-    let kind = CountKind::Connect;
+    let kind = LimitKind::Connect;
     assert_eq!(
         *error.stop_reason(),
         StopReason::CountExhausted { kind, limit: 2 }
     );
     for attempt in &error.report().attempts[..2] {
         let charged = attempt.wait.as_ref().expect("a wait").charged;
-        assert_eq!(charged, Some(CountKind::Connect));
+        assert_eq!(charged, Some(LimitKind::Connect));
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tower_http_retry::{
     classify::{Cause, Failure, FailureKind, Outcome, Sent},
     policy::{
-        Attempt, CountKind, Decision, InvalidPolicy, Limit, Methods, Note, Policy, RequestHead,
+        Attempt, Decision, InvalidPolicy, Limit, LimitKind, Methods, Note, Policy, RequestHead,
         RetryPolicy, RetrySession, Session, StopReason, WaitReason,
     },
 };
@@ -154,12 +154,12 @@ pub(crate) struct Trace {
     pub(crate) exhausted: bool,
 }
 
-/// What is left of each limit, in the order of [`CountKind::ALL`].
+/// What is left of each limit, in the order of [`LimitKind::ALL`].
 pub(crate) type Counters = [Option<i64>; 6];
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Step {
-    pub(crate) charged: Option<CountKind>,
+    pub(crate) charged: Option<LimitKind>,
     pub(crate) wait: Duration,
     pub(crate) why: WaitReason,
     pub(crate) note: Option<Note>,
@@ -210,7 +210,7 @@ pub(crate) fn run(policy: &RetryPolicy, method: &Method, script: &[Happened]) ->
         let (end, exhausted) = match decide(&mut session, number, method, happened) {
             Decision::Retry(retry) => {
                 run = match retry.charged {
-                    Some(CountKind::Redirect) => 0,
+                    Some(LimitKind::Redirect) => 0,
                     _ => run + 1,
                 };
                 steps.push(Step {
@@ -290,5 +290,5 @@ fn decide(
 }
 
 fn counters(session: &RetrySession) -> Counters {
-    CountKind::ALL.map(|kind| session.left(kind))
+    LimitKind::ALL.map(|kind| session.left(kind))
 }

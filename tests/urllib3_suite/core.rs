@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use tower_http_retry::{
     classify::{Cause, Failure, FailureKind, Outcome, Sent},
     policy::{
-        Attempt, CountKind, Decision, Idempotent, Jitter, Judgement, Limit, Methods, Note,
+        Attempt, Decision, Idempotent, Jitter, Judgement, Limit, LimitKind, Methods, Note,
         Policy as _, RETRY_AFTER_STATUSES, RequestHead, RetryConfig, RetryPolicy, RetrySession,
         Session as _, StopReason, WaitReason,
         import::{self, Imported},
@@ -204,7 +204,7 @@ fn attributes(
     // `Limit::Never` is "returned as it came", so that it is not raised. The policy itself counts
     // no redirects then; its document has the limits as they were given.
     let config = serde_json::to_value(config)?;
-    let returned = [CountKind::Total, CountKind::Redirect]
+    let returned = [LimitKind::Total, LimitKind::Redirect]
         .into_iter()
         .any(|kind| config[kind.as_str()] == Value::Bool(false));
     let mut attributes = json!({
@@ -223,7 +223,7 @@ fn attributes(
         "remove_headers_on_redirect": removed,
         "is_exhausted": played.is_exhausted(),
     });
-    for kind in CountKind::ALL {
+    for kind in LimitKind::ALL {
         attributes[kind.as_str()] = json!(played.left(kind));
     }
     Ok(attributes)
@@ -247,7 +247,7 @@ fn increment(
         },
         other => return Err(format!("not counted: {other:?}").into()),
     };
-    Ok(json!({ "ended": ended, "charged": charged.map(CountKind::as_str) }))
+    Ok(json!({ "ended": ended, "charged": charged.map(LimitKind::as_str) }))
 }
 
 fn is_retry(policy: &RetryPolicy, counted: &[Step], step: &Step, now: SystemTime) -> Result<bool> {
@@ -315,7 +315,7 @@ fn decided(
     policy: &RetryPolicy,
     steps: impl IntoIterator<Item = Step>,
     now: SystemTime,
-) -> Result<(Option<Decision>, Option<CountKind>)> {
+) -> Result<(Option<Decision>, Option<LimitKind>)> {
     let mut played = Played::new(policy);
     let mut last = None;
     for mut step in steps {
@@ -370,9 +370,9 @@ impl Played {
     }
 
     /// What is left of a limit, which is what urllib3's counter shows.
-    fn left(&self, kind: CountKind) -> Option<i64> {
+    fn left(&self, kind: LimitKind) -> Option<i64> {
         match &self.session {
-            Some((now, session)) if !(now.unknown && kind == CountKind::Other) => {
+            Some((now, session)) if !(now.unknown && kind == LimitKind::Other) => {
                 session.left(kind)
             }
             _ => session(&self.policy, &Method::GET, false).left(kind),
@@ -380,7 +380,7 @@ impl Played {
     }
 
     fn is_exhausted(&self) -> bool {
-        CountKind::ALL
+        LimitKind::ALL
             .into_iter()
             .any(|kind| self.left(kind).is_some_and(|left| left < 0))
     }
@@ -475,15 +475,15 @@ fn session(policy: &RetryPolicy, method: &Method, marked: bool) -> RetrySession 
     policy.session(&RequestHead::of(&request))
 }
 
-fn limited(policy: &RetryPolicy, limit: impl Fn(CountKind) -> Limit) -> RetryPolicy {
+fn limited(policy: &RetryPolicy, limit: impl Fn(LimitKind) -> Limit) -> RetryPolicy {
     let builder = policy.to_builder();
     builder
-        .total(limit(CountKind::Total))
-        .connect(limit(CountKind::Connect))
-        .read(limit(CountKind::Read))
-        .redirect(limit(CountKind::Redirect))
-        .status(limit(CountKind::Status))
-        .other(limit(CountKind::Other))
+        .total(limit(LimitKind::Total))
+        .connect(limit(LimitKind::Connect))
+        .read(limit(LimitKind::Read))
+        .redirect(limit(LimitKind::Redirect))
+        .status(limit(LimitKind::Status))
+        .other(limit(LimitKind::Other))
         .build()
         .expect("only limits are different")
 }

@@ -9,7 +9,7 @@ use tower_http_retry::{
     dry_run::{Explain, Scenario},
     lint::{Lint, LintContext},
     mounts::Mounts,
-    policy::{CountKind, InvalidConfig, Limit, RequestHead, RetryConfig, RetryPolicy},
+    policy::{InvalidConfig, Limit, LimitKind, RequestHead, RetryConfig, RetryPolicy},
 };
 
 use super::Depth;
@@ -152,14 +152,14 @@ fn check_plain(text: &str, policy: Option<&RetryPolicy>) {
     let (Ok(document), Some(policy)) = (serde_json::from_str::<Value>(text), policy) else {
         return;
     };
-    for kind in CountKind::ALL {
+    for kind in LimitKind::ALL {
         let said = match &document[kind.as_str()] {
             Value::Number(n) => n.as_i64().map(Limit::AtMost),
             Value::Bool(false) => Some(Limit::Never),
             _ => None,
         };
         // urllib3's constructor changes this one.
-        if kind != CountKind::Redirect {
+        if kind != LimitKind::Redirect {
             assert!(said.is_none_or(|said| said == policy.limit(kind)), "{text}");
         }
     }
@@ -239,7 +239,7 @@ fn check_dry_run(policy: &RetryPolicy) {
         for case in &explanation.cases {
             assert!(case.fewest <= case.most);
             assert_eq!(case.waits.len(), case.most as usize);
-            let Limit::AtMost(total) = policy.limit(CountKind::Total) else {
+            let Limit::AtMost(total) = policy.limit(LimitKind::Total) else {
                 continue;
             };
             let free = match case.scenario {

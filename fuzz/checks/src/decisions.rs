@@ -22,7 +22,7 @@ use tower_http_retry::{
     classify::{Cause, Failure, FailureKind, Sent},
     dry_run::{Explain, ScriptedOutcome},
     policy::{
-        Backoff, CountKind, Idempotent, Jitter, Judgement, Limit, Methods, Preset, RequestHead,
+        Backoff, Idempotent, Jitter, Judgement, Limit, LimitKind, Methods, Preset, RequestHead,
         RetryAfterMode, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
     },
 };
@@ -258,9 +258,9 @@ impl Story {
                 .iter()
                 .filter_map(|attempt| attempt.wait.as_ref())
         };
-        for kind in CountKind::ALL {
+        for kind in LimitKind::ALL {
             let charged = waits().filter(|wait| match kind {
-                CountKind::Total => wait.charged.is_some(),
+                LimitKind::Total => wait.charged.is_some(),
                 kind => wait.charged == Some(kind),
             });
             let most = match policy.limit(kind) {

@@ -15,8 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tower_http_retry::{
     classify::Outcome,
     policy::{
-        Attempt, Backoff, CountKind, Decision, HintHeader, Jitter, Judgement, Limit, Note, Policy,
-        Preset, RequestHead, RetryAfterMode, RetryPolicy, Session, Standing, StopReason,
+        Attempt, Backoff, Decision, Eligibility, HintHeader, Jitter, Judgement, Limit, LimitKind,
+        Note, Policy, Preset, RequestHead, RetryAfterMode, RetryPolicy, Session, StopReason,
         WaitReason,
     },
 };
@@ -156,7 +156,7 @@ impl Exchange {
         let mut request = Request::new(());
         *request.method_mut() = method.clone();
         let mut session = policy.session(&RequestHead::of(&request));
-        assert_eq!(session.standing(), Standing::Eligible);
+        assert_eq!(session.eligibility(), Eligibility::Eligible);
         let judgement = match self.judged {
             true => Judgement::Retry {
                 by: "a test".into(),
@@ -223,7 +223,7 @@ impl Exchange {
                 self.check_note(retry.note.as_ref());
                 assert_eq!(retry.gates.failed().next(), None, "a gate said no");
                 let kind = retry.charged.expect("a response is charged");
-                assert!(matches!(kind, CountKind::Status | CountKind::Redirect));
+                assert!(matches!(kind, LimitKind::Status | LimitKind::Redirect));
             }
             Decision::Stop(stop) => {
                 if let StopReason::RetryAfterTooLong { asked, cap: by } = &stop.reason {

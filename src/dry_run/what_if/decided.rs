@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Verdict;
 use crate::{
-    policy::{Gate, Gates, Note, Stop, StopReason, WaitReason},
+    policy::{Gate, Gates, Note, StopDecision, StopReason, WaitReason},
     report::{AttemptRecord, WaitRecord},
 };
 
@@ -18,7 +18,7 @@ pub(super) struct Decided {
 }
 
 impl Decided {
-    pub(super) fn stopped(stop: Stop, wait: Option<Duration>) -> Self {
+    pub(super) fn stopped(stop: StopDecision, wait: Option<Duration>) -> Self {
         Self {
             verdict: Verdict::Stop(stop.reason),
             wait,
@@ -29,9 +29,9 @@ impl Decided {
 
     pub(super) fn from_outside(reason: StopReason, gates: Gates) -> Self {
         Self::stopped(
-            Stop {
+            StopDecision {
                 gates,
-                ..Stop::because(reason)
+                ..StopDecision::because(reason)
             },
             None,
         )

@@ -14,7 +14,7 @@ use self::{
 };
 use crate::{
     dry_run::asked::Asked,
-    policy::{CountKind, Policy, RequestHead, Rng, StopReason, WaitReason},
+    policy::{LimitKind, Policy, RequestHead, Rng, StopReason, WaitReason},
     report::RetryReport,
 };
 
@@ -76,7 +76,7 @@ pub enum Verdict {
         /// Where the wait comes from.
         why: WaitReason,
         /// The limit that the retry is charged to; `None` for a request that was never processed.
-        charged: Option<CountKind>,
+        charged: Option<LimitKind>,
     },
     /// It was the last one.
     Stop(StopReason),

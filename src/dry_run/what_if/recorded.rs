@@ -8,7 +8,7 @@ use super::Verdict;
 use crate::{
     classify::{Failure, Outcome},
     policy::{
-        CountKind, Gate, IDEMPOTENCY_KEY, Idempotent, Judgement, Note, RetryDisabled, StopReason,
+        Gate, IDEMPOTENCY_KEY, Idempotent, Judgement, LimitKind, Note, RetryDisabled, StopReason,
     },
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport},
 };
@@ -72,7 +72,7 @@ pub(super) fn request(report: &RetryReport) -> Request<()> {
 
 /// Whether the response was charged as a redirect. Where it leads is not in the record.
 fn was_redirect(report: &RetryReport, record: &AttemptRecord) -> bool {
-    const KIND: CountKind = CountKind::Redirect;
+    const KIND: LimitKind = LimitKind::Redirect;
     match (&record.wait, &report.stop) {
         (Some(wait), _) => wait.charged == Some(KIND),
         (None, StopReason::CountExhausted { kind, .. } | StopReason::KindDisabled { kind }) => {

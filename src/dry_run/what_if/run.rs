@@ -6,7 +6,7 @@ use super::{Verdict, decided::Decided, recorded::Scripted};
 use crate::{
     budget::RetryPermit,
     dry_run::asked::Asked,
-    policy::{Attempt, Decision, Gates, Retry, Session, StopReason},
+    policy::{Attempt, Decision, Gates, RetryDecision, Session, StopReason},
     reason::WaitReason,
     report::{AttemptRecord, RetryReport},
     trial::{Conditions, Ended, Judged, Ruling, rule},
@@ -142,7 +142,7 @@ impl<S: Session> Conditions<S> for Recorded<'_> {
         self.least
     }
 
-    fn admit(&mut self, _: &Retry) -> Option<Result<Duration, StopReason>> {
+    fn admit(&mut self, _: &RetryDecision) -> Option<Result<Duration, StopReason>> {
         match self.stop? {
             stop @ (StopReason::Throttled
             | StopReason::TooManyInFlight { .. }

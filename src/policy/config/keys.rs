@@ -11,7 +11,7 @@ use super::{
     value::Value,
 };
 use crate::policy::{
-    CountKind, Limit, Preset, RetryPolicy, RetryPolicyBuilder, settings::settings_table,
+    Limit, LimitKind, Preset, RetryPolicy, RetryPolicyBuilder, settings::settings_table,
 };
 
 const PRESETS: [(&str, Preset); 2] = [("default", Preset::Default), ("urllib3", Preset::Urllib3)];
@@ -50,7 +50,7 @@ macro_rules! keys {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub(super) struct PolicyKeys {
             pub(super) preset: Option<Preset>,
-            /// In the order of [`CountKind::ALL`].
+            /// In the order of [`LimitKind::ALL`].
             pub(super) limits: [Option<Limit>; 6],
             $(pub(super) $name: Option<<kinds::$kind as Kind>::Said>,)*
         }
@@ -122,7 +122,7 @@ macro_rules! keys {
             fn from(policy: &RetryPolicy) -> Self {
                 Self {
                     preset: Some(policy.preset()),
-                    limits: CountKind::ALL.map(|kind| Some(policy.limit(kind))),
+                    limits: LimitKind::ALL.map(|kind| Some(policy.limit(kind))),
                     $($name: said!($kind, policy.$name()),)*
                 }
             }
@@ -139,7 +139,7 @@ impl PolicyKeys {
         key: &str,
         value: Value,
     ) -> Result<Option<Value>, InvalidConfig> {
-        if let Some(index) = CountKind::ALL.iter().position(|kind| kind.as_str() == key) {
+        if let Some(index) = LimitKind::ALL.iter().position(|kind| kind.as_str() == key) {
             once(&mut self.limits[index], at.limit(key, &value)?, at, key)?;
             return Ok(None);
         }
@@ -177,7 +177,7 @@ impl PolicyKeys {
             (None, Some(Preset::Urllib3)) => RetryPolicy::urllib3(),
         };
         let mut builder = base.to_builder();
-        for (kind, limit) in CountKind::ALL.into_iter().zip(self.limits) {
+        for (kind, limit) in LimitKind::ALL.into_iter().zip(self.limits) {
             if let Some(limit) = limit {
                 builder = builder.limit(kind, limit);
             }
@@ -196,7 +196,7 @@ impl PolicyKeys {
         if let Some(preset) = &self.preset {
             map.serialize_entry("preset", preset)?;
         }
-        for (kind, limit) in CountKind::ALL.into_iter().zip(self.limits) {
+        for (kind, limit) in LimitKind::ALL.into_iter().zip(self.limits) {
             let key = kind.as_str();
             match limit {
                 Some(Limit::Unlimited) => map.serialize_entry(key, "unlimited")?,

@@ -213,8 +213,8 @@ impl Hints<'_> {
         headers: &HeaderMap,
         now: impl Fn() -> SystemTime,
         cap: Duration,
-    ) -> Said {
-        let mut said = Said::default();
+    ) -> HintReading {
+        let mut said = HintReading::default();
         // An interim response promises another one.
         if status.is_informational() || headers.is_empty() {
             return said;
@@ -229,7 +229,7 @@ impl Hints<'_> {
         let format = self.resets.iter().find_map(ResetHeader::of_retry_after);
         for header in retry_after::ORDER {
             let found = retry_after::find(&header, format, headers, &now);
-            said.asks_for_retry |= !matches!(found, Found::Nothing);
+            said.asks_for_retry |= !matches!(found, HeaderReading::Nothing);
             said.take(found, || header.clone(), cap);
         }
         // The first that can be read has been found: no need to look at the rest.
@@ -254,7 +254,7 @@ impl Hints<'_> {
 
 /// All that a response says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct HintReading {
     /// A header that forbids the retry.
     pub(crate) veto: Option<HintHeader>,
     /// The first hint that could be read; never [`Hint::Invalid`].
@@ -265,22 +265,22 @@ pub(crate) struct Said {
     pub(crate) asks_for_retry: bool,
 }
 
-impl Said {
-    fn take(&mut self, found: Found, header: impl Fn() -> HintHeader, cap: Duration) {
+impl HintReading {
+    fn take(&mut self, found: HeaderReading, header: impl Fn() -> HintHeader, cap: Duration) {
         match found {
-            Found::Nothing => {}
-            Found::Wait(asked) | Found::Partly(asked) => {
-                if found != Found::Wait(asked) {
+            HeaderReading::Nothing => {}
+            HeaderReading::Wait(asked) | HeaderReading::Partly(asked) => {
+                if found != HeaderReading::Wait(asked) {
                     self.ignored.get_or_insert_with(&header);
                 }
                 if !self.hint.is_present() {
                     self.hint = Hint::new(asked, cap, header());
                 }
             }
-            Found::Never => {
+            HeaderReading::Never => {
                 self.veto.get_or_insert_with(header);
             }
-            Found::Unreadable => {
+            HeaderReading::Unreadable => {
                 self.ignored.get_or_insert_with(header);
             }
         }
@@ -297,7 +297,7 @@ impl Said {
 
 /// What one header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum HeaderReading {
     Nothing,
     Wait(Duration),
     /// The same, beside something that cannot be read.
@@ -307,7 +307,10 @@ enum Found {
 }
 
 /// The longest time of a header, whose values can be lists.
-fn longest(values: GetAll<'_, HeaderValue>, read: impl Fn(&[u8]) -> Option<Duration>) -> Found {
+fn longest(
+    values: GetAll<'_, HeaderValue>,
+    read: impl Fn(&[u8]) -> Option<Duration>,
+) -> HeaderReading {
     let (mut longest, mut unreadable) = (None, false);
     for value in values {
         let is_empty = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -325,10 +328,10 @@ fn longest(values: GetAll<'_, HeaderValue>, read: impl Fn(&[u8]) -> Option<Durat
         }
     }
     match longest {
-        Some(wait) if unreadable => Found::Partly(wait),
-        Some(wait) => Found::Wait(wait),
-        None if unreadable => Found::Unreadable,
-        None => Found::Nothing,
+        Some(wait) if unreadable => HeaderReading::Partly(wait),
+        Some(wait) => HeaderReading::Wait(wait),
+        None if unreadable => HeaderReading::Unreadable,
+        None => HeaderReading::Nothing,
     }
 }
 
@@ -336,13 +339,13 @@ fn longest(values: GetAll<'_, HeaderValue>, read: impl Fn(&[u8]) -> Option<Durat
 ///
 /// Only the whitespace of RFC 9110, section 5.6.3, is not part of a value. To urllib3, the other
 /// kinds alone make a header that is there, and that it cannot read.
-fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], Found> {
+fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], HeaderReading> {
     let mut values = values.iter();
     let Some(value) = values.next() else {
-        return Err(Found::Nothing);
+        return Err(HeaderReading::Nothing);
     };
     if values.next().is_some() {
-        return Err(Found::Unreadable);
+        return Err(HeaderReading::Unreadable);
     }
     match text::trim(value.as_bytes()) {
         [] if value
@@ -350,9 +353,9 @@ fn one<'a>(values: GetAll<'a, HeaderValue>) -> Result<&'a [u8], Found> {
             .iter()
             .all(|byte| matches!(byte, b' ' | b'\t')) =>
         {
-            Err(Found::Nothing)
+            Err(HeaderReading::Nothing)
         }
-        [] => Err(Found::Unreadable),
+        [] => Err(HeaderReading::Unreadable),
         value => Ok(value),
     }
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use http::HeaderMap;
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
 
-use super::{Found, HintHeader, clock};
+use super::{HeaderReading, HintHeader, clock};
 
 /// What a response's quotas say, and the header that said it. A window longer than `cap` says
 /// nothing.
-pub(super) fn find(headers: &HeaderMap, cap: Duration) -> (Found, HintHeader) {
+pub(super) fn find(headers: &HeaderMap, cap: Duration) -> (HeaderReading, HintHeader) {
     if !headers.contains_key("ratelimit") || !clock::age(headers).is_zero() {
-        return (Found::Nothing, HintHeader::RateLimit);
+        return (HeaderReading::Nothing, HintHeader::RateLimit);
     }
     let Some(used_up) = used_up(headers) else {
-        return (Found::Unreadable, HintHeader::RateLimit);
+        return (HeaderReading::Unreadable, HintHeader::RateLimit);
     };
     let wait = used_up.iter().filter_map(|quota| quota.reset).max();
     let window = if used_up.iter().any(|quota| quota.reset.is_none()) {
@@ -25,11 +25,11 @@ pub(super) fn find(headers: &HeaderMap, cap: Duration) -> (Found, HintHeader) {
     };
     match (wait, window) {
         (wait, Some(window)) if window > wait.unwrap_or_default() => {
-            (Found::Wait(window), HintHeader::RateLimitPolicy)
+            (HeaderReading::Wait(window), HintHeader::RateLimitPolicy)
         }
-        (Some(wait), _) => (Found::Wait(wait), HintHeader::RateLimit),
-        (None, Some(_)) => (Found::Nothing, HintHeader::RateLimit),
-        (None, None) => (Found::Unreadable, HintHeader::RateLimitPolicy),
+        (Some(wait), _) => (HeaderReading::Wait(wait), HintHeader::RateLimit),
+        (None, Some(_)) => (HeaderReading::Nothing, HintHeader::RateLimit),
+        (None, None) => (HeaderReading::Unreadable, HintHeader::RateLimitPolicy),
     }
 }
 

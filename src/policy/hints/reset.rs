@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::{Found, HintHeader, longest, only, text};
+use super::{HeaderReading, HintHeader, longest, only, text};
 use crate::policy::InvalidPolicy;
 
 /// How the time in a [`ResetHeader`] is written. Every number may have a fraction, and the longest
@@ -161,18 +161,18 @@ impl ResetHeader {
         status: StatusCode,
         headers: &HeaderMap,
         now: &dyn Fn() -> SystemTime,
-    ) -> Found {
+    ) -> HeaderReading {
         let found = longest(headers.get_all(&self.name), |value| {
             self.format.read(value, now)
         });
-        let (Some(remaining), true) = (&self.remaining, found != Found::Nothing) else {
+        let (Some(remaining), true) = (&self.remaining, found != HeaderReading::Nothing) else {
             return found;
         };
         match only(headers.get_all(remaining)).and_then(text::decimal) {
             Some((0, _)) => found,
-            Some(_) => Found::Nothing,
+            Some(_) => HeaderReading::Nothing,
             None if status == StatusCode::TOO_MANY_REQUESTS => found,
-            None => Found::Unreadable,
+            None => HeaderReading::Unreadable,
         }
     }
 }

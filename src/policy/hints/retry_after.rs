@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Found, Hint, HintHeader, ResetFormat, Said, longest, one, text};
+use super::{HeaderReading, Hint, HintHeader, HintReading, ResetFormat, longest, one, text};
 
 #[cfg(test)]
 mod tests;
@@ -68,7 +68,7 @@ pub fn retry_after(
     now: SystemTime,
     cap: Duration,
 ) -> Hint {
-    let mut said = Said::default();
+    let mut said = HintReading::default();
     if !status.is_informational() {
         for header in ORDER {
             let found = find(&header, None, headers, &|| now);
@@ -97,10 +97,12 @@ pub(crate) fn as_urllib3_reads_it(
     now: impl Fn() -> SystemTime,
     cap: Duration,
 ) -> Hint {
-    let mut said = Said::default();
+    let mut said = HintReading::default();
     if !status.is_informational() {
         let found = match one(headers.get_all(http::header::RETRY_AFTER)) {
-            Ok(value) => seconds_or_date(value, &now).map_or(Found::Unreadable, Found::Wait),
+            Ok(value) => {
+                seconds_or_date(value, &now).map_or(HeaderReading::Unreadable, HeaderReading::Wait)
+            }
             Err(found) => found,
         };
         said.take(found, || HintHeader::RetryAfter, cap);
@@ -122,7 +124,7 @@ pub(super) fn find(
     format: Option<ResetFormat>,
     headers: &HeaderMap,
     now: &dyn Fn() -> SystemTime,
-) -> Found {
+) -> HeaderReading {
     let values = headers.get_all(header.name());
     match header {
         HintHeader::RetryAfter => longest(values, |value| {

@@ -29,7 +29,7 @@ fn read_by_default(
     headers: &HeaderMap,
     now: impl Fn() -> SystemTime,
     cap: Duration,
-) -> Said {
+) -> HintReading {
     let hints = Hints {
         should_retry: Some(&HeaderName::from_static("x-should-retry")),
         resets: &ResetHeader::defaults(),
@@ -37,7 +37,7 @@ fn read_by_default(
     hints.read(status, headers, now, cap)
 }
 
-fn read(status: u16, lines: &[(&str, &str)]) -> Said {
+fn read(status: u16, lines: &[(&str, &str)]) -> HintReading {
     let status = StatusCode::from_u16(status).expect("a status");
     read_by_default(status, &headers(lines), now, CAP)
 }
@@ -140,7 +140,7 @@ fn what_was_asked_is_compared_with_the_cap() {
 fn an_interim_response_says_nothing() {
     assert_eq!(
         read(103, &[("retry-after", "4"), ("x-should-retry", "false")]),
-        Said::default()
+        HintReading::default()
     );
 }
 
@@ -273,8 +273,10 @@ fn formats_are_a_choice() {
         let lines = headers(&[("x-until", value)]);
         let found = header.find(status, &lines, &now);
         match (found, ms) {
-            (Found::Wait(wait), Some(ms)) => assert_eq!(wait.as_millis(), ms, "{format:?} {value}"),
-            (Found::Wait(wait), None) => assert!(wait > CAP * 1_000_000, "{wait:?}"),
+            (HeaderReading::Wait(wait), Some(ms)) => {
+                assert_eq!(wait.as_millis(), ms, "{format:?} {value}")
+            }
+            (HeaderReading::Wait(wait), None) => assert!(wait > CAP * 1_000_000, "{wait:?}"),
             (found, _) => panic!("{format:?} {value}: {found:?}"),
         }
     }
@@ -633,7 +635,7 @@ proptest! {
     }
 }
 
-fn read_with(reset: ResetHeader, status: u16, lines: &[(&str, &str)]) -> Said {
+fn read_with(reset: ResetHeader, status: u16, lines: &[(&str, &str)]) -> HintReading {
     let hints = Hints {
         should_retry: None,
         resets: &[reset],
@@ -691,7 +693,7 @@ fn a_header_that_the_user_named_is_obeyed_on_every_status_or_noted() {
         let said = read_with(kept.clone(), status, &[("x-until", "7"), ("x-left", "0")]);
         assert!(said.hint.is_present());
         let said = read_with(kept.clone(), status, &[("x-until", "7"), ("x-left", "3")]);
-        assert_eq!(said, Said::default(), "it failed for another reason");
+        assert_eq!(said, HintReading::default(), "it failed for another reason");
     }
 }
 

@@ -5,27 +5,28 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    Hinted, RetrySession, is_failure, is_pushback, is_redirect, not_listed, obey, retry_after_alone,
+    HintEffect, RetrySession, is_failure, is_pushback, is_redirect, not_listed, obey,
+    retry_after_alone,
 };
 use crate::{
     classify::{Cause, Failure, Outcome},
     policy::{
-        Attempt, CountKind, Decision, Gate, Gates, Judgement, Limit, Note, Retry, Stop, StopReason,
-        WaitReason, hints::Said,
+        Attempt, Decision, Gate, Gates, Judgement, Limit, LimitKind, Note, RetryDecision,
+        StopDecision, StopReason, WaitReason, hints::HintReading,
     },
     reason::GrpcCode,
 };
 
 /// What a failure is, before the gates are asked whether it is retried.
-struct Found {
+struct FailureFacts {
     /// The limit it is charged to.
-    kind: CountKind,
+    kind: LimitKind,
     /// Why it is no transient failure, if it is none.
     not_transient: Option<StopReason>,
     /// Whether the server certainly did not apply the request.
     safe: bool,
     /// What the server says of it.
-    said: Said,
+    said: HintReading,
     /// What the report should say of it.
     note: Option<Note>,
 }
@@ -81,7 +82,7 @@ impl RetrySession {
         let mut gates = Gates::default();
         gates.set(Gate::Transient, true);
         gates.set(Gate::Method, true);
-        Some(Decision::Retry(Retry {
+        Some(Decision::Retry(RetryDecision {
             wait,
             why,
             charged: None,
@@ -100,7 +101,7 @@ impl RetrySession {
         status: StatusCode,
         headers: &HeaderMap,
         judged_retry: bool,
-    ) -> Option<Found> {
+    ) -> Option<FailureFacts> {
         let settings = self.settings();
         let listed = settings.lists(status);
         let as_500 = listed && !settings.status_forcelist.contains(status.as_u16());
@@ -114,16 +115,16 @@ impl RetrySession {
                 let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
                 settings.hints().read(status, headers, now, cap)
             } else {
-                Said::default()
+                HintReading::default()
             };
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
         let failed = is_failure(status) || below.is_some();
         let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
-        (transient || failed || forbidden).then(|| Found {
+        (transient || failed || forbidden).then(|| FailureFacts {
             kind: if is_redirect(status, headers) {
-                CountKind::Redirect
+                LimitKind::Redirect
             } else {
-                CountKind::Status
+                LimitKind::Status
             },
             not_transient: (!transient).then_some(
                 if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
@@ -151,7 +152,7 @@ impl RetrySession {
         }
     }
 
-    fn found_error(&self, failure: Failure, judged_retry: bool) -> Found {
+    fn found_error(&self, failure: Failure, judged_retry: bool) -> FailureFacts {
         let not_transient = match failure.cause {
             // A status is listed or not, also if a layer below made an error of it.
             Cause::Status(status) if !self.settings().lists(status) => {
@@ -160,17 +161,17 @@ impl RetrySession {
             cause if cause.is_permanent() => Some(StopReason::NotTransient { cause }),
             _ => None,
         };
-        Found {
+        FailureFacts {
             kind: failure.kind.into(),
             not_transient: not_transient.filter(|_| !judged_retry),
             safe: failure.sent.is_safe_to_repeat(),
-            said: Said::default(),
+            said: HintReading::default(),
             note: None,
         }
     }
 
     /// Asks every gate, also those behind the first that says no, so that the report is whole.
-    fn ask_gates(&mut self, attempt: &Attempt<'_>, found: Found) -> Decision {
+    fn ask_gates(&mut self, attempt: &Attempt<'_>, found: FailureFacts) -> Decision {
         let mut gates = Gates::default();
         let mut reason = None;
         let mut ask = |gate, no: Option<StopReason>| {
@@ -210,18 +211,18 @@ impl RetrySession {
         }
         let limits = self.settings().limits;
         if reason.is_none() {
-            reason = [CountKind::Total, found.kind]
+            reason = [LimitKind::Total, found.kind]
                 .into_iter()
                 .find(|kind| limits.get(*kind) == Limit::Never)
                 .map(|kind| StopReason::KindDisabled { kind });
         }
-        let total_left = self.left(CountKind::Total).is_none_or(|left| left > 0);
+        let total_left = self.left(LimitKind::Total).is_none_or(|left| left > 0);
         let kind_left = self.left(found.kind).is_none_or(|left| left > 0);
         gates.set(Gate::Total, total_left);
         gates.set(Gate::Count, kind_left);
         if reason.is_none() {
             let used_up = if !total_left {
-                Some(CountKind::Total)
+                Some(LimitKind::Total)
             } else if !kind_left {
                 Some(found.kind)
             } else {
@@ -230,7 +231,7 @@ impl RetrySession {
             reason = used_up.map(|kind| limits.get(kind).exhausted(kind));
         }
 
-        let Said {
+        let HintReading {
             veto,
             hint,
             ignored,
@@ -243,10 +244,10 @@ impl RetrySession {
         if let Some(header) = veto {
             gates.set(Gate::Hint, false);
             reason.get_or_insert(StopReason::ForbiddenByServer { header });
-        } else if let Hinted::TooLong { asked, cap } = hinted {
+        } else if let HintEffect::TooLong { asked, cap } = hinted {
             gates.set(Gate::Hint, false);
             reason.get_or_insert(StopReason::RetryAfterTooLong { asked, cap });
-        } else if let Hinted::Wait(..) = hinted {
+        } else if let HintEffect::Wait(..) = hinted {
             gates.set(Gate::Hint, true);
         }
 
@@ -255,7 +256,7 @@ impl RetrySession {
         }
         let raise = transient && method_ok && self.settings().raise_on_status;
         if let Some(reason) = reason {
-            return Decision::Stop(Stop {
+            return Decision::Stop(StopDecision {
                 reason,
                 raise,
                 gates,
@@ -267,13 +268,13 @@ impl RetrySession {
         self.charge(found.kind);
         self.run = self.run.saturating_add(1);
         let (wait, why) = match hinted {
-            Hinted::Wait(asked, why) => (self.hinted(asked, &why, attempt), why),
-            Hinted::None | Hinted::TooLong { .. } => self.backoff(attempt, throttled),
+            HintEffect::Wait(asked, why) => (self.hinted(asked, &why, attempt), why),
+            HintEffect::None | HintEffect::TooLong { .. } => self.backoff(attempt, throttled),
         };
         if is_pushback(&why) {
             self.run = 0;
         }
-        Decision::Retry(Retry {
+        Decision::Retry(RetryDecision {
             wait,
             why,
             charged: Some(found.kind),

@@ -14,8 +14,8 @@ use crate::{
 };
 
 use super::{
-    Attempt, CountKind, Decision, Due, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, Preset,
-    RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, Standing, StopReason, WaitReason,
+    Attempt, Decision, Due, Eligibility, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, LimitKind,
+    Preset, RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, StopReason, WaitReason,
     backoff::Circumstances, limit::PerKind, settings::Settings,
 };
 
@@ -89,7 +89,7 @@ impl RetrySession {
             cost: None,
             withdrawn: None,
             used: match RequestState::of(request.extensions()) {
-                Some(state) => PerKind::new(CountKind::ALL.map(|kind| state.used(kind))),
+                Some(state) => PerKind::new(LimitKind::ALL.map(|kind| state.used(kind))),
                 None => PerKind::default(),
             },
             unprocessed: 0,
@@ -115,18 +115,18 @@ impl RetrySession {
     }
 
     /// What is left of a limit; `None` if there is none. The numbers are urllib3's counters.
-    pub fn left(&self, kind: CountKind) -> Option<i64> {
+    pub fn left(&self, kind: LimitKind) -> Option<i64> {
         self.settings().limits.get(kind).left(self.used.get(kind))
     }
 
     /// Charges a retry to `kind` and to `total`; the limit that this exceeds, if any.
-    fn charge(&mut self, kind: CountKind) -> Option<StopReason> {
-        for kind in [CountKind::Total, kind] {
+    fn charge(&mut self, kind: LimitKind) -> Option<StopReason> {
+        for kind in [LimitKind::Total, kind] {
             let used = self.used.get_mut(kind);
             *used = used.saturating_add(1);
         }
         // urllib3 looks at every counter, also at those that this failure was not charged to.
-        let exceeded = CountKind::ALL
+        let exceeded = LimitKind::ALL
             .into_iter()
             .find(|kind| self.left(*kind).is_some_and(|left| left < 0))?;
         let limit = self.settings().limits.get(exceeded);
@@ -135,7 +135,7 @@ impl RetrySession {
 
     /// Whether no failure of the next attempt can be followed by another one.
     fn is_last(&self) -> bool {
-        self.left(CountKind::Total) == Some(0) && self.unprocessed >= self.settings().unprocessed
+        self.left(LimitKind::Total) == Some(0) && self.unprocessed >= self.settings().unprocessed
     }
 
     /// A transient failure: what a retry would cost the budget, also if none is made.
@@ -208,7 +208,7 @@ impl RetrySession {
 }
 
 /// What a server's hint does to a wait.
-enum Hinted {
+enum HintEffect {
     /// Wait this long, for this reason.
     Wait(Duration, WaitReason),
     /// Do not come back.
@@ -217,7 +217,7 @@ enum Hinted {
     None,
 }
 
-impl Hinted {
+impl HintEffect {
     /// How long the server asked for nothing to be sent, as far as it is obeyed.
     fn asked(&self) -> Option<Duration> {
         match self {
@@ -230,19 +230,19 @@ impl Hinted {
 
 /// Applies `mode` to a hint. A hint of zero is none, since the backoff is what keeps clients
 /// apart; but gRPC's is to be obeyed exactly.
-fn obey(hint: Hint, mode: RetryAfterMode) -> Hinted {
+fn obey(hint: Hint, mode: RetryAfterMode) -> HintEffect {
     match hint {
-        Hint::Absent | Hint::Invalid { .. } => Hinted::None,
+        Hint::Absent | Hint::Invalid { .. } => HintEffect::None,
         Hint::Wait { asked, header }
             if !asked.is_zero() || header == HintHeader::GrpcRetryPushbackMs =>
         {
-            Hinted::Wait(asked, WaitReason::ServerHint(header))
+            HintEffect::Wait(asked, WaitReason::ServerHint(header))
         }
-        Hint::Wait { .. } => Hinted::None,
+        Hint::Wait { .. } => HintEffect::None,
         Hint::OverCap { asked, cap, header } => match mode {
-            RetryAfterMode::GiveUp => Hinted::TooLong { asked, cap },
-            RetryAfterMode::Clamp if cap.is_zero() => Hinted::None,
-            RetryAfterMode::Clamp => Hinted::Wait(cap, WaitReason::ServerHintClamped(header)),
+            RetryAfterMode::GiveUp => HintEffect::TooLong { asked, cap },
+            RetryAfterMode::Clamp if cap.is_zero() => HintEffect::None,
+            RetryAfterMode::Clamp => HintEffect::Wait(cap, WaitReason::ServerHintClamped(header)),
         },
     }
 }
@@ -303,11 +303,11 @@ fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 impl Session for RetrySession {
-    fn standing(&self) -> Standing {
+    fn eligibility(&self) -> Eligibility {
         if self.is_eligible() {
-            Standing::Eligible
+            Eligibility::Eligible
         } else {
-            Standing::Never(self.settings().why_never())
+            Eligibility::Never(self.settings().why_never())
         }
     }
 

@@ -3,12 +3,14 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Hinted, RetrySession, is_failure, is_redirect, not_listed, obey, retry_after_alone};
+use super::{
+    HintEffect, RetrySession, is_failure, is_redirect, not_listed, obey, retry_after_alone,
+};
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
-        Attempt, CountKind, Decision, Gate, Gates, Hint, Judgement, Limit, Note, Retry, Stop,
-        StopReason, hints::as_urllib3_reads_it,
+        Attempt, Decision, Gate, Gates, Hint, Judgement, Limit, LimitKind, Note, RetryDecision,
+        StopDecision, StopReason, hints::as_urllib3_reads_it,
     },
 };
 
@@ -17,7 +19,7 @@ impl RetrySession {
         if let Judgement::Forbid { by, because } = attempt.judgement() {
             let mut gates = Gates::default();
             gates.set(Gate::Classifiers, false);
-            return Decision::Stop(Stop {
+            return Decision::Stop(StopDecision {
                 reason: StopReason::Vetoed {
                     by: by.clone(),
                     because: because.clone(),
@@ -45,7 +47,7 @@ impl RetrySession {
         let settings = self.settings();
         let judged_retry = attempt.judgement().is_transient();
         let listed = settings.status_forcelist.contains(status.as_u16()) || judged_retry;
-        let total = self.left(CountKind::Total);
+        let total = self.left(LimitKind::Total);
         let hint = if settings.respect_retry_after_header {
             let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
             as_urllib3_reads_it(status, headers, now, cap)
@@ -55,7 +57,7 @@ impl RetrySession {
         // `bool(self.total and …)`: None, which means unlimited, does not count as yes. Neither
         // does 0; then `total` is why, although urllib3 does not come to `increment`.
         let asked = settings.respect_retry_after_header
-            && settings.limits.get(CountKind::Total) != Limit::Never
+            && settings.limits.get(LimitKind::Total) != Limit::Never
             && total.is_some()
             && retry_after_alone(status)
             && hint.is_present();
@@ -76,15 +78,15 @@ impl RetrySession {
                 method: attempt.method().clone(),
             })
         } else if used_up {
-            let limit = self.settings().limits.get(CountKind::Total);
-            Some(limit.exhausted(CountKind::Total))
+            let limit = self.settings().limits.get(LimitKind::Total);
+            Some(limit.exhausted(LimitKind::Total))
         } else {
             None
         };
         let kind = if is_redirect(status, headers) {
-            CountKind::Redirect
+            LimitKind::Redirect
         } else {
-            CountKind::Status
+            LimitKind::Status
         };
         if let Some(reason) = returned {
             let mut waits = None;
@@ -94,7 +96,7 @@ impl RetrySession {
                 self.set_cost(attempt.outcome());
             }
             self.ask_the_rest(kind, hint, &mut gates);
-            return Decision::Stop(Stop {
+            return Decision::Stop(StopDecision {
                 reason,
                 raise: false,
                 gates,
@@ -108,7 +110,7 @@ impl RetrySession {
 
     fn urllib3_error(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Decision {
         let mut gates = Gates::default();
-        let kind = CountKind::from(failure.kind);
+        let kind = LimitKind::from(failure.kind);
         let limits = self.settings().limits;
         let transient = !failure.cause.is_user_error() || attempt.judgement().is_transient();
         gates.set(Gate::Transient, transient);
@@ -137,9 +139,9 @@ impl RetrySession {
             })
         } else if let Some(status) = status.filter(|_| !listed) {
             Some(StopReason::StatusNotListed { status })
-        } else if limits.get(CountKind::Total) == Limit::Never {
+        } else if limits.get(LimitKind::Total) == Limit::Never {
             Some(StopReason::KindDisabled {
-                kind: CountKind::Total,
+                kind: LimitKind::Total,
             })
         } else if matches!(failure.kind, FailureKind::Connect | FailureKind::Read)
             && limits.get(kind) == Limit::Never
@@ -154,7 +156,7 @@ impl RetrySession {
         };
         if let Some(reason) = bare {
             self.ask_the_rest(kind, Hint::Absent, &mut gates);
-            return Decision::Stop(Stop {
+            return Decision::Stop(StopDecision {
                 reason,
                 raise: false,
                 gates,
@@ -174,14 +176,14 @@ impl RetrySession {
     }
 
     /// Asks the gates that urllib3 does not come to any more, for the report only.
-    fn ask_the_rest(&self, kind: CountKind, hint: Hint, gates: &mut Gates) {
+    fn ask_the_rest(&self, kind: LimitKind, hint: Hint, gates: &mut Gates) {
         let any_left = |kind| self.left(kind).is_none_or(|left| left > 0);
-        gates.set(Gate::Total, any_left(CountKind::Total));
+        gates.set(Gate::Total, any_left(LimitKind::Total));
         gates.set(Gate::Count, any_left(kind));
         match obey(hint, self.settings().retry_after_mode) {
-            Hinted::Wait(..) => gates.set(Gate::Hint, true),
-            Hinted::TooLong { .. } => gates.set(Gate::Hint, false),
-            Hinted::None => {}
+            HintEffect::Wait(..) => gates.set(Gate::Hint, true),
+            HintEffect::TooLong { .. } => gates.set(Gate::Hint, false),
+            HintEffect::None => {}
         }
     }
 
@@ -189,7 +191,7 @@ impl RetrySession {
     fn go_on(
         &mut self,
         attempt: &Attempt<'_>,
-        kind: CountKind,
+        kind: LimitKind,
         hint: Hint,
         raise: bool,
         mut gates: Gates,
@@ -204,11 +206,11 @@ impl RetrySession {
         let asked = hinted.asked();
         let exceeded = self.charge(kind);
         self.set_cost(attempt.outcome());
-        let total_ok = self.left(CountKind::Total).is_none_or(|left| left >= 0);
+        let total_ok = self.left(LimitKind::Total).is_none_or(|left| left >= 0);
         gates.set(Gate::Total, total_ok);
         gates.set(Gate::Count, exceeded.is_none() || !total_ok);
         if let Some(reason) = exceeded {
-            return Decision::Stop(Stop {
+            return Decision::Stop(StopDecision {
                 reason,
                 raise,
                 gates,
@@ -216,19 +218,19 @@ impl RetrySession {
                 note,
             });
         }
-        self.run = if kind == CountKind::Redirect {
+        self.run = if kind == LimitKind::Redirect {
             0
         } else {
             self.run.saturating_add(1)
         };
         let (wait, why) = match hinted {
-            Hinted::Wait(asked, why) => {
+            HintEffect::Wait(asked, why) => {
                 gates.set(Gate::Hint, true);
                 (self.hinted(asked, &why, attempt), why)
             }
-            Hinted::TooLong { asked, cap } => {
+            HintEffect::TooLong { asked, cap } => {
                 gates.set(Gate::Hint, false);
-                return Decision::Stop(Stop {
+                return Decision::Stop(StopDecision {
                     reason: StopReason::RetryAfterTooLong { asked, cap },
                     raise,
                     gates,
@@ -236,12 +238,12 @@ impl RetrySession {
                     note,
                 });
             }
-            Hinted::None => {
+            HintEffect::None => {
                 note = note.or(ignored);
                 self.backoff(attempt, has_hint)
             }
         };
-        Decision::Retry(Retry {
+        Decision::Retry(RetryDecision {
             wait,
             why,
             charged: Some(kind),

@@ -13,7 +13,7 @@ use tokio::time::{self, Instant};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
     NeverSent, RetryLayer, RetryReport,
-    policy::{CountKind, RetryPolicy, StopReason},
+    policy::{LimitKind, RetryPolicy, StopReason},
 };
 
 use super::{PRESETS, quick};
@@ -79,7 +79,7 @@ async fn a_request_ends_after_one_attempt_and_total_retries() {
                 assert_eq!(asked, total as u64 + 1, "{case}");
                 assert_eq!(report.attempt_count() as u64, asked, "{case}");
                 let reason = StopReason::CountExhausted {
-                    kind: CountKind::Total,
+                    kind: LimitKind::Total,
                     limit: total,
                 };
                 assert_eq!(report.stop, reason, "{case}");

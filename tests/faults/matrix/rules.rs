@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use tower_http_retry::{
     RetryErrorKind,
     classify::Cause,
-    policy::{CountKind, HintHeader, Preset, StopReason, WaitReason},
+    policy::{HintHeader, LimitKind, Preset, StopReason, WaitReason},
 };
 
 /// How an attempt ended, as far as the rules make a difference.
@@ -66,7 +66,7 @@ pub enum Stop {
 /// A wait before a retry.
 #[derive(Clone, Debug)]
 pub struct Wait {
-    pub charged: Option<CountKind>,
+    pub charged: Option<LimitKind>,
     pub why: WaitReason,
     pub time: RangeInclusive<Duration>,
 }
@@ -162,7 +162,7 @@ fn status_not_listed(status: u16) -> Stop {
 
 fn used_up(total: i64) -> Verdict {
     Verdict::GiveUp(Stop::Because(StopReason::CountExhausted {
-        kind: CountKind::Total,
+        kind: LimitKind::Total,
         limit: total,
     }))
 }
@@ -203,11 +203,11 @@ fn default(facts: &Facts, class: Class, retries: u32, unprocessed: u32) -> Verdi
                 time: Duration::ZERO..=Duration::from_millis(100),
             });
         }
-        Class::Connect | Class::Unprocessed => CountKind::Connect,
-        Class::Read | Class::TimedOut => CountKind::Read,
-        Class::Status(..) => CountKind::Status,
+        Class::Connect | Class::Unprocessed => LimitKind::Connect,
+        Class::Read | Class::TimedOut => LimitKind::Read,
+        Class::Status(..) => LimitKind::Status,
     };
-    if kind != CountKind::Connect && !may_repeat(facts) {
+    if kind != LimitKind::Connect && !may_repeat(facts) {
         return Verdict::Stop(method_not_allowed(facts));
     }
     if retries == TOTAL {
@@ -236,19 +236,19 @@ fn urllib3(facts: &Facts, class: Class, retries: u32) -> Verdict {
     let kind = match class {
         Class::Success => return Verdict::Accept,
         // No response, so it is as if no connection had been made.
-        Class::Connect | Class::Unprocessed => CountKind::Connect,
-        Class::Untrusted(_) => CountKind::Other,
-        Class::Read | Class::TimedOut => CountKind::Read,
-        Class::Status(413 | 429 | 503, Some(_)) => CountKind::Status,
+        Class::Connect | Class::Unprocessed => LimitKind::Connect,
+        Class::Untrusted(_) => LimitKind::Other,
+        Class::Read | Class::TimedOut => LimitKind::Read,
+        Class::Status(413 | 429 | 503, Some(_)) => LimitKind::Status,
         Class::Status(status, _) => return Verdict::Stop(status_not_listed(status)),
     };
-    if matches!(kind, CountKind::Read | CountKind::Status) && !may_repeat(facts) {
+    if matches!(kind, LimitKind::Read | LimitKind::Status) && !may_repeat(facts) {
         return Verdict::Stop(method_not_allowed(facts));
     }
     if retries == TOTAL {
         return match used_up(TOTAL.into()) {
             // `is_retry`: "self.total and …", so that the last of them is returned as it is.
-            Verdict::GiveUp(stop) if kind == CountKind::Status => Verdict::Stop(stop),
+            Verdict::GiveUp(stop) if kind == LimitKind::Status => Verdict::Stop(stop),
             verdict => verdict,
         };
     }
@@ -261,7 +261,7 @@ fn urllib3(facts: &Facts, class: Class, retries: u32) -> Verdict {
 
 /// The server's word counts, and up to this share of it on top, but a word of zero is none.
 fn wait(
-    kind: CountKind,
+    kind: LimitKind,
     asked: Option<u64>,
     jitter: f64,
     backoff: RangeInclusive<Duration>,

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use tokio::{fs::File, io::AsyncReadExt, sync::Semaphore};
-use tower_http_retry::{BoxError, policy::CountKind};
+use tower_http_retry::{BoxError, policy::LimitKind};
 
 /// A kind of body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub struct Watch {
     /// 0 for none.
     over_limit_in: AtomicUsize,
     /// What each retry that was decided on is charged to.
-    charges: Mutex<Vec<Option<CountKind>>>,
+    charges: Mutex<Vec<Option<LimitKind>>>,
     /// One, for the attempt in flight.
     permits: Arc<Semaphore>,
     gate: Semaphore,
@@ -139,7 +139,7 @@ impl Watch {
     }
 
     /// A retry is decided on.
-    pub fn retry(&self, charged: Option<CountKind>) {
+    pub fn retry(&self, charged: Option<LimitKind>) {
         self.charges.lock().unwrap().push(charged);
     }
 

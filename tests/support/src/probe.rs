@@ -25,8 +25,8 @@ use tower_http_retry::{
     BoxError, NeverSent, RetryReport,
     budget::RetryPermit,
     policy::{
-        Attempt, Backoff, Decision, Policy, RequestHead, Retry, RetryPolicy, Session, Stop,
-        StopReason,
+        Attempt, Backoff, Decision, Policy, RequestHead, RetryDecision, RetryPolicy, Session,
+        StopDecision, StopReason,
     },
 };
 use tower_test::mock::{self, Handle, SendResponse};
@@ -518,9 +518,11 @@ impl Policy for Bookkeeper {
 impl Session for Bookkeeper {
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
         if attempt.number() > 9 {
-            return Decision::Stop(Stop::because(StopReason::Custom("nine retries".into())));
+            return Decision::Stop(StopDecision::because(StopReason::Custom(
+                "nine retries".into(),
+            )));
         }
-        Decision::Retry(Retry::after(self.wait))
+        Decision::Retry(RetryDecision::after(self.wait))
     }
 
     fn succeeded(&mut self) {

@@ -20,7 +20,7 @@ use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http_retry::{
     RetryError, RetryLayer, RetryReport,
     mounts::Mounts,
-    policy::{CountKind, HintHeader, Note, RetryPolicy, WaitReason},
+    policy::{HintHeader, LimitKind, Note, RetryPolicy, WaitReason},
 };
 
 use super::layer::{answer, end, on_paused_clock};
@@ -84,7 +84,7 @@ fn of_int(total: u64) -> RetryPolicy {
 }
 
 fn is_effective(policy: &RetryPolicy, effective: &Value) -> Result<(), String> {
-    for kind in CountKind::ALL {
+    for kind in LimitKind::ALL {
         let there = limit(&effective[kind.as_str()]);
         if policy.limit(kind) != there {
             return Err(format!(

@@ -8,7 +8,7 @@ use super::{Import, Imported, count, object, read, snake};
 use crate::{
     budget::{BudgetKind, Written},
     policy::{
-        CountKind, Jitter, Limit, Methods,
+        Jitter, Limit, LimitKind, Methods,
         backoff::Base,
         config::{
             InvalidConfig,
@@ -105,7 +105,7 @@ fn import(document: Value) -> Result<Imported, InvalidConfig> {
     }
 
     let policy = &mut import.policy;
-    policy.limits[CountKind::Total as usize] = Some(Limit::from(attempts - 1));
+    policy.limits[LimitKind::Total as usize] = Some(Limit::from(attempts - 1));
     policy.allowed_methods = Some(Methods::any());
     policy.status_forcelist = Some(vec![500, 502, 503, 504]);
     policy.respect_retry_after_header = Some(false);

@@ -8,7 +8,7 @@ use serde::Deserializer;
 use super::{Import, Imported, count, list, object, read, snake, time};
 use crate::budget::RetryBudget;
 use crate::policy::{
-    CountKind, Jitter, Limit, Methods, ResetFormat, ResetHeader, RetryAfterMode,
+    Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode,
     config::{InvalidConfig, backoff::Kind, time::format, value::Value},
 };
 
@@ -327,15 +327,15 @@ fn translate(import: &mut Import, fields: &Fields) {
     let policy = &mut import.policy;
     let limit = |on: bool| Some(if on { Limit::Unlimited } else { Limit::Never });
     for (kind, on) in [
-        (CountKind::Connect, connect || reset),
-        (CountKind::Read, reset),
-        (CountKind::Other, reset),
-        (CountKind::Redirect, !statuses.is_empty()),
-        (CountKind::Status, !statuses.is_empty()),
+        (LimitKind::Connect, connect || reset),
+        (LimitKind::Read, reset),
+        (LimitKind::Other, reset),
+        (LimitKind::Redirect, !statuses.is_empty()),
+        (LimitKind::Status, !statuses.is_empty()),
     ] {
         policy.limits[kind as usize] = limit(on);
     }
-    policy.limits[CountKind::Total as usize] = Some(Limit::from(retries));
+    policy.limits[LimitKind::Total as usize] = Some(Limit::from(retries));
     // With resets they are retried as these are.
     policy.unprocessed = Some(if refused && !reset { retries } else { 0 });
     policy.allowed_methods = Some(Methods::any());

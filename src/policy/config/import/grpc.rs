@@ -9,7 +9,7 @@ use super::{Import, Imported, count, list, object, read, time};
 use crate::{
     budget::{BudgetKind, RetryBudget, Written},
     policy::{
-        CountKind, InvalidPolicy, Jitter, Limit, Methods,
+        InvalidPolicy, Jitter, Limit, LimitKind, Methods,
         backoff::Base,
         config::{InvalidConfig, backoff::Kind, value::Value},
     },
@@ -164,7 +164,7 @@ fn bare() -> Import {
     let mut import = Import::default();
     let policy = &mut import.policy;
     policy.limits = [Some(Limit::Never); 6];
-    policy.limits[CountKind::Total as usize] = Some(Limit::Unlimited);
+    policy.limits[LimitKind::Total as usize] = Some(Limit::Unlimited);
     // The caller declared that these methods can be retried; all of them are POST.
     policy.allowed_methods = Some(Methods::from([Method::POST]));
     policy.status_forcelist = Some(Vec::new());
@@ -279,7 +279,7 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
         .filter(|(_, codes)| !codes.is_empty())
         .ok_or_else(|| missing("retryableStatusCodes"))?;
 
-    import.policy.limits[CountKind::Total as usize] = Some(Limit::from(attempts - 1));
+    import.policy.limits[LimitKind::Total as usize] = Some(Limit::from(attempts - 1));
     let backoff = import.policy.backoff();
     backoff.max = Some(max);
     backoff.jitter = Some(Jitter::Around(0.2));
@@ -318,19 +318,19 @@ fn status_code(import: &mut Import, key: &str, code: &Value) -> Result<(), Inval
         return Err(InvalidConfig::value(key, code, allowed));
     };
     let policy = &mut import.policy;
-    let mut allow = |kind: CountKind| policy.limits[kind as usize] = Some(Limit::Unlimited);
+    let mut allow = |kind: LimitKind| policy.limits[kind as usize] = Some(Limit::Unlimited);
     match *name {
         "UNAVAILABLE" => {
-            allow(CountKind::Connect);
-            allow(CountKind::Read);
+            allow(LimitKind::Connect);
+            allow(LimitKind::Read);
         }
-        "UNKNOWN" => allow(CountKind::Other),
+        "UNKNOWN" => allow(LimitKind::Other),
         _ => {}
     }
     let statuses = STATUSES.iter().find(|(known, _)| known == name);
     let why = match statuses {
         Some((_, statuses)) => {
-            allow(CountKind::Status);
+            allow(LimitKind::Status);
             if let Some(all) = &mut policy.status_forcelist {
                 all.extend(*statuses);
             }

@@ -5,7 +5,7 @@ use serde::Deserializer;
 
 use super::{Import, Imported, object, read};
 use crate::policy::{
-    CountKind, Jitter, Limit, Methods, Preset,
+    Jitter, Limit, LimitKind, Methods, Preset,
     config::{
         InvalidConfig,
         backoff::{Kind, read_base},
@@ -60,14 +60,14 @@ fn import(arguments: Value) -> Result<Imported, InvalidConfig> {
     let at = Place::top();
     for (key, value) in object("", arguments, plain)? {
         let policy = &mut import.policy;
-        if let Some(index) = CountKind::ALL.iter().position(|kind| kind.as_str() == key) {
+        if let Some(index) = LimitKind::ALL.iter().position(|kind| kind.as_str() == key) {
             let limit = match value {
                 // `True` is 1.
                 Value::Bool(true) => Limit::AtMost(1),
                 ref value => at.limit(&key, value)?,
             };
             policy.limits[index] = Some(limit);
-            if CountKind::ALL[index] == CountKind::Redirect
+            if LimitKind::ALL[index] == LimitKind::Redirect
                 && limit.allows_any()
                 && limit != Limit::Unlimited
             {
