@@ -81,6 +81,13 @@ macro_rules! reasons {
 /// Certificate errors, unknown schemes and other permanent failures are not retried. An error of
 /// an unknown type may have been sent, so it follows the rule for read failures.
 ///
+/// How often it sends what again, at most, if every attempt ends the same way. A GET that cannot
+/// connect is tried four times; a POST that was answered with 503 is returned as it is:
+///
+#[doc = include_str!("default_table.md")]
+///
+/// HEAD, OPTIONS and TRACE are as GET. `Retry-After` makes 413 wait and be repeated as well.
+///
 /// # The urllib3 preset
 ///
 /// [`RetryPolicy::urllib3`] decides as urllib3 2.8's `Retry` does, checked against vectors made by

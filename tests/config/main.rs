@@ -2,4 +2,5 @@
 
 mod documents;
 mod import;
+mod recipes;
 mod round_trip;

@@ -2,6 +2,7 @@
 
 mod explain;
 mod fetch;
+mod small;
 mod tours;
 
 use std::path::PathBuf;

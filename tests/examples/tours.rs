@@ -25,8 +25,8 @@ fn stack_measures_what_each_order_means() {
 
 #[cfg(feature = "reqwest")]
 #[test]
-fn reqwest_client_repeats_through_reqwest() {
-    let (stdout, _) = run(&example("reqwest_client"), &[]);
+fn reqwest_tour_repeats_through_reqwest() {
+    let (stdout, _) = run(&example("reqwest_tour"), &[]);
     has(
         &stdout,
         &[

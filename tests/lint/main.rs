@@ -1,3 +1,5 @@
 //! What is wrong with a policy.
 
+#[cfg(feature = "serde")]
+mod anti_patterns;
 mod findings;
