@@ -93,6 +93,9 @@ pub(crate) struct Judged {
     pub(crate) failure: Option<Failure>,
     /// When the request is to be sent again, if somebody says so, and who.
     pub(crate) wait: Option<(Duration, Cow<'static, str>)>,
+    /// How long the server asks to wait, where the response's head does not say so, and who has
+    /// read it.
+    pub(crate) asked: Option<(Duration, Cow<'static, str>)>,
 }
 
 impl Judged {
@@ -113,6 +116,7 @@ impl Judged {
             judgement,
             failure: None,
             wait,
+            asked: None,
         }
     }
 
@@ -194,6 +198,7 @@ fn ask<'a, S: Session>(
     let attempt = attempt(outcome)
         .with_judgement(judged.judgement)
         .with_layer_failure(judged.failure)
+        .with_layer_hint(judged.asked)
         .with_room(room(conditions));
     let decision = session.decide(&attempt);
     match (decision, outcome) {

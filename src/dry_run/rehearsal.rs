@@ -164,8 +164,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             (Judgement::None, Some(judge)) => judge(self.number, outcome),
             (judgement, _) => Judged {
                 judgement: judgement.clone(),
-                failure: None,
-                wait: None,
+                ..Judged::default()
             },
         };
         judged.failure = scripted.layer_failure();

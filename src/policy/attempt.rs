@@ -178,6 +178,7 @@ pub struct Attempt<'a> {
     outcome: Outcome<'a>,
     judgement: Judgement,
     layer_failure: Option<Failure>,
+    layer_hint: Option<(Duration, Cow<'static, str>)>,
     elapsed: Duration,
     room: Option<Duration>,
     wall_clock: Wall<'a>,
@@ -210,6 +211,7 @@ impl<'a> Attempt<'a> {
             outcome,
             judgement: Judgement::None,
             layer_failure: None,
+            layer_hint: None,
             elapsed: Duration::ZERO,
             room: None,
             wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
@@ -254,6 +256,17 @@ impl<'a> Attempt<'a> {
     pub(crate) fn with_layer_failure(mut self, failure: Option<Failure>) -> Self {
         self.layer_failure = failure;
         self
+    }
+
+    /// Sets how long the server asks to wait, as a layer below has read, and that layer's name.
+    pub(crate) fn with_layer_hint(mut self, asked: Option<(Duration, Cow<'static, str>)>) -> Self {
+        self.layer_hint = asked;
+        self
+    }
+
+    /// How long the server asks to wait, where the head does not say so, and who has read it.
+    pub(crate) fn layer_hint(&self) -> Option<&(Duration, Cow<'static, str>)> {
+        self.layer_hint.as_ref()
     }
 
     /// The attempt's number; 1 is the first one.

@@ -306,6 +306,7 @@ where
         };
         let judged = Judged {
             failure: ended.failed_within(),
+            asked: below.and_then(|below| Some((below.asked?, below.by.clone()))),
             ..judged
         };
         let ended = trial::Ended {

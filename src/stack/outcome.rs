@@ -46,6 +46,10 @@ pub struct LayerOutcome {
     pub failure: Option<Failure>,
     /// How long not to send the request again. It takes the place of the policy's own wait.
     pub wait: Option<Duration>,
+    /// How long the server asks for nothing to be sent, in what the layer has read. The policy
+    /// takes it like such a [hint](crate::policy::hints) in a header: it may ignore it, cut it, or
+    /// give up.
+    pub asked: Option<Duration>,
     /// How far the request got, where the layer can prove it. With [`Opinion::Retry`] and a proof
     /// that the server did not process the request, it is sent again for every method.
     pub sent: Option<Sent>,
@@ -67,6 +71,7 @@ impl LayerOutcome {
             opinion: Opinion::NoOpinion,
             failure: None,
             wait: None,
+            asked: None,
             sent: None,
             attempts: None,
             url: None,
@@ -83,6 +88,16 @@ impl LayerOutcome {
             return None;
         }
         extensions.get()
+    }
+}
+
+/// What is no more than an opinion. Whoever passes it on gives it their own name.
+impl From<Opinion> for LayerOutcome {
+    fn from(opinion: Opinion) -> Self {
+        Self {
+            opinion,
+            ..Self::new("")
+        }
     }
 }
 

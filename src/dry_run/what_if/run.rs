@@ -68,6 +68,7 @@ impl<'a, S: Session> Run<'a, S> {
                     WaitReason::Opinion { by } => Some((wait.planned, by.clone())),
                     _ => None,
                 }),
+                asked: None,
             },
         };
         let ruling = rule(&mut self.session, &mut conditions, ended, |outcome| {

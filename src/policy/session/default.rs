@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    HintEffect, RetrySession, is_failure, is_pushback, is_redirect, not_listed, obey,
-    retry_after_alone,
+    HintEffect, RetrySession, is_failure, is_pushback, is_redirect, kind_within, not_listed, obey,
+    obey_layer, retry_after_alone,
 };
 use crate::{
     classify::{Cause, Failure, Outcome},
@@ -72,7 +72,7 @@ impl RetrySession {
         let (wait, why) = if self.unprocessed == 1 {
             (Duration::ZERO, WaitReason::NeverProcessed)
         } else {
-            self.set_cost(attempt.outcome());
+            self.set_cost(attempt);
             // Counted by itself, as all of it.
             let run = std::mem::replace(&mut self.run, self.unprocessed - 1);
             let backoff = self.backoff(attempt, false);
@@ -109,7 +109,7 @@ impl RetrySession {
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
         let below = attempt.layer_failure();
-        let transient = listed || judged_retry || in_progress || Self::is_transient(below);
+        let transient = listed || judged_retry || in_progress || self.is_transient(below);
         let said =
             if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
                 let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
@@ -124,7 +124,7 @@ impl RetrySession {
             kind: if is_redirect(status, headers) {
                 LimitKind::Redirect
             } else {
-                LimitKind::Status
+                kind_within(below).into()
             },
             not_transient: (!transient).then_some(
                 if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
@@ -144,9 +144,11 @@ impl RetrySession {
     }
 
     /// Whether what a layer below found to have failed may pass.
-    fn is_transient(below: Option<Failure>) -> bool {
+    fn is_transient(&self, below: Option<Failure>) -> bool {
         match below.map(|failure| failure.cause) {
             None => false,
+            // A status is listed or not, wherever it stands.
+            Some(Cause::Status(status)) => self.settings().lists(status),
             Some(Cause::Grpc(code)) => code == GrpcCode::Unavailable,
             Some(cause) => !cause.is_permanent(),
         }
@@ -237,9 +239,13 @@ impl RetrySession {
             ignored,
             asks_for_retry,
         } = found.said;
-        let throttled = asks_for_retry || hint.is_present() || ignored.is_some();
+        let layer_hint = attempt.layer_hint().is_some();
+        let throttled = asks_for_retry || hint.is_present() || ignored.is_some() || layer_hint;
         note = note.or_else(|| ignored.map(Note::HintIgnored));
-        let hinted = obey(hint, self.settings().retry_after_mode);
+        let hinted = match obey(hint, self.settings().retry_after_mode) {
+            HintEffect::None if transient => obey_layer(attempt, self.settings()),
+            hinted => hinted,
+        };
         let asked = hinted.asked();
         if let Some(header) = veto {
             gates.set(Gate::Hint, false);
@@ -252,7 +258,7 @@ impl RetrySession {
         }
 
         if transient {
-            self.set_cost(attempt.outcome());
+            self.set_cost(attempt);
         }
         let raise = transient && method_ok && self.settings().raise_on_status;
         if let Some(reason) = reason {

@@ -139,16 +139,16 @@ impl RetrySession {
     }
 
     /// A transient failure: what a retry would cost the budget, also if none is made.
-    fn set_cost(&mut self, outcome: &Outcome<'_>) {
+    fn set_cost(&mut self, attempt: &Attempt<'_>) {
         if self.slot.is_none() {
             return;
         }
         self.cost = Some(Cost {
-            kind: match outcome {
-                Outcome::Response { .. } => FailureKind::Status,
+            kind: match attempt.outcome() {
+                Outcome::Response { .. } => kind_within(attempt.layer_failure()),
                 Outcome::Error { failure, .. } => failure.kind,
             },
-            throttled: asks_for_less_load(outcome),
+            throttled: asks_for_less_load(attempt),
         });
     }
 
@@ -171,7 +171,7 @@ impl RetrySession {
         let rng = self.rng.get_or_insert_with(Rng::new);
         let under = Circumstances {
             previous: Duration::from_nanos(self.previous),
-            throttled: hinted || asks_for_less_load(attempt.outcome()),
+            throttled: hinted || asks_for_less_load(attempt),
             room: attempt.room(),
         };
         let wait = self
@@ -247,6 +247,21 @@ fn obey(hint: Hint, mode: RetryAfterMode) -> HintEffect {
     }
 }
 
+/// Applies the policy to a hint that a layer below has found where the policy does not look.
+fn obey_layer(attempt: &Attempt<'_>, settings: &Settings) -> HintEffect {
+    let Some((asked, by)) = attempt.layer_hint() else {
+        return HintEffect::None;
+    };
+    let (asked, cap, mode) = (*asked, settings.retry_after_max, settings.retry_after_mode);
+    if !settings.respect_retry_after_header || asked.min(cap).is_zero() {
+        return HintEffect::None;
+    }
+    match mode {
+        RetryAfterMode::GiveUp if asked > cap => HintEffect::TooLong { asked, cap },
+        _ => HintEffect::Wait(asked.min(cap), WaitReason::Opinion { by: by.clone() }),
+    }
+}
+
 /// Whether the wait is gRPC's pushback, which is exact, and starts the backoff anew (gRFC A6).
 fn is_pushback(why: &WaitReason) -> bool {
     matches!(
@@ -257,14 +272,24 @@ fn is_pushback(why: &WaitReason) -> bool {
 }
 
 /// Whether the failure itself says that the server has too much to do.
-fn asks_for_less_load(outcome: &Outcome<'_>) -> bool {
-    match outcome {
-        Outcome::Response { status, .. } => *status == StatusCode::TOO_MANY_REQUESTS,
-        Outcome::Error { failure, .. } => matches!(
-            failure.cause,
-            Cause::EnhanceYourCalm | Cause::Status(StatusCode::TOO_MANY_REQUESTS)
-        ),
-    }
+fn asks_for_less_load(attempt: &Attempt<'_>) -> bool {
+    let failure = match attempt.outcome() {
+        Outcome::Response { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
+            return true;
+        }
+        Outcome::Response { .. } => attempt.layer_failure(),
+        Outcome::Error { failure, .. } => Some(*failure),
+    };
+    matches!(
+        failure.map(|failure| failure.cause),
+        Some(Cause::EnhanceYourCalm | Cause::Status(StatusCode::TOO_MANY_REQUESTS))
+    )
+}
+
+/// What a failed response is charged to, of which a layer below may have found more than its
+/// status: a body that broke off is a read failure.
+fn kind_within(below: Option<Failure>) -> FailureKind {
+    below.map_or(FailureKind::Status, |failure| failure.kind)
 }
 
 /// The statuses on which a `Retry-After` alone asks for a retry: urllib3's
@@ -284,6 +309,7 @@ fn is_failure(status: StatusCode) -> bool {
 fn not_listed(status: StatusCode, below: Option<Failure>) -> StopReason {
     match below.map(|failure| failure.cause) {
         Some(Cause::Grpc(code)) => StopReason::GrpcStatusNotListed { code },
+        Some(Cause::Status(status)) => StopReason::StatusNotListed { status },
         Some(cause) => StopReason::NotTransient { cause },
         None => StopReason::StatusNotListed { status },
     }

@@ -4,7 +4,8 @@
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    HintEffect, RetrySession, is_failure, is_redirect, not_listed, obey, retry_after_alone,
+    HintEffect, RetrySession, is_failure, is_redirect, kind_within, not_listed, obey, obey_layer,
+    retry_after_alone,
 };
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
@@ -46,7 +47,10 @@ impl RetrySession {
     ) -> Decision {
         let settings = self.settings();
         let judged_retry = attempt.judgement().is_transient();
-        let listed = settings.status_forcelist.contains(status.as_u16()) || judged_retry;
+        let below = attempt.layer_failure();
+        let listed = settings.status_forcelist.contains(status.as_u16())
+            || judged_retry
+            || self.is_transient_to_urllib3(below);
         let total = self.left(LimitKind::Total);
         let hint = if settings.respect_retry_after_header {
             let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
@@ -65,14 +69,14 @@ impl RetrySession {
 
         let mut gates = Gates::default();
         let transient = listed || asked;
-        let failed = is_failure(status) || attempt.layer_failure().is_some();
+        let failed = is_failure(status) || below.is_some();
         if !transient && !failed {
             return Decision::Accept;
         }
         gates.set(Gate::Transient, transient);
         self.ask_method(attempt, &mut gates);
         let returned = if !transient {
-            Some(not_listed(status, attempt.layer_failure()))
+            Some(not_listed(status, below))
         } else if !self.may_repeat() && !attempt.judgement().is_unprocessed() {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),
@@ -86,14 +90,14 @@ impl RetrySession {
         let kind = if is_redirect(status, headers) {
             LimitKind::Redirect
         } else {
-            LimitKind::Status
+            kind_within(below).into()
         };
         if let Some(reason) = returned {
             let mut waits = None;
             if transient {
                 // As after every transient failure, whatever keeps it from being repeated.
                 waits = obey(hint.clone(), self.settings().retry_after_mode).asked();
-                self.set_cost(attempt.outcome());
+                self.set_cost(attempt);
             }
             self.ask_the_rest(kind, hint, &mut gates);
             return Decision::Stop(StopDecision {
@@ -106,6 +110,15 @@ impl RetrySession {
         }
         let raise = self.settings().raise_on_status;
         self.go_on(attempt, kind, hint, raise, gates)
+    }
+
+    /// Whether what a layer below found to have failed may pass: to urllib3 a body that breaks is a
+    /// read error.
+    fn is_transient_to_urllib3(&self, below: Option<Failure>) -> bool {
+        below.is_some_and(|failure| match failure.cause {
+            Cause::Status(status) => self.settings().status_forcelist.contains(status.as_u16()),
+            cause => failure.kind == FailureKind::Read && !cause.is_permanent(),
+        })
     }
 
     fn urllib3_error(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Decision {
@@ -202,10 +215,13 @@ impl RetrySession {
             _ => None,
         };
         let has_hint = hint.is_present();
-        let hinted = obey(hint, self.settings().retry_after_mode);
+        let hinted = match obey(hint, self.settings().retry_after_mode) {
+            HintEffect::None => obey_layer(attempt, self.settings()),
+            hinted => hinted,
+        };
         let asked = hinted.asked();
         let exceeded = self.charge(kind);
-        self.set_cost(attempt.outcome());
+        self.set_cost(attempt);
         let total_ok = self.left(LimitKind::Total).is_none_or(|left| left >= 0);
         gates.set(Gate::Total, total_ok);
         gates.set(Gate::Count, exceeded.is_none() || !total_ok);
