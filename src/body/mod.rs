@@ -14,14 +14,14 @@
 //! the layer's to send: every attempt sends what the first one did.
 
 mod clone;
-#[cfg(feature = "grpc")]
+#[cfg(any(feature = "grpc", feature = "peek"))]
 mod peeked;
 mod record;
 mod reopen;
 mod sync;
 mod whole;
 
-#[cfg(feature = "grpc")]
+#[cfg(any(feature = "grpc", feature = "peek"))]
 pub use self::peeked::PeekedBody;
 pub use self::{
     clone::{CloneAny, CloneBody, CloneWith, SavedClone},

@@ -45,6 +45,12 @@ impl<B: Body> PeekedBody<B> {
         self.first.iter().chain(&self.second).chain(&self.others)
     }
 
+    /// Whether there is nothing more to be read of the body below.
+    #[cfg(feature = "peek")]
+    pub(crate) fn is_read_out(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+
     fn keep(&mut self, frame: Read<B>) -> &Read<B> {
         if self.first.is_none() {
             self.first.insert(frame)

@@ -80,6 +80,29 @@ impl LayerOutcome {
         }
     }
 
+    /// The same with what a layer further out has to add, under the name that it gives itself, or
+    /// else under `name`.
+    #[cfg(feature = "peek")]
+    pub(crate) fn and(mut self, said: Self, name: &'static str) -> Self {
+        if !said.by.is_empty() {
+            self.by = said.by;
+        } else if said.opinion != Opinion::NoOpinion || said.asked.is_some() {
+            self.by = name.into();
+        }
+        if said.opinion != Opinion::NoOpinion {
+            self.opinion = said.opinion;
+        }
+        self.failure = said.failure.or(self.failure);
+        self.wait = said.wait.or(self.wait);
+        self.asked = said.asked.or(self.asked);
+        self.sent = said.sent.or(self.sent);
+        self.attempts = said.attempts.or(self.attempts);
+        self.url = said.url.or(self.url);
+        self.held = self.held.saturating_add(said.held);
+        self.notes.extend(said.notes);
+        self
+    }
+
     /// What a layer has put into these extensions.
     #[inline]
     pub fn of(extensions: &Extensions) -> Option<&Self> {

@@ -17,6 +17,8 @@ mod redirect;
 mod reqwest_service;
 #[cfg(feature = "resume")]
 mod resume;
+#[cfg(any(feature = "peek", feature = "resume"))]
+mod scripted;
 mod stacks;
 mod talk;
 #[cfg(feature = "veto")]

@@ -49,7 +49,7 @@ async fn run(cell: &Cell, setting: &Setting, cut: Cut) -> bool {
     let now = Instant::now().into_std();
     let stats = budget.stats(now);
     let spent = u32::try_from(watch.charged_retries()).expect("few");
-    assert_eq!(stats.granted - stats.refunded, spent.into(), "retries");
+    assert_eq!(stats.granted - stats.refunded, u64::from(spent), "retries");
     assert!(stats.refunded <= u64::from(!ended), "given back twice");
     if !ended {
         let slot = budget.slot(&stage.server.uri("/"));
