@@ -22,7 +22,7 @@ use std::{
 use crate::{
     budget::RetryPermit,
     classify::{Failure, Outcome},
-    policy::{Attempt, Decision, Eligibility, Judgement, RetryDecision, Session, StopDecision},
+    policy::{Attempt, Decision, Eligibility, RetryDecision, Session, StopDecision},
     reason::{Gate, LimitKind, Sent, StopReason, WaitReason},
     stack::{LayerOutcome, Opinion},
 };
@@ -88,7 +88,9 @@ pub(crate) struct Ended<'a> {
 /// What the classifiers and the layers below say of an attempt.
 #[derive(Default)]
 pub(crate) struct Judged {
-    pub(crate) judgement: Judgement,
+    pub(crate) opinion: Opinion,
+    /// Whose opinion it is.
+    pub(crate) by: Cow<'static, str>,
     /// What failed in a response whose status does not say so.
     pub(crate) failure: Option<Failure>,
     /// When the request is to be sent again, if somebody says so, and who.
@@ -101,19 +103,13 @@ pub(crate) struct Judged {
 impl Judged {
     /// The opinion of a classifier or a layer of this name.
     pub(crate) fn by(by: Cow<'static, str>, opinion: Opinion) -> Self {
-        let mut wait = None;
-        let judgement = match opinion {
-            Opinion::NoOpinion => Judgement::None,
-            Opinion::Retry(because) => Judgement::Retry { by, because },
-            Opinion::RetryIn(because, time) => {
-                wait = Some((time, by.clone()));
-                Judgement::Retry { by, because }
-            }
-            Opinion::Unprocessed(because) => Judgement::Unprocessed { by, because },
-            Opinion::Forbid(because) => Judgement::Forbid { by, because },
+        let wait = match &opinion {
+            Opinion::RetryIn(_, wait) => Some((*wait, by.clone())),
+            _ => None,
         };
         Self {
-            judgement,
+            opinion,
+            by,
             failure: None,
             wait,
             asked: None,
@@ -123,11 +119,12 @@ impl Judged {
     /// What a layer below says, in its own outcome.
     pub(crate) fn below(below: &LayerOutcome) -> Self {
         let mut judged = Self::by(below.by.clone(), below.opinion.clone());
-        judged.judgement = match (judged.judgement, below.sent) {
-            (Judgement::Retry { by, because }, Some(Sent::Never | Sent::Unprocessed)) => {
-                Judgement::Unprocessed { by, because }
-            }
-            (judgement, _) => judgement,
+        judged.opinion = match (judged.opinion, below.sent) {
+            (
+                Opinion::Retry(because) | Opinion::RetryIn(because, _),
+                Some(Sent::Never | Sent::Unprocessed),
+            ) => Opinion::Unprocessed(because),
+            (opinion, _) => opinion,
         };
         if let Some(wait) = below.wait {
             judged.wait = Some((wait, below.by.clone()));
@@ -187,7 +184,7 @@ fn ask<'a, S: Session>(
 ) -> Decision {
     match outcome {
         Outcome::Response { status, headers }
-            if judged.judgement == Judgement::None
+            if judged.opinion == Opinion::NoOpinion
                 && judged.failure.is_none()
                 && session.is_final(status, headers) =>
         {
@@ -196,7 +193,7 @@ fn ask<'a, S: Session>(
         _ => {}
     }
     let attempt = attempt(outcome)
-        .with_judgement(judged.judgement)
+        .with_opinion(judged.by, judged.opinion)
         .with_layer_failure(judged.failure)
         .with_layer_hint(judged.asked)
         .with_room(room(conditions));

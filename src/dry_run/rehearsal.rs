@@ -12,8 +12,7 @@ use crate::{
     budget::RetryPermit,
     classify::{Cause, Failure, Outcome},
     policy::{
-        Attempt, Decision, Gate, Gates, Judgement, Policy, RequestHead, Rng, Session, StopDecision,
-        StopReason,
+        Attempt, Decision, Gate, Gates, Policy, RequestHead, Rng, Session, StopDecision, StopReason,
     },
     trial::{Conditions, Ended, Judged, Ruling, rule},
 };
@@ -160,12 +159,10 @@ impl<'a, S: Session> Rehearsal<'a, S> {
         self.elapsed = self.elapsed.saturating_add(took);
         self.quickest = self.quickest.min(took);
 
-        let mut judged = match (scripted.judgement(), self.venue.judge) {
-            (Judgement::None, Some(judge)) => judge(self.number, outcome),
-            (judgement, _) => Judged {
-                judgement: judgement.clone(),
-                ..Judged::default()
-            },
+        let mut judged = match (scripted.said(), self.venue.judge) {
+            (Some(judged), _) => judged,
+            (None, Some(judge)) => judge(self.number, outcome),
+            (None, None) => Judged::default(),
         };
         judged.failure = scripted.layer_failure();
         let (number, elapsed, method) = (self.number, self.elapsed, self.method);

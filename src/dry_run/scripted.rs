@@ -1,12 +1,16 @@
 //! How an attempt ends in a dry run.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use crate::{
     classify::{self, Cause, Failure, Outcome},
-    policy::Judgement,
+    stack::Opinion,
+    trial::Judged,
 };
 
 /// How an attempt ends in a dry run: with a response, or without one.
@@ -32,7 +36,8 @@ use crate::{
 pub struct ScriptedOutcome {
     end: End,
     took: Duration,
-    judgement: Judgement,
+    opinion: Opinion,
+    by: Cow<'static, str>,
     wall_clock: SystemTime,
 }
 
@@ -63,7 +68,8 @@ impl ScriptedOutcome {
         Self {
             end,
             took: Duration::ZERO,
-            judgement: Judgement::None,
+            opinion: Opinion::NoOpinion,
+            by: Cow::Borrowed(""),
             wall_clock: SystemTime::UNIX_EPOCH,
         }
     }
@@ -98,11 +104,12 @@ impl ScriptedOutcome {
         self
     }
 
-    /// Sets what a classifier says of it. By default those of the layer are asked, where there is
-    /// one.
+    /// Sets what a classifier, named `by`, says of it. By default those of the layer are asked,
+    /// where there is one.
     #[must_use]
-    pub fn judged(mut self, judgement: Judgement) -> Self {
-        self.judgement = judgement;
+    pub fn judged(mut self, by: impl Into<Cow<'static, str>>, opinion: Opinion) -> Self {
+        self.by = by.into();
+        self.opinion = opinion;
         self
     }
 
@@ -132,8 +139,10 @@ impl ScriptedOutcome {
         self.took
     }
 
-    pub(super) fn judgement(&self) -> &Judgement {
-        &self.judgement
+    /// What was set with [`judged`](Self::judged), if it is an opinion.
+    pub(super) fn said(&self) -> Option<Judged> {
+        let said = self.opinion != Opinion::NoOpinion;
+        said.then(|| Judged::by(self.by.clone(), self.opinion.clone()))
     }
 
     pub(super) fn ended_at(&self) -> SystemTime {

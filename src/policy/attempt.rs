@@ -11,8 +11,8 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts}
 use super::{Rehearsal, wall_clock::WallClock};
 use crate::{
     classify::{Outcome, RequestView},
-    reason::Failure,
-    reason::Note,
+    reason::{Failure, Note},
+    stack::Opinion,
 };
 
 /// The head of a request: everything but its body.
@@ -119,64 +119,15 @@ impl<'a> From<&'a Parts> for RequestHead<'a> {
     }
 }
 
-/// What the classifiers said of an outcome; see [`Opinion`](crate::classify::Opinion).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Judgement {
-    /// Nothing.
-    #[default]
-    None,
-    /// The outcome is a transient failure.
-    Retry {
-        /// The classifier's name.
-        by: Cow<'static, str>,
-        /// Its reason.
-        because: Cow<'static, str>,
-    },
-    /// The server refused the request without processing it.
-    Unprocessed {
-        /// The classifier's name.
-        by: Cow<'static, str>,
-        /// Its reason.
-        because: Cow<'static, str>,
-    },
-    /// The request must not be sent again.
-    Forbid {
-        /// The classifier's name.
-        by: Cow<'static, str>,
-        /// Its reason.
-        because: Cow<'static, str>,
-    },
-}
-
-impl Judgement {
-    /// Whether somebody takes the outcome for a transient failure.
-    pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Retry { .. } | Self::Unprocessed { .. })
-    }
-
-    /// Whether somebody knows that the request was not processed.
-    pub(crate) fn is_unprocessed(&self) -> bool {
-        matches!(self, Self::Unprocessed { .. })
-    }
-
-    /// What the report says of it.
-    pub(crate) fn note(&self) -> Option<Note> {
-        match self.clone() {
-            Self::Retry { by, because } => Some(Note::Reclassified { by, because }),
-            Self::Unprocessed { by, because } => Some(Note::Unprocessed { by, because }),
-            Self::None | Self::Forbid { .. } => None,
-        }
-    }
-}
-
 /// One attempt and how it ended.
 #[derive(Clone, Debug)]
 pub struct Attempt<'a> {
     number: u32,
     method: &'a Method,
     outcome: Outcome<'a>,
-    judgement: Judgement,
+    opinion: Opinion,
+    /// Whose opinion it is.
+    by: Cow<'static, str>,
     layer_failure: Option<Failure>,
     layer_hint: Option<(Duration, Cow<'static, str>)>,
     elapsed: Duration,
@@ -209,7 +160,8 @@ impl<'a> Attempt<'a> {
             number,
             method,
             outcome,
-            judgement: Judgement::None,
+            opinion: Opinion::NoOpinion,
+            by: Cow::Borrowed(""),
             layer_failure: None,
             layer_hint: None,
             elapsed: Duration::ZERO,
@@ -245,10 +197,11 @@ impl<'a> Attempt<'a> {
         self
     }
 
-    /// Sets what the classifiers said.
+    /// Sets what the classifiers said, and the name of the one that said it.
     #[must_use]
-    pub fn with_judgement(mut self, judgement: Judgement) -> Self {
-        self.judgement = judgement;
+    pub fn with_opinion(mut self, by: impl Into<Cow<'static, str>>, opinion: Opinion) -> Self {
+        self.by = by.into();
+        self.opinion = opinion;
         self
     }
 
@@ -285,8 +238,25 @@ impl<'a> Attempt<'a> {
     }
 
     /// What the classifiers said.
-    pub fn judgement(&self) -> &Judgement {
-        &self.judgement
+    pub fn opinion(&self) -> &Opinion {
+        &self.opinion
+    }
+
+    /// The name of the classifier that said it; empty if none had an opinion.
+    pub fn opinion_by(&self) -> &Cow<'static, str> {
+        &self.by
+    }
+
+    /// What the report says of the opinion.
+    pub(crate) fn note(&self) -> Option<Note> {
+        let by = self.by.clone();
+        match self.opinion.clone() {
+            Opinion::Retry(because) | Opinion::RetryIn(because, _) => {
+                Some(Note::Reclassified { by, because })
+            }
+            Opinion::Unprocessed(because) => Some(Note::Unprocessed { by, because }),
+            Opinion::NoOpinion | Opinion::Forbid(_) => None,
+        }
     }
 
     /// What failed in a response whose status does not say so: a gRPC call, by its `grpc-status`,

@@ -45,7 +45,7 @@ pub use self::config::{InvalidConfig, RetryConfig, import};
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
 pub use self::{
-    attempt::{Attempt, Judgement, RequestHead},
+    attempt::{Attempt, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},
     builder::RetryPolicyBuilder,
     decide::{Decision, RetryDecision, StopDecision},

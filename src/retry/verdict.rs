@@ -19,10 +19,10 @@ use crate::{
     budget::{InFlightLimit, InFlightPlace},
     classify::{self, AttemptTimedOut, Examined, Exchange, Outcome, RequestView, Vouch},
     error::{RetryError, RetryErrorKind},
-    policy::{Attempt, Decision, Judgement, RetryDecision, Session, StopDecision, WallClock},
+    policy::{Attempt, Decision, RetryDecision, Session, StopDecision, WallClock},
     reason::{Cause, Failure, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
-    stack::{Answer, AskFor, LayerError, LayerOutcome},
+    stack::{Answer, AskFor, LayerError, LayerOutcome, Opinion},
     trial::{self, Conditions, Judged, Ruling, rule},
 };
 
@@ -301,7 +301,7 @@ where
         let below = ended.below();
         let exchange = Exchange::new(facts.number, outcome, &head);
         let judged = match (settings.judge(&exchange), below) {
-            (judged, Some(below)) if judged.judgement == Judgement::None => Judged::below(below),
+            (judged, Some(below)) if judged.opinion == Opinion::NoOpinion => Judged::below(below),
             (judged, _) => judged,
         };
         let judged = Judged {

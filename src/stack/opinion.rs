@@ -26,6 +26,19 @@ pub enum Opinion {
 }
 
 impl Opinion {
+    /// Whether somebody takes the outcome for a transient failure.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Retry(_) | Self::RetryIn(..) | Self::Unprocessed(_) => true,
+            Self::NoOpinion | Self::Forbid(_) => false,
+        }
+    }
+
+    /// Whether somebody knows that the request was not processed.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Unprocessed(_))
+    }
+
     /// The reason, unless there is no opinion.
     pub(crate) fn because(&self) -> Option<&str> {
         match self {

@@ -24,10 +24,9 @@ use tower_http_retry::{
     dry_run::{Case, Explain, Explanation, Scenario, Schedule, ScriptedOutcome, Sequence},
     mounts::Mounts,
     policy::{
-        Attempt, Backoff, Decision, DynPolicy, Gate, Idempotent, Jitter, Judgement, Limit,
-        LimitKind, Methods, Note, Policy, RequestHead, RetryAfterMode, RetryDecision,
-        RetryDisabled, RetryPolicy, RetryPolicyBuilder, Session, SharedPolicy, StopDecision,
-        StopReason, WaitReason, policy_fn,
+        Attempt, Backoff, Decision, DynPolicy, Gate, Idempotent, Jitter, Limit, LimitKind, Methods,
+        Note, Policy, RequestHead, RetryAfterMode, RetryDecision, RetryDisabled, RetryPolicy,
+        RetryPolicyBuilder, Session, SharedPolicy, StopDecision, StopReason, WaitReason, policy_fn,
     },
 };
 
@@ -824,11 +823,9 @@ fn a_date_is_compared_with_the_scripts_clock() {
 }
 
 #[test]
-fn a_scripted_judgement_counts_as_a_classifiers() {
-    let vetoed = ScriptedOutcome::response(status(503)).judged(Judgement::Forbid {
-        by: "me".into(),
-        because: "I say so".into(),
-    });
+fn a_scripted_opinion_counts_as_a_classifiers() {
+    let vetoed =
+        ScriptedOutcome::response(status(503)).judged("me", Opinion::Forbid("I say so".into()));
     let sequence = sequence(&RetryPolicy::default(), "GET", &[vetoed]);
     assert_eq!(
         sequence.report().stop.to_string(),

@@ -10,9 +10,7 @@ use tower_http_retry::{
     RequestDeadline, RetryErrorKind, RetryLayer,
     classify::Opinion,
     dry_run::ScriptedOutcome,
-    policy::{
-        Backoff, Gate, Judgement, LimitKind, Note, RequestHead, RetryPolicy, StopReason, WaitReason,
-    },
+    policy::{Backoff, Gate, LimitKind, Note, RequestHead, RetryPolicy, StopReason, WaitReason},
     stack::{LayerError, LayerOutcome, RequestState},
 };
 use tower_test::mock;
@@ -240,8 +238,7 @@ fn the_reason_is_that_of_the_first_gate_that_says_no() {
                                 outcome = outcome.retry_after(Duration::from_secs(wait));
                             }
                             if forbidden {
-                                let (by, because) = ("it".into(), "no".into());
-                                outcome = outcome.judged(Judgement::Forbid { by, because });
+                                outcome = outcome.judged("it", Opinion::Forbid("no".into()));
                             }
                             let request = http::Request::builder()
                                 .method(method.clone())

@@ -25,11 +25,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_http_retry::{
-    classify::{Cause, Failure, FailureKind, Outcome, Sent},
+    classify::{Cause, Failure, FailureKind, Opinion, Outcome, Sent},
     policy::{
-        Attempt, Decision, Idempotent, Jitter, Judgement, Limit, LimitKind, Methods, Note,
-        Policy as _, RETRY_AFTER_STATUSES, RequestHead, RetryConfig, RetryPolicy, RetrySession,
-        Session as _, StopReason, WaitReason,
+        Attempt, Decision, Idempotent, Jitter, Limit, LimitKind, Methods, Note, Policy as _,
+        RETRY_AFTER_STATUSES, RequestHead, RetryConfig, RetryPolicy, RetrySession, Session as _,
+        StopReason, WaitReason,
         import::{self, Imported},
     },
 };
@@ -417,10 +417,7 @@ impl Played {
         };
         let mut attempt = Attempt::new(self.number, &kind.method, outcome).with_wall_clock(now);
         if counted == Counted::Yes && !is_error {
-            attempt = attempt.with_judgement(Judgement::Retry {
-                by: "caller".into(),
-                because: "increment".into(),
-            });
+            attempt = attempt.with_opinion("caller", Opinion::Retry("increment".into()));
         }
         let (_, session) = self.session_of(&kind);
         if let Outcome::Response { status, headers } = *attempt.outcome() {

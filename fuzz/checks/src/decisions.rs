@@ -19,10 +19,10 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tower_http_retry::{
     AttemptOutcome, RetryReport,
     budget::{RetryBudget, Scope},
-    classify::{Cause, Failure, FailureKind, Sent},
+    classify::{Cause, Failure, FailureKind, Opinion, Sent},
     dry_run::{Explain, ScriptedOutcome},
     policy::{
-        Backoff, Idempotent, Jitter, Judgement, Limit, LimitKind, Methods, Preset, RequestHead,
+        Backoff, Idempotent, Jitter, Limit, LimitKind, Methods, Preset, RequestHead,
         RetryAfterMode, RetryPolicy, RetryPolicyBuilder, StopReason, WaitReason,
     },
 };
@@ -231,12 +231,12 @@ impl Story {
                 if let Some(judged) = self.judged.last_mut() {
                     *judged = rest == "retry";
                 }
-                let (by, because) = ("a test".into(), "it says so".into());
-                let judgement = match rest {
-                    "retry" => Judgement::Retry { by, because },
-                    _ => Judgement::Forbid { by, because },
+                let because = "it says so".into();
+                let opinion = match rest {
+                    "retry" => Opinion::Retry(because),
+                    _ => Opinion::Forbid(because),
                 };
-                self.change(|outcome| outcome.judged(judgement));
+                self.change(|outcome| outcome.judged("a test", opinion));
             }
             _ => return false,
         }

@@ -13,11 +13,10 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tower_http_retry::{
-    classify::Outcome,
+    classify::{Opinion, Outcome},
     policy::{
-        Attempt, Backoff, Decision, Eligibility, HintHeader, Jitter, Judgement, Limit, LimitKind,
-        Note, Policy, Preset, RequestHead, RetryAfterMode, RetryPolicy, Session, StopReason,
-        WaitReason,
+        Attempt, Backoff, Decision, Eligibility, HintHeader, Jitter, Limit, LimitKind, Note,
+        Policy, Preset, RequestHead, RetryAfterMode, RetryPolicy, Session, StopReason, WaitReason,
     },
 };
 
@@ -157,12 +156,9 @@ impl Exchange {
         *request.method_mut() = method.clone();
         let mut session = policy.session(&RequestHead::of(&request));
         assert_eq!(session.eligibility(), Eligibility::Eligible);
-        let judgement = match self.judged {
-            true => Judgement::Retry {
-                by: "a test".into(),
-                because: "it says so".into(),
-            },
-            false => Judgement::None,
+        let opinion = match self.judged {
+            true => Opinion::Retry("it says so".into()),
+            false => Opinion::NoOpinion,
         };
         let Limit::AtMost(total) = policy.total() else {
             panic!("each of these policies has a limit");
@@ -179,7 +175,7 @@ impl Exchange {
             };
             let attempt = Attempt::new(number, &method, outcome)
                 .with_wall_clock(now())
-                .with_judgement(judgement.clone());
+                .with_opinion("a test", opinion.clone());
             let decision = session.decide(&attempt);
             self.check(&decision);
             let goes_on = matches!(decision, Decision::Retry(_));

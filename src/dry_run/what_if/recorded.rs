@@ -1,16 +1,15 @@
 //! What a record says of a request and of its attempts.
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::LOCATION};
 
 use super::Verdict;
 use crate::{
     classify::{Failure, Outcome},
-    policy::{
-        Gate, IDEMPOTENCY_KEY, Idempotent, Judgement, LimitKind, Note, RetryDisabled, StopReason,
-    },
+    policy::{Gate, IDEMPOTENCY_KEY, Idempotent, LimitKind, Note, RetryDisabled, StopReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport},
+    stack::Opinion,
 };
 
 impl RetryReport {
@@ -85,7 +84,8 @@ fn was_redirect(report: &RetryReport, record: &AttemptRecord) -> bool {
 /// An attempt as a session sees it.
 pub(super) struct Scripted {
     headers: HeaderMap,
-    pub(super) judgement: Judgement,
+    pub(super) opinion: Opinion,
+    pub(super) by: Cow<'static, str>,
     pub(super) wall_clock: SystemTime,
 }
 
@@ -105,24 +105,22 @@ impl Scripted {
         if was_redirect(report, record) {
             headers.insert(LOCATION, HeaderValue::from_static("/"));
         }
-        let judgement = match (record.note.as_deref(), &report.stop) {
-            (Some(Note::Unprocessed { by, because }), _) => Judgement::Unprocessed {
-                by: by.clone(),
-                because: because.clone(),
-            },
-            (Some(Note::Reclassified { by, because }), _) => Judgement::Retry {
-                by: by.clone(),
-                because: because.clone(),
-            },
-            (_, StopReason::Vetoed { by, because }) if record.wait.is_none() => Judgement::Forbid {
-                by: by.clone(),
-                because: because.clone(),
-            },
-            _ => Judgement::None,
+        let (by, opinion) = match (record.note.as_deref(), &report.stop) {
+            (Some(Note::Unprocessed { by, because }), _) => {
+                (by.clone(), Opinion::Unprocessed(because.clone()))
+            }
+            (Some(Note::Reclassified { by, because }), _) => {
+                (by.clone(), Opinion::Retry(because.clone()))
+            }
+            (_, StopReason::Vetoed { by, because }) if record.wait.is_none() => {
+                (by.clone(), Opinion::Forbid(because.clone()))
+            }
+            _ => (Cow::default(), Opinion::NoOpinion),
         };
         Self {
             headers,
-            judgement,
+            opinion,
+            by,
             wall_clock: record
                 .hint
                 .as_ref()

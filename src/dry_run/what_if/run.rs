@@ -49,7 +49,6 @@ impl<'a, S: Session> Run<'a, S> {
         self.quickest = self.quickest.min(record.took);
         let (number, method) = (record.number, &self.report.method);
         let outcome = scripted.outcome(record);
-        let judgement = scripted.judgement.clone();
         let mut conditions = Recorded {
             is_kept: self.never.is_none(),
             // Only what ended the request says no.
@@ -61,7 +60,8 @@ impl<'a, S: Session> Run<'a, S> {
             now,
             outcome,
             judged: Judged {
-                judgement,
+                opinion: scripted.opinion.clone(),
+                by: scripted.by.clone(),
                 failure: record.failed_within.map(Into::into),
                 // Whoever named the time said so then.
                 wait: record.wait.as_ref().and_then(|wait| match &wait.why {

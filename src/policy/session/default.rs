@@ -11,10 +11,11 @@ use super::{
 use crate::{
     classify::{Cause, Failure, Outcome},
     policy::{
-        Attempt, Decision, Gate, Gates, Judgement, Limit, LimitKind, Note, RetryDecision,
-        StopDecision, StopReason, WaitReason, hints::HintReading,
+        Attempt, Decision, Gate, Gates, Limit, LimitKind, Note, RetryDecision, StopDecision,
+        StopReason, WaitReason, hints::HintReading,
     },
     reason::GrpcCode,
+    stack::Opinion,
 };
 
 /// What a failure is, before the gates are asked whether it is retried.
@@ -39,7 +40,7 @@ fn says_unprocessed(status: StatusCode) -> bool {
 
 impl RetrySession {
     pub(super) fn decide_default(&mut self, attempt: &Attempt<'_>) -> Decision {
-        let judged_retry = attempt.judgement().is_transient();
+        let judged_retry = attempt.opinion().is_transient();
         let found = match *attempt.outcome() {
             Outcome::Response { status, headers } => {
                 match self.found_response(attempt, status, headers, judged_retry) {
@@ -52,7 +53,7 @@ impl RetrySession {
                     return again;
                 }
                 let mut found = self.found_error(failure, judged_retry);
-                found.safe |= attempt.judgement().is_unprocessed();
+                found.safe |= attempt.opinion().is_unprocessed();
                 found
             }
         };
@@ -63,7 +64,7 @@ impl RetrySession {
     /// once and free. From then on it is the sign of a server that has too much to do, so it waits
     /// like others and is charged to the budget.
     fn never_processed(&mut self, attempt: &Attempt<'_>, failure: Failure) -> Option<Decision> {
-        let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
+        let forbidden = matches!(attempt.opinion(), Opinion::Forbid(_));
         if forbidden || !failure.is_unprocessed() || self.unprocessed >= self.settings().unprocessed
         {
             return None;
@@ -119,7 +120,7 @@ impl RetrySession {
             };
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
         let failed = is_failure(status) || below.is_some();
-        let forbidden = matches!(attempt.judgement(), Judgement::Forbid { .. });
+        let forbidden = matches!(attempt.opinion(), Opinion::Forbid(_));
         (transient || failed || forbidden).then(|| FailureFacts {
             kind: if is_redirect(status, headers) {
                 LimitKind::Redirect
@@ -138,7 +139,7 @@ impl RetrySession {
             } else {
                 as_500.then_some(Note::TreatedAs500 { status })
             },
-            safe: attempt.judgement().is_unprocessed() || listed && says_unprocessed(status),
+            safe: attempt.opinion().is_unprocessed() || listed && says_unprocessed(status),
             said,
         })
     }
@@ -185,19 +186,19 @@ impl RetrySession {
 
         let transient = found.not_transient.is_none();
         let mut note = found.note;
-        match attempt.judgement() {
-            Judgement::Forbid { by, because } => ask(
+        match attempt.opinion() {
+            Opinion::Forbid(because) => ask(
                 Gate::Classifiers,
                 Some(StopReason::Vetoed {
-                    by: by.clone(),
+                    by: attempt.opinion_by().clone(),
                     because: because.clone(),
                 }),
             ),
-            judgement @ (Judgement::Retry { .. } | Judgement::Unprocessed { .. }) => {
+            Opinion::Retry(_) | Opinion::RetryIn(..) | Opinion::Unprocessed(_) => {
                 ask(Gate::Classifiers, None);
-                note = judgement.note();
+                note = attempt.note();
             }
-            Judgement::None => {}
+            Opinion::NoOpinion => {}
         }
         ask(Gate::Transient, found.not_transient);
 

@@ -10,19 +10,20 @@ use super::{
 use crate::{
     classify::{Cause, Failure, FailureKind, Outcome},
     policy::{
-        Attempt, Decision, Gate, Gates, Hint, Judgement, Limit, LimitKind, Note, RetryDecision,
-        StopDecision, StopReason, hints::as_urllib3_reads_it,
+        Attempt, Decision, Gate, Gates, Hint, Limit, LimitKind, Note, RetryDecision, StopDecision,
+        StopReason, hints::as_urllib3_reads_it,
     },
+    stack::Opinion,
 };
 
 impl RetrySession {
     pub(super) fn decide_urllib3(&mut self, attempt: &Attempt<'_>) -> Decision {
-        if let Judgement::Forbid { by, because } = attempt.judgement() {
+        if let Opinion::Forbid(because) = attempt.opinion() {
             let mut gates = Gates::default();
             gates.set(Gate::Classifiers, false);
             return Decision::Stop(StopDecision {
                 reason: StopReason::Vetoed {
-                    by: by.clone(),
+                    by: attempt.opinion_by().clone(),
                     because: because.clone(),
                 },
                 raise: false,
@@ -46,7 +47,7 @@ impl RetrySession {
         headers: &HeaderMap,
     ) -> Decision {
         let settings = self.settings();
-        let judged_retry = attempt.judgement().is_transient();
+        let judged_retry = attempt.opinion().is_transient();
         let below = attempt.layer_failure();
         let listed = settings.status_forcelist.contains(status.as_u16())
             || judged_retry
@@ -77,7 +78,7 @@ impl RetrySession {
         self.ask_method(attempt, &mut gates);
         let returned = if !transient {
             Some(not_listed(status, below))
-        } else if !self.may_repeat() && !attempt.judgement().is_unprocessed() {
+        } else if !self.may_repeat() && !attempt.opinion().is_unprocessed() {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),
             })
@@ -105,7 +106,7 @@ impl RetrySession {
                 raise: false,
                 gates,
                 asked: waits,
-                note: attempt.judgement().note(),
+                note: attempt.note(),
             });
         }
         let raise = self.settings().raise_on_status;
@@ -125,7 +126,7 @@ impl RetrySession {
         let mut gates = Gates::default();
         let kind = LimitKind::from(failure.kind);
         let limits = self.settings().limits;
-        let transient = !failure.cause.is_user_error() || attempt.judgement().is_transient();
+        let transient = !failure.cause.is_user_error() || attempt.opinion().is_transient();
         gates.set(Gate::Transient, transient);
         // A status is not an error to urllib3: one that a layer below made an error of is judged
         // as the response would have been.
@@ -135,7 +136,7 @@ impl RetrySession {
         };
         let listed = status.is_none_or(|status| {
             self.settings().status_forcelist.contains(status.as_u16())
-                || attempt.judgement().is_transient()
+                || attempt.opinion().is_transient()
         });
         // Nor is a connect failure one to urllib3 unless nothing was sent.
         let unproved = failure.kind == FailureKind::Connect && !failure.sent.is_safe_to_repeat();
@@ -160,7 +161,7 @@ impl RetrySession {
             && limits.get(kind) == Limit::Never
         {
             Some(StopReason::KindDisabled { kind })
-        } else if read && !self.may_repeat() && !attempt.judgement().is_unprocessed() {
+        } else if read && !self.may_repeat() && !attempt.opinion().is_unprocessed() {
             Some(StopReason::MethodNotAllowed {
                 method: attempt.method().clone(),
             })
@@ -174,14 +175,14 @@ impl RetrySession {
                 raise: false,
                 gates,
                 asked: None,
-                note: attempt.judgement().note(),
+                note: attempt.note(),
             });
         }
         self.go_on(attempt, kind, Hint::Absent, false, gates)
     }
 
     fn ask_method(&self, attempt: &Attempt<'_>, gates: &mut Gates) {
-        let unprocessed = attempt.judgement().is_unprocessed();
+        let unprocessed = attempt.opinion().is_unprocessed();
         gates.set(Gate::Method, self.may_repeat() || unprocessed);
         if !self.method_allowed {
             gates.set(Gate::Idempotency, self.idempotent);
@@ -209,7 +210,7 @@ impl RetrySession {
         raise: bool,
         mut gates: Gates,
     ) -> Decision {
-        let mut note = attempt.judgement().note();
+        let mut note = attempt.note();
         let ignored = match &hint {
             Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
             _ => None,
