@@ -23,6 +23,8 @@ mod whole;
 
 #[cfg(any(feature = "grpc", feature = "peek"))]
 pub use self::peeked::PeekedBody;
+#[cfg(feature = "hedge")]
+pub use self::record::{CopyRecorded, SavedCopy};
 pub use self::{
     clone::{CloneAny, CloneBody, CloneWith, SavedClone},
     record::{RecordBody, RecordedBody, ReplayError, SavedRecording},

@@ -415,6 +415,26 @@ impl RetryBudget {
         Ok((RetryPermit::of(self.clone(), taken), copy))
     }
 
+    /// Asks for a request that is sent beside another one, which has not failed: a hedge. Dropped
+    /// unsent, the permit gives back what it took.
+    ///
+    /// gRPC's throttling charges failures, of which this is none: it is refused where retries would
+    /// be, and takes nothing (gRFC A6, "Throttling Retry Attempts and Hedged RPCs").
+    #[cfg(feature = "hedge")]
+    pub(crate) fn permit_second(&self, slot: Slot, now: Instant) -> Result<RetryPermit, Refused> {
+        let Mode::Threshold(floor) = self.inner.rules.mode else {
+            let taken = self.withdraw(slot, FailureKind::Read, false, now)?;
+            return Ok(RetryPermit::of(self.clone(), taken));
+        };
+        match self.balance(slot, now) {
+            Some(balance) if balance <= tokens(floor) => Err(Refused {
+                balance: Some((balance * f64::from(UNITS_PER_TOKEN)) as u32),
+                needed: Some(floor),
+            }),
+            _ => Ok(RetryPermit::free()),
+        }
+    }
+
     /// Counts a failure for which no retry is asked, for instance because the request has none
     /// left. Matters only with [`RetryBudget::grpc`], where each failure is charged;
     /// [`withdraw`](Self::withdraw) has already done it for those that ask.

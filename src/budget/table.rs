@@ -79,6 +79,21 @@ impl<V> Table<V> {
         None
     }
 
+    /// Where the value of `key` is, if it has an entry. Writes nothing.
+    #[cfg(feature = "hedge")]
+    #[inline]
+    pub(crate) fn place_of(&self, key: NonZeroU64) -> Option<Place<'_, V>> {
+        let (set, Set(entries)) = self.set(key);
+        for (way, entry) in entries.iter().enumerate() {
+            match entry.key.load(Relaxed) {
+                VACANT => return None,
+                found if found == key.get() => return Some(Self::place(set, way, entry)),
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// The value of `key`, in an entry that it has, finds vacant, or takes over.
     ///
     /// `release` says whether a value may pass to another key and how much that key would miss

@@ -34,8 +34,11 @@ mod policy_fn;
 mod rehearsal;
 #[cfg(feature = "reload")]
 mod reload;
+mod repeatable;
 mod retry_policy;
 mod rng;
+#[cfg(feature = "hedge")]
+mod second;
 mod session;
 mod settings;
 mod wall_clock;
@@ -44,6 +47,8 @@ mod wall_clock;
 pub use self::config::{InvalidConfig, RetryConfig, import};
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
+#[cfg(feature = "hedge")]
+pub(crate) use self::second::{Second, second};
 pub use self::{
     attempt::{Attempt, RequestHead},
     backoff::{Backoff, BackoffKind, Jitter},

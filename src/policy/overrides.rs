@@ -64,14 +64,14 @@ pub(crate) fn select<P: Policy + ?Sized>(
     }
 }
 
-enum RequestPolicy<'a> {
+pub(super) enum RequestPolicy<'a> {
     Disabled,
     Own(&'a RetryPolicy),
     Shared(&'a SharedPolicy),
 }
 
 #[inline(never)]
-fn brought<'a>(request: &RequestHead<'a>) -> Option<RequestPolicy<'a>> {
+pub(super) fn brought<'a>(request: &RequestHead<'a>) -> Option<RequestPolicy<'a>> {
     let extensions = request.extensions();
     if extensions.get::<RetryDisabled>().is_some() {
         return Some(RequestPolicy::Disabled);

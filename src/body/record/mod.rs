@@ -1,5 +1,7 @@
 //! Bodies that are recorded while they are sent.
 
+#[cfg(feature = "hedge")]
+mod copy;
 #[cfg(all(retry_loom, test))]
 mod model;
 mod state;
@@ -18,6 +20,8 @@ use bytes::{Buf, Bytes};
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
+#[cfg(feature = "hedge")]
+pub use self::copy::{CopyRecorded, SavedCopy};
 use self::state::{Leftovers, Polled, State, Turn};
 use super::{
     NotReplayable, Rewind, SavedBody,
@@ -241,6 +245,9 @@ enum Kind<B> {
         shared: Shared<B>,
         attempt: u64,
     },
+    /// A copy of what an attempt that was sent whole was sent.
+    #[cfg(feature = "hedge")]
+    Copy(copy::Copied),
     /// Had no content from the start.
     Empty,
     /// Has yielded its error.
@@ -270,6 +277,8 @@ where
         let polled = match &mut self.0 {
             Kind::Plain(body) => poll_body(body, cx).map_err(ReplayError::Body),
             Kind::Shared { shared, attempt } => poll_shared(shared, *attempt, cx),
+            #[cfg(feature = "hedge")]
+            Kind::Copy(copied) => Poll::Ready(copied.next().map(Ok)),
             Kind::Empty | Kind::Failed => Poll::Ready(None),
         };
         if let Poll::Ready(Some(Err(_))) = &polled {
@@ -282,6 +291,8 @@ where
         match &self.0 {
             Kind::Plain(body) => body.is_end_stream(),
             Kind::Shared { shared, attempt } => lock(shared).is_end_stream(*attempt),
+            #[cfg(feature = "hedge")]
+            Kind::Copy(copied) => copied.is_empty(),
             Kind::Empty => true,
             Kind::Failed => false,
         }
@@ -291,6 +302,8 @@ where
         match &self.0 {
             Kind::Plain(body) => body.size_hint(),
             Kind::Shared { shared, attempt } => lock(shared).size_hint(*attempt),
+            #[cfg(feature = "hedge")]
+            Kind::Copy(copied) => SizeHint::with_exact(copied.len()),
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Failed => SizeHint::default(),
         }
@@ -303,6 +316,8 @@ impl<B> fmt::Debug for RecordedBody<B> {
         match &self.0 {
             Kind::Plain(_) => f.field(&"sent once"),
             Kind::Shared { attempt, .. } => f.field(&format_args!("attempt {attempt}")),
+            #[cfg(feature = "hedge")]
+            Kind::Copy(_) => f.field(&"a copy"),
             Kind::Empty => f.field(&"empty"),
             Kind::Failed => f.field(&"failed"),
         };

@@ -183,6 +183,34 @@ impl<B: Body> State<B> {
     }
 }
 
+#[cfg(feature = "hedge")]
+impl<B: Body> State<B> {
+    /// Whether all that `attempt` sends was read, and is still there.
+    pub(super) fn check_whole(&self, attempt: u64) -> Result<(), NotReplayable> {
+        self.check()?;
+        let ended = match &self.source {
+            // A client that knows the length need not ask once more.
+            Source::Here(body) => body.is_end_stream(),
+            Source::Taken => false,
+            Source::Ended => true,
+        };
+        let whole =
+            ended && attempt == self.attempt && self.keep == Keep::All && self.handed_on.is_none();
+        if whole {
+            Ok(())
+        } else {
+            Err(NotReplayable::NotKept)
+        }
+    }
+
+    /// A copy of all that `attempt` sends.
+    pub(super) fn copy(&self, attempt: u64) -> Result<super::copy::Copied, NotReplayable> {
+        self.check_whole(attempt)?;
+        let (chunks, trailers) = (self.chunks.clone(), self.trailers.clone());
+        Ok(super::copy::Copied::new(chunks, trailers))
+    }
+}
+
 impl<B> State<B> {
     /// What `attempt` gets next.
     pub(super) fn turn(&mut self, attempt: u64) -> Turn<B> {

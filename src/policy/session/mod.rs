@@ -14,9 +14,12 @@ use crate::{
 };
 
 use super::{
-    Attempt, Decision, Due, Eligibility, Hint, HintHeader, IDEMPOTENCY_KEY, Idempotent, LimitKind,
-    Preset, RequestHead, RetryAfterMode, RetryPolicy, Rng, Session, StopReason, WaitReason,
-    backoff::Circumstances, limit::PerKind, settings::Settings,
+    Attempt, Decision, Due, Eligibility, Hint, HintHeader, LimitKind, Preset, RequestHead,
+    RetryAfterMode, RetryPolicy, Rng, Session, StopReason, WaitReason,
+    backoff::Circumstances,
+    limit::PerKind,
+    repeatable::{is_keyed, is_marked},
+    settings::Settings,
 };
 
 /// One request under a [`RetryPolicy`].
@@ -66,17 +69,9 @@ impl RetrySession {
     ) -> Self {
         let inner = &*policy.inner;
         let settings = &inner.settings;
-        let marked =
-            !request.extensions().is_empty() && request.extensions().get::<Idempotent>().is_some();
+        let marked = is_marked(request);
         let method_allowed = inner.allows(request.method());
-        // The key of a request that changes nothing says nothing. The header is looked for by
-        // comparing: hashing the name takes longer than to look at each of the few that there are.
-        let keyed = settings.preset == Preset::Default
-            && !request.method().is_safe()
-            && request
-                .headers()
-                .keys()
-                .any(|name| *name == IDEMPOTENCY_KEY);
+        let keyed = is_keyed(request, settings.preset);
         let idempotent = marked || keyed;
         let eligible = inner.eligible.with(method_allowed || idempotent);
         Self {
