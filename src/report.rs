@@ -13,6 +13,7 @@ use crate::{
     reason::{
         Cause, Evidence, Failure, FailureKind, Gates, LimitKind, Note, Sent, StopReason, WaitReason,
     },
+    stack::LayerOutcome,
     text::one_line,
 };
 
@@ -177,6 +178,21 @@ impl AttemptRecord {
         match &self.outcome {
             AttemptOutcome::Failed { sent, .. } => sent.is_safe_to_repeat(),
             AttemptOutcome::Response(_) => false,
+        }
+    }
+
+    /// Notes what the layers below say of it. The hint is there already.
+    pub(crate) fn note_layer(&mut self, below: Option<&LayerOutcome>) {
+        let Some(below) = below else {
+            return;
+        };
+        self.layer_notes.extend(below.notes.iter().cloned());
+        self.url = below.url.as_ref().map(sanitized_uri);
+        if below.left_connection {
+            self.layer_notes.push(Note::ConnectionLeft);
+        }
+        if below.elsewhere && self.hint.is_some() {
+            self.layer_notes.push(Note::HintElsewhere);
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
     classify::{Failure, Outcome},
     policy::{Attempt, Decision, Eligibility, RetryDecision, Session, StopDecision},
     reason::{Gate, LimitKind, Sent, StopReason, WaitReason},
-    stack::{LayerOutcome, Opinion},
+    stack::{Changes, LayerOutcome, Opinion},
 };
 
 /// What the gates behind the session's are asked about.
@@ -93,6 +93,8 @@ pub(crate) struct Judged {
     pub(crate) by: Cow<'static, str>,
     /// What failed in a response whose status does not say so.
     pub(crate) failure: Option<Failure>,
+    /// What of another attempt would be another.
+    pub(crate) changes: Changes,
     /// When the request is to be sent again, if somebody says so, and who.
     pub(crate) wait: Option<(Duration, Cow<'static, str>)>,
     /// How long the server asks to wait, where the response's head does not say so, and who has
@@ -111,6 +113,7 @@ impl Judged {
             opinion,
             by,
             failure: None,
+            changes: Changes::default(),
             wait,
             asked: None,
         }
@@ -195,7 +198,8 @@ fn ask<'a, S: Session>(
     let attempt = attempt(outcome)
         .with_opinion(judged.by, judged.opinion)
         .with_layer_failure(judged.failure)
-        .with_layer_hint(judged.asked)
+        .with_layer_hint(judged.asked.filter(|_| !judged.changes.server))
+        .with_changes(judged.changes)
         .with_room(room(conditions));
     let decision = session.decide(&attempt);
     match (decision, outcome) {

@@ -12,7 +12,7 @@ use super::{Rehearsal, wall_clock::WallClock};
 use crate::{
     classify::{Outcome, RequestView},
     reason::{Failure, Note},
-    stack::Opinion,
+    stack::{Changes, Opinion},
 };
 
 /// The head of a request: everything but its body.
@@ -130,6 +130,7 @@ pub struct Attempt<'a> {
     by: Cow<'static, str>,
     layer_failure: Option<Failure>,
     layer_hint: Option<(Duration, Cow<'static, str>)>,
+    changes: Changes,
     elapsed: Duration,
     room: Option<Duration>,
     wall_clock: Wall<'a>,
@@ -164,6 +165,7 @@ impl<'a> Attempt<'a> {
             by: Cow::Borrowed(""),
             layer_failure: None,
             layer_hint: None,
+            changes: Changes::default(),
             elapsed: Duration::ZERO,
             room: None,
             wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
@@ -220,6 +222,26 @@ impl<'a> Attempt<'a> {
     /// How long the server asks to wait, where the head does not say so, and who has read it.
     pub(crate) fn layer_hint(&self) -> Option<&(Duration, Cow<'static, str>)> {
         self.layer_hint.as_ref()
+    }
+
+    /// Sets what of another attempt would be another.
+    pub(crate) fn with_changes(mut self, changes: Changes) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    /// Whether a layer below has left the connection that the attempt was on, so that another
+    /// attempt is on another one
+    /// ([`LayerOutcome::left_connection`](crate::stack::LayerOutcome::left_connection)).
+    pub fn left_connection(&self) -> bool {
+        self.changes.connection
+    }
+
+    /// Whether a layer below would send another attempt to another server, for which it does not
+    /// hold what this one says of when to come back
+    /// ([`LayerOutcome::elsewhere`](crate::stack::LayerOutcome::elsewhere)).
+    pub fn goes_elsewhere(&self) -> bool {
+        self.changes.server
     }
 
     /// The attempt's number; 1 is the first one.

@@ -90,6 +90,11 @@ pub enum Note {
     /// An earlier attempt, whose answer was lost or was a failure, may have done what was asked: a
     /// conditional write is answered with 412 then, and a DELETE with 404 or 410.
     MayBeDone,
+    /// The connection that it was on is left, so that another attempt is on another one.
+    ConnectionLeft,
+    /// What the server says of when to come back holds for it alone: another attempt goes to
+    /// another one.
+    HintElsewhere,
     /// The attempt sent a body of which nothing says that it was whole but the word of whoever
     /// wrote this option of the layer.
     BodyVouched {
@@ -131,6 +136,12 @@ impl fmt::Display for Note {
                 write!(f, "{by} says that it was not processed: {because}")
             }
             Self::MayBeDone => f.write_str("an earlier attempt may have done what was asked"),
+            Self::ConnectionLeft => {
+                f.write_str("its connection is left: another attempt is on a new connection")
+            }
+            Self::HintElsewhere => {
+                f.write_str("what this server asks for holds for it alone, and another is next")
+            }
             Self::BodyVouched { by } => {
                 let by = Shown(by);
                 write!(f, "its body is whole on the word of `{by}` only")
@@ -161,7 +172,9 @@ impl Note {
             | Self::StillInProgress
             | Self::TreatedAs500 { .. }
             | Self::Hedged { .. }
-            | Self::MayBeDone => {}
+            | Self::MayBeDone
+            | Self::ConnectionLeft
+            | Self::HintElsewhere => {}
         }
     }
 }

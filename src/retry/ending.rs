@@ -14,30 +14,28 @@ use crate::{
     policy::Session,
     reason::{Cause, Gate, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
-    stack::Answer,
+    stack::{Answer, TimeOut},
 };
 
 impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
     ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
 {
-    /// The deadline passed, during an attempt or while the next one was waited for.
-    pub(super) fn deadline_exceeded(
-        mut self: Pin<&mut Self>,
-        deadline: Duration,
-        in_attempt: bool,
-    ) -> RetryError {
-        let now = Instant::now();
-        if in_attempt {
-            self.as_mut().cut_off(now);
-        }
+    /// The deadline passed before an attempt was sent.
+    pub(super) fn deadline_exceeded(self: Pin<&mut Self>, deadline: Duration) -> RetryError {
+        self.out_of_time(deadline, Instant::now())
+    }
+
+    fn out_of_time(self: Pin<&mut Self>, deadline: Duration, now: Instant) -> RetryError {
         let (report, last) = self.end(StopReason::DeadlineExceeded { deadline }, now);
         let last = last.or_else(|| Some(Box::new(DeadlinePassed::new(deadline))));
         RetryError::new(RetryErrorKind::DeadlineExceeded, report, last)
     }
 
-    /// Keeps record of the attempt in flight, which the deadline ends.
-    fn cut_off(self: Pin<&mut Self>, now: Instant) {
-        let this = self.project();
+    /// The deadline passed during an attempt, which it ends.
+    pub(super) fn cut_off(mut self: Pin<&mut Self>, deadline: Duration) -> RetryError {
+        let now = Instant::now();
+        let said = self.as_mut().drop_late(TimeOut::Request);
+        let this = self.as_mut().project();
         let time = this.clock.end_attempt(now);
         let history = this.history.get_or_insert_with(History::new);
         let failure = Cause::AttemptTimeout.into();
@@ -48,11 +46,14 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
             layer_notes: this.kept.notes::<ReqBody>(history.number()),
             ..AttemptRecord::new(history.number(), outcome)
         };
+        record.note_layer(said.as_deref());
+        record.inner_attempts = said.and_then(|said| said.attempts);
         record.gates.set(Gate::Deadline, false);
         history.push(record);
         if let Some(admissions) = extras::admissions(this.extras) {
             admissions.answered(&Answer::failed(now.into_std()));
         }
+        self.out_of_time(deadline, now)
     }
 
     /// The end of a request whose next attempt cannot be made.
@@ -77,7 +78,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
     pub(super) fn unsent(self: Pin<&mut Self>, stop: StopReason) -> RetryError {
         let kind = match stop {
             StopReason::DeadlineExceeded { deadline } => {
-                return self.deadline_exceeded(deadline, false);
+                return self.deadline_exceeded(deadline);
             }
             StopReason::DeadlineTooClose { .. } => RetryErrorKind::DeadlineExceeded,
             _ => RetryErrorKind::Throttled,

@@ -53,7 +53,8 @@ impl Extras {
         }))
     }
 
-    /// A layer below sent an attempt to `endpoint`: the next one hears of it.
+    /// A layer below sent an attempt to `endpoint`: the next one hears of it. A layer that was
+    /// handed the state has noted it there itself.
     pub(super) fn tried(extras: &mut Option<Box<Self>>, endpoint: Uri) {
         let extras = extras.get_or_insert_with(|| {
             Box::new(Self {
@@ -64,7 +65,9 @@ impl Extras {
             })
         });
         let state = extras.state.get_or_insert_with(|| RequestState::new(None));
-        state.add_tried(endpoint);
+        if !state.has_tried(&endpoint) {
+            state.add_tried(endpoint);
+        }
     }
 
     /// Hands on what is shared with the layers below, unless it is there already.

@@ -31,7 +31,7 @@ use crate::{
     error::RetryError,
     policy::{AnySession, Session},
     reason::StopReason,
-    stack::{Answer, LayerOutcome},
+    stack::{Answer, LayerOutcome, TimeOut, drop_late},
 };
 
 pin_project! {
@@ -90,6 +90,8 @@ pin_project! {
         Preparing { preparing: Mutex<Preparing> },
         /// Polling the inner service until it is ready for the next attempt.
         Readying,
+        /// The attempt in flight ran out of time and was dropped.
+        Late,
         /// Finished.
         Done,
     }
@@ -117,7 +119,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
     /// where the response has come before its end.
     fn give_up(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let StateProj::Called { .. } = this.state.as_mut().project() else {
+        let (StateProj::Called { .. } | StateProj::Late) = this.state.as_mut().project() else {
             return;
         };
         // First, so that the client cancels the upload where it still can.
@@ -125,6 +127,12 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
         if let Retained::Replayable { body, .. } = this.kept {
             body.cancel();
         }
+    }
+
+    /// Drops the attempt in flight, whose time is over. Returns what the layers below say of it.
+    pub(super) fn drop_late(self: Pin<&mut Self>, over: TimeOut) -> Option<Box<LayerOutcome>> {
+        let mut state = self.project().state;
+        drop_late(over, || state.set(State::Late))
     }
 
     /// Gives back what the request holds, now that it has its answer.
@@ -222,7 +230,7 @@ where
                 State::Waiting { .. } => this.poll_waiting(&mut turn),
                 State::Preparing { .. } => this.poll_preparing(&mut turn),
                 State::Readying => this.poll_readying(&mut turn),
-                State::Done => panic!("`ResponseFuture` polled after it finished"),
+                State::Late | State::Done => panic!("`ResponseFuture` polled after it finished"),
             };
         };
         if result.is_err() {
@@ -245,6 +253,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody> fmt::De
             State::Waiting { .. } => "waiting",
             State::Preparing { .. } => "preparing",
             State::Readying => "readying",
+            State::Late => "late",
             State::Done => "done",
         };
         f.debug_struct("ResponseFuture")

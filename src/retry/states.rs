@@ -33,7 +33,7 @@ use crate::{
     reason::StopReason,
     report::sanitized_uri,
     snapshot::{self, Target},
-    stack::AskFor,
+    stack::{AskFor, TimeOut},
 };
 
 type Polled<ResBody> = Poll<Step<ResBody>>;
@@ -74,7 +74,7 @@ where
             ready!(this.clock.poll_until(Some(until), turn.cx));
             let now = Instant::now();
             if let Some(deadline) = this.clock.passed(limit, now) {
-                return fail(self.deadline_exceeded(deadline, false));
+                return fail(self.deadline_exceeded(deadline));
             }
             let left = this.clock.left(limit, now);
             let admitted =
@@ -92,14 +92,14 @@ where
         }
         let now = Instant::now();
         if let Some(deadline) = this.clock.passed(limit, now) {
-            return fail(self.deadline_exceeded(deadline, false));
+            return fail(self.deadline_exceeded(deadline));
         }
         match held.service.poll_ready(turn.cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return fail(self.not_ready(error.into())),
             Poll::Pending => {
                 let deadline = ready!(this.clock.poll_deadline(limit, turn.cx));
-                return fail(self.deadline_exceeded(deadline, false));
+                return fail(self.deadline_exceeded(deadline));
             }
         }
         let first = slot.take();
@@ -150,9 +150,12 @@ where
                 let limit = self.time_limit();
                 let this = self.as_mut().project();
                 match ready!(this.clock.poll_attempt(limit, this.settings, turn.cx)) {
-                    TimeLimit::Attempt(after) => Ended::TimedOut(after),
+                    TimeLimit::Attempt(after) => {
+                        let said = self.as_mut().drop_late(TimeOut::Attempt);
+                        Ended::TimedOut(after, said)
+                    }
                     TimeLimit::Deadline(deadline) => {
-                        return fail(self.deadline_exceeded(deadline, true));
+                        return fail(self.cut_off(deadline));
                     }
                 }
             }
@@ -245,7 +248,7 @@ where
                 turn.now = None;
                 this.kept.settle();
                 let deadline = ready!(this.clock.poll_deadline(limit, turn.cx));
-                fail(self.deadline_exceeded(deadline, false))
+                fail(self.deadline_exceeded(deadline))
             }
         }
     }
@@ -264,7 +267,7 @@ where
         let now = turn.now.take().unwrap_or_else(Instant::now);
         // An attempt that cannot be waited for is not sent.
         if let Some(deadline) = this.clock.passed(limit, now) {
-            return fail(self.deadline_exceeded(deadline, false));
+            return fail(self.deadline_exceeded(deadline));
         }
         match service.poll_ready(turn.cx) {
             Poll::Ready(Ok(())) => {}
@@ -272,7 +275,7 @@ where
             Poll::Pending => {
                 this.kept.settle();
                 let deadline = ready!(this.clock.poll_deadline(limit, turn.cx));
-                return fail(self.deadline_exceeded(deadline, false));
+                return fail(self.deadline_exceeded(deadline));
             }
         }
         match self.send_again(now, at_once) {

@@ -21,7 +21,7 @@ use crate::{
     error::{RetryError, RetryErrorKind},
     policy::{Attempt, Decision, RetryDecision, Session, StopDecision, WallClock},
     reason::{Cause, Failure, StopReason, WaitReason},
-    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord, sanitized_uri},
+    report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     stack::{Answer, AskFor, LayerError, LayerOutcome, Opinion},
     trial::{self, Conditions, Judged, Ruling, rule},
 };
@@ -30,7 +30,8 @@ use crate::{
 pub(super) enum Ended<ResBody> {
     Response(Response<ResBody>),
     Error(BoxError),
-    TimedOut(Duration),
+    /// After this long, with what the layers below say of the attempt.
+    TimedOut(Duration, Option<Box<LayerOutcome>>),
 }
 
 /// What to do after an attempt.
@@ -56,7 +57,7 @@ impl<ResBody> Ended<ResBody> {
     fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Response(response) => Some(response.status()),
-            Self::Error(_) | Self::TimedOut(_) => None,
+            Self::Error(_) | Self::TimedOut(..) => None,
         }
     }
 
@@ -65,7 +66,7 @@ impl<ResBody> Ended<ResBody> {
         match self {
             Self::Response(_) => None,
             Self::Error(error) => Some(classify::examine(&**error, vouches)),
-            Self::TimedOut(_) => Some(Failure::from(Cause::AttemptTimeout).into()),
+            Self::TimedOut(..) => Some(Failure::from(Cause::AttemptTimeout).into()),
         }
     }
 
@@ -79,7 +80,7 @@ impl<ResBody> Ended<ResBody> {
                 failure: failure.unwrap_or(Cause::Unknown.into()),
                 error: Some(&**error as &(dyn Error + 'static)),
             },
-            (Self::TimedOut(_), failure) => Outcome::Error {
+            (Self::TimedOut(..), failure) => Outcome::Error {
                 failure: failure.unwrap_or(Cause::AttemptTimeout.into()),
                 error: None,
             },
@@ -90,13 +91,13 @@ impl<ResBody> Ended<ResBody> {
         let error = match self {
             Self::Response(_) => String::new(),
             Self::Error(error) => classify::chain(&**error),
-            Self::TimedOut(after) => AttemptTimedOut::new(*after).to_string(),
+            Self::TimedOut(after, _) => AttemptTimedOut::new(*after).to_string(),
         };
         let Examined { failure, evidence } =
             examined.unwrap_or_else(|| Failure::from(Cause::Unknown).into());
         let outcome = match self {
             Self::Response(response) => AttemptOutcome::Response(response.status()),
-            Self::Error(_) | Self::TimedOut(_) => AttemptOutcome::failed(failure, error),
+            Self::Error(_) | Self::TimedOut(..) => AttemptOutcome::failed(failure, error),
         };
         AttemptRecord {
             started: time.offset,
@@ -112,7 +113,7 @@ impl<ResBody> Ended<ResBody> {
     fn hint(&self, wall: &WallClock<'_>) -> Option<Box<HintRecord>> {
         match self {
             Self::Response(response) => HintRecord::of(response.headers(), || wall.now()),
-            Self::Error(_) | Self::TimedOut(_) => None,
+            Self::Error(_) | Self::TimedOut(..) => None,
         }
     }
 
@@ -126,7 +127,7 @@ impl<ResBody> Ended<ResBody> {
             }
             Self::Response(response) => (None, Some(response.into_body()), None),
             Self::Error(error) => (None, None, Some(error)),
-            Self::TimedOut(after) => (None, None, Some(Box::new(AttemptTimedOut::new(after)))),
+            Self::TimedOut(after, _) => (None, None, Some(Box::new(AttemptTimedOut::new(after)))),
         }
     }
 
@@ -143,7 +144,7 @@ impl<ResBody> Ended<ResBody> {
             }
             Self::Response(_) => (RetryErrorKind::Status, None),
             Self::Error(error) => (RetryErrorKind::Failed, Some(error)),
-            Self::TimedOut(after) => {
+            Self::TimedOut(after, _) => {
                 let source = AttemptTimedOut::new(after);
                 (RetryErrorKind::AttemptTimeout, Some(Box::new(source)))
             }
@@ -157,7 +158,7 @@ impl<ResBody> Ended<ResBody> {
         match self {
             Self::Response(response) => LayerOutcome::of(response.extensions()),
             Self::Error(error) => error.downcast_ref().map(LayerError::outcome),
-            Self::TimedOut(_) => None,
+            Self::TimedOut(_, said) => said.as_deref(),
         }
     }
 
@@ -186,7 +187,7 @@ impl<ResBody> Ended<ResBody> {
         let report = match self {
             Self::Response(response) => response.extensions().get::<RetryReport>()?,
             Self::Error(error) => classify::inner_report(&**error)?,
-            Self::TimedOut(_) => return None,
+            Self::TimedOut(..) => return None,
         };
         u32::try_from(report.attempt_count()).ok()
     }
@@ -211,6 +212,10 @@ where
     pub(super) fn decide(mut self: Pin<&mut Self>, ended: Ended<ResBody>) -> Next<ResBody> {
         let now = Instant::now();
         let this = self.as_mut().project();
+        if let Some(url) = ended.below().and_then(|below| below.url.as_ref()) {
+            // What the request has, or takes, is that of the server it went to.
+            this.session.moved(url);
+        }
         let settings = Arc::clone(this.settings);
         let read = || settings.wall_clock();
         let examined = ended.examine(&settings.vouches);
@@ -235,14 +240,12 @@ where
             self.kept.hide_path(error, &self.settings);
         }
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
-        if let Some(below) = ended.below() {
-            record.layer_notes.extend(below.notes.iter().cloned());
+        let below = ended.below();
+        record.note_layer(below);
+        let elsewhere = below.and_then(|below| below.url.clone());
+        if record.url.is_none() {
+            record.url = self.history.as_ref().and_then(|history| history.url());
         }
-        let elsewhere = ended.below().and_then(|below| below.url.clone());
-        record.url = match &elsewhere {
-            Some(url) => Some(sanitized_uri(url)),
-            None => self.history.as_ref().and_then(|history| history.url()),
-        };
         let stop = match ruling {
             Ruling::Accept => StopDecision::because(StopReason::Succeeded),
             Ruling::Stop(stop) => stop,
@@ -291,6 +294,7 @@ where
             in_flight: settings.in_flight.as_ref(),
             has_place,
             place: None,
+            elsewhere: false,
             status: ended.status(),
             now: facts.now,
             left: this.clock.left(limit, facts.now),
@@ -304,9 +308,12 @@ where
             (judged, Some(below)) if judged.opinion == Opinion::NoOpinion => Judged::below(below),
             (judged, _) => judged,
         };
+        let changes = below.map(LayerOutcome::changes).unwrap_or_default();
+        live.elsewhere = changes.server;
         let judged = Judged {
             failure: ended.failed_within(),
             asked: below.and_then(|below| Some((below.asked?, below.by.clone()))),
+            changes,
             ..judged
         };
         let ended = trial::Ended {
@@ -394,6 +401,8 @@ struct Live<'a, ReqBody, Saved> {
     has_place: bool,
     /// The place that it has taken now.
     place: Option<InFlightPlace>,
+    /// Whether another attempt goes to another server.
+    elsewhere: bool,
     /// That of the response, if there was one.
     status: Option<StatusCode>,
     now: Instant,
@@ -419,7 +428,9 @@ impl<ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
             None => Answer::failed(now),
         };
         answer.failed = !matches!(decision, Decision::Accept);
-        (answer.asked, answer.cut) = asked(decision);
+        if !self.elsewhere {
+            (answer.asked, answer.cut) = asked(decision);
+        }
         admissions.answered(&answer);
     }
 

@@ -13,10 +13,17 @@ mod admission;
 mod opinion;
 mod outcome;
 mod state;
+mod time_out;
 
+#[cfg(any(feature = "connection", feature = "endpoints"))]
+pub(crate) use self::time_out::{say_late, time_out};
 pub use self::{
     admission::{Admission, Admit, Answer, Ask, AskFor, Ticket},
     opinion::Opinion,
     outcome::{LayerError, LayerOutcome},
     state::RequestState,
+};
+pub(crate) use self::{
+    outcome::Changes,
+    time_out::{TimeOut, drop_late},
 };

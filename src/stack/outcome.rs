@@ -61,6 +61,12 @@ pub struct LayerOutcome {
     pub held: Duration,
     /// What the attempt's record should say besides.
     pub notes: Vec<Note>,
+    /// Whether the connection that the attempt was on is left, so that another attempt is on
+    /// another one.
+    pub left_connection: bool,
+    /// Whether another attempt would go to another server, for which it does not hold what this
+    /// one says of when to come back.
+    pub elsewhere: bool,
 }
 
 impl LayerOutcome {
@@ -77,6 +83,8 @@ impl LayerOutcome {
             url: None,
             held: Duration::ZERO,
             notes: Vec::new(),
+            left_connection: false,
+            elsewhere: false,
         }
     }
 
@@ -100,7 +108,27 @@ impl LayerOutcome {
         self.url = said.url.or(self.url);
         self.held = self.held.saturating_add(said.held);
         self.notes.extend(said.notes);
+        self.left_connection |= said.left_connection;
+        self.elsewhere |= said.elsewhere;
         self
+    }
+
+    /// What of another attempt would be another.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes {
+            connection: self.left_connection,
+            server: self.elsewhere,
+        }
+    }
+
+    /// Puts into these extensions what the layer `by` has to say, besides what is there already.
+    #[cfg(any(feature = "connection", feature = "endpoints"))]
+    pub(crate) fn amend(
+        extensions: &mut Extensions,
+        by: &'static str,
+        say: impl FnOnce(&mut LayerOutcome),
+    ) {
+        say(extensions.get_or_insert_with(|| LayerOutcome::new(by)));
     }
 
     /// What a layer has put into these extensions.
@@ -122,6 +150,15 @@ impl From<Opinion> for LayerOutcome {
             ..Self::new("")
         }
     }
+}
+
+/// What of another attempt would be another, as the layers below say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// The connection.
+    pub(crate) connection: bool,
+    /// The server.
+    pub(crate) server: bool,
 }
 
 /// An error with the [`LayerOutcome`] of the layer that returns it.
@@ -169,14 +206,35 @@ impl LayerError {
     pub fn outcome(&self) -> &LayerOutcome {
         &self.outcome
     }
+
+    /// The error with what the layer `by` has to say, besides what is said already.
+    #[cfg(any(feature = "connection", feature = "endpoints"))]
+    pub(crate) fn amend(
+        error: BoxError,
+        by: &'static str,
+        say: impl FnOnce(&mut LayerOutcome),
+    ) -> BoxError {
+        match error.downcast::<Self>() {
+            Ok(mut error) => {
+                say(&mut error.outcome);
+                error
+            }
+            Err(error) => {
+                let mut outcome = LayerOutcome::new(by);
+                say(&mut outcome);
+                Self::around(outcome, error).into()
+            }
+        }
+    }
 }
 
 impl fmt::Display for LayerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.outcome.by)?;
-        match self.outcome.opinion.because() {
-            Some(because) => write!(f, ": {because}"),
-            None => Ok(()),
+        match (self.outcome.opinion.because(), &self.source) {
+            (Some(because), _) => write!(f, "{}: {because}", self.outcome.by),
+            // It has nothing to say of why it failed.
+            (None, Some(source)) => source.fmt(f),
+            (None, None) => f.write_str(&self.outcome.by),
         }
     }
 }

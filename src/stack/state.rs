@@ -106,6 +106,13 @@ impl RequestState {
         tried.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it was sent to `endpoint`.
+    pub(crate) fn has_tried(&self, endpoint: &Uri) -> bool {
+        let tried = self.shared.tried.lock();
+        let tried = tried.unwrap_or_else(PoisonError::into_inner);
+        tried.contains(endpoint)
+    }
+
     /// The request is sent to `endpoint`.
     pub fn add_tried(&self, endpoint: Uri) {
         let tried = self.shared.tried.lock();

@@ -9,7 +9,7 @@ use crate::{
     classify::{Failure, Outcome},
     policy::{Gate, IDEMPOTENCY_KEY, Idempotent, LimitKind, Note, RetryDisabled, StopReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport},
-    stack::Opinion,
+    stack::{Changes, Opinion},
 };
 
 impl RetryReport {
@@ -86,6 +86,7 @@ pub(super) struct Scripted {
     headers: HeaderMap,
     pub(super) opinion: Opinion,
     pub(super) by: Cow<'static, str>,
+    pub(super) changes: Changes,
     pub(super) wall_clock: SystemTime,
 }
 
@@ -117,10 +118,16 @@ impl Scripted {
             }
             _ => (Cow::default(), Opinion::NoOpinion),
         };
+        let noted = |note| record.layer_notes.contains(&note);
+        let changes = Changes {
+            connection: noted(Note::ConnectionLeft),
+            server: noted(Note::HintElsewhere),
+        };
         Self {
             headers,
             opinion,
             by,
+            changes,
             wall_clock: record
                 .hint
                 .as_ref()

@@ -63,6 +63,7 @@ impl<'a, S: Session> Run<'a, S> {
                 opinion: scripted.opinion.clone(),
                 by: scripted.by.clone(),
                 failure: record.failed_within.map(Into::into),
+                changes: scripted.changes,
                 // Whoever named the time said so then.
                 wait: record.wait.as_ref().and_then(|wait| match &wait.why {
                     WaitReason::Opinion { by } => Some((wait.planned, by.clone())),

@@ -26,6 +26,8 @@ struct FailureFacts {
     not_transient: Option<StopReason>,
     /// Whether the server certainly did not apply the request.
     safe: bool,
+    /// Whether it is the answer to what came over the wrong connection, which is left.
+    misdirected: bool,
     /// What the server says of it.
     said: HintReading,
     /// What the report should say of it.
@@ -110,8 +112,13 @@ impl RetrySession {
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
         let below = attempt.layer_failure();
-        let transient = listed || judged_retry || in_progress || self.is_transient(below);
-        let said =
+        // On another connection it may be the right server (RFC 9110, section 15.5.20).
+        let misdirected = status == StatusCode::MISDIRECTED_REQUEST
+            && attempt.left_connection()
+            && !self.misdirected;
+        let transient =
+            listed || judged_retry || in_progress || misdirected || self.is_transient(below);
+        let mut said =
             if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
                 let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
                 settings.hints().read(status, headers, now, cap)
@@ -119,6 +126,13 @@ impl RetrySession {
                 HintReading::default()
             };
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
+        if attempt.goes_elsewhere() {
+            let veto = said.veto;
+            said = HintReading {
+                veto,
+                ..HintReading::default()
+            };
+        }
         let failed = is_failure(status) || below.is_some();
         let forbidden = matches!(attempt.opinion(), Opinion::Forbid(_));
         (transient || failed || forbidden).then(|| FailureFacts {
@@ -139,7 +153,10 @@ impl RetrySession {
             } else {
                 as_500.then_some(Note::TreatedAs500 { status })
             },
-            safe: attempt.opinion().is_unprocessed() || listed && says_unprocessed(status),
+            safe: attempt.opinion().is_unprocessed()
+                || misdirected
+                || listed && says_unprocessed(status),
+            misdirected,
             said,
         })
     }
@@ -168,6 +185,7 @@ impl RetrySession {
             kind: failure.kind.into(),
             not_transient: not_transient.filter(|_| !judged_retry),
             safe: failure.sent.is_safe_to_repeat(),
+            misdirected: false,
             said: HintReading::default(),
             note: None,
         }
@@ -272,6 +290,7 @@ impl RetrySession {
             });
         }
 
+        self.misdirected |= found.misdirected;
         self.charge(found.kind);
         self.run = self.run.saturating_add(1);
         let (wait, why) = match hinted {

@@ -29,6 +29,8 @@ pub struct RetrySession {
     used: PerKind<u32>,
     /// Requests sent again because they were never processed.
     unprocessed: u32,
+    /// Whether it was sent again because it came over the wrong connection.
+    misdirected: bool,
     /// Failures in a row; urllib3 starts anew after a redirect.
     run: u32,
     /// The previous wait in nanoseconds, for decorrelated jitter.
@@ -88,6 +90,7 @@ impl RetrySession {
                 None => PerKind::default(),
             },
             unprocessed: 0,
+            misdirected: false,
             run: 0,
             previous: 0,
             rng,

@@ -67,6 +67,11 @@ impl RetrySession {
             && retry_after_alone(status)
             && hint.is_present();
         let used_up = asked && !listed && total == Some(0);
+        let hint = if attempt.goes_elsewhere() {
+            Hint::Absent
+        } else {
+            hint
+        };
 
         let mut gates = Gates::default();
         let transient = listed || asked;
