@@ -81,6 +81,7 @@
 //! | what would another policy have done? | [`RetryReport::replay`] |
 //! | which layer goes above, which below? | [`guide::ordering`] |
 //! | what is written here in place of another library's words? | [`guide::migrating`] |
+//! | when does a retry have to go elsewhere? | [`guide::places`] |
 //! | how are retries tested? | [`guide::testing`] |
 //!
 //! # Feature flags

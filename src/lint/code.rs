@@ -89,6 +89,8 @@ codes! {
     MountOnlyOneScheme = "mount-only-one-scheme", Warn;
     /// A mount is never reached, because others cover all of it.
     MountShadowed = "mount-shadowed", Warn;
+    /// A client does not say which connection it uses, so that none can be left.
+    ConnectionUnknown = "connection-unknown", Warn;
 }
 
 impl fmt::Display for LintCode {

@@ -72,7 +72,7 @@ pub struct Finding {
 
 impl Finding {
     /// A finding of the code's usual severity, without fields and place.
-    pub(super) fn new(
+    pub(crate) fn new(
         code: LintCode,
         message: impl Into<Cow<'static, str>>,
         help: impl Into<Cow<'static, str>>,

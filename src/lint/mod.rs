@@ -32,7 +32,8 @@
 //! # The lints
 //!
 //! Those of the second group need to know the layer, those of the third are about
-//! [mounts](crate::mounts::Mounts), whose policies' findings name their prefix.
+//! [mounts](crate::mounts::Mounts), whose policies' findings name their prefix; the last ones are
+//! found by other layers.
 //!
 //! | code | usual severity | what happens |
 //! | --- | --- | --- |
@@ -60,6 +61,8 @@
 //! | | | |
 //! | `mount-only-one-scheme` | warning | Of `http` and `https`, one is mounted and the other has neither a mount nor a fallback: requests with it are never retried. A note for a single host that is mounted for `https`. |
 //! | `mount-shadowed` | warning | A mount is never reached, since more exact ones cover it all. |
+//! | | | |
+//! | `connection-unknown` | warning | A `ConnectionLayer` (feature `connection`) stands above a client that does not say which connection it uses, reqwest for instance: a retry may meet the one that just failed. Found and logged at the first answer. |
 
 mod code;
 mod context;
