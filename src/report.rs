@@ -360,6 +360,31 @@ impl RetryReport {
         self.url.is_empty() && self.attempts.is_empty()
     }
 
+    /// Adds an attempt to the others, within the bounds of [`attempts`](Self::attempts).
+    #[cfg(feature = "resume")]
+    pub(crate) fn push(&mut self, record: AttemptRecord) {
+        const FIRST: usize = 64;
+        const MOST: usize = 128;
+        if self.attempts.len() >= MOST {
+            self.attempts.remove(FIRST);
+            self.omitted = self.omitted.saturating_add(1);
+        }
+        self.attempts.push(record);
+    }
+
+    /// Adds the attempts of another report, of a request that was sent `offset` after this one
+    /// started and belongs to it.
+    #[cfg(feature = "resume")]
+    pub(crate) fn append(&mut self, other: Self, offset: Duration) {
+        let before = u32::try_from(self.attempt_count()).unwrap_or(u32::MAX);
+        for mut attempt in other.attempts {
+            attempt.number = attempt.number.saturating_add(before);
+            attempt.started = attempt.started.saturating_add(offset);
+            self.push(attempt);
+        }
+        self.omitted = self.omitted.saturating_add(other.omitted);
+    }
+
     /// The number of attempts made.
     pub fn attempt_count(&self) -> usize {
         self.attempts.len().saturating_add(self.omitted as usize)

@@ -12,6 +12,7 @@ mod grpc_code;
 mod header;
 mod invalid;
 mod limit_kind;
+mod not_resumed;
 mod stop;
 
 pub use self::{
@@ -22,5 +23,6 @@ pub use self::{
     header::HintHeader,
     invalid::InvalidPolicy,
     limit_kind::LimitKind,
+    not_resumed::NotResumed,
     stop::{Note, StopReason, WaitReason},
 };

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::{Cause, GrpcCode, HintHeader, LimitKind};
+use super::{Cause, GrpcCode, HintHeader, LimitKind, NotResumed};
 use crate::{human::Human, text};
 
 /// Where a wait comes from.
@@ -101,6 +101,13 @@ pub enum Note {
         /// The option: `clone_bodies`, `clone_bodies_with` or `reopen_bodies`.
         by: Cow<'static, str>,
     },
+    /// The response's body broke off, ended too early, or stalled.
+    BodyEnded {
+        /// So many bytes were handed on before.
+        read: u64,
+        /// How many there were to be, if that is known.
+        of: Option<u64>,
+    },
     /// The attempt was late, so a layer below sent it a second time.
     Hedged {
         /// How long after the first one the second was sent.
@@ -146,6 +153,13 @@ impl fmt::Display for Note {
                 let by = Shown(by);
                 write!(f, "its body is whole on the word of `{by}` only")
             }
+            Self::BodyEnded { read, of } => {
+                write!(f, "its body ended after {read}")?;
+                match of {
+                    Some(of) => write!(f, " of {of} bytes"),
+                    None => f.write_str(" bytes"),
+                }
+            }
             Self::Hedged { after, won } => {
                 let which = if *won { "second" } else { "first" };
                 let after = Human(*after);
@@ -171,6 +185,7 @@ impl Note {
             Self::HintIgnored(_)
             | Self::StillInProgress
             | Self::TreatedAs500 { .. }
+            | Self::BodyEnded { .. }
             | Self::Hedged { .. }
             | Self::MayBeDone
             | Self::ConnectionLeft
@@ -325,6 +340,11 @@ pub enum StopReason {
     HookFailed,
     /// The inner service failed to become ready.
     NotReady,
+    /// A response body broke, and could not be continued; see the `resume` room.
+    NotResumable {
+        /// Why.
+        because: NotResumed,
+    },
     /// A policy of the user's own stopped, for this reason.
     Custom(Cow<'static, str>),
 }
@@ -376,6 +396,7 @@ impl StopReason {
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::HookFailed => "hook_failed",
             Self::NotReady => "not_ready",
+            Self::NotResumable { .. } => "not_resumable",
             Self::Custom(_) => "custom",
         }
     }
@@ -453,6 +474,7 @@ impl fmt::Display for StopReason {
             }
             Self::HookFailed => f.write_str("the hook before the retry failed"),
             Self::NotReady => f.write_str("the inner service failed to become ready"),
+            Self::NotResumable { because } => write!(f, "{because}"),
             Self::Custom(reason) => write!(f, "{}", Shown(reason)),
         }
     }

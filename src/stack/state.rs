@@ -100,6 +100,15 @@ impl RequestState {
         }
     }
 
+    /// Takes over what was charged to another state.
+    #[cfg(feature = "resume")]
+    pub(crate) fn charge_as(&self, other: &Self) {
+        for kind in LimitKind::ALL {
+            let used = other.used(kind);
+            self.shared.used[kind as usize].store(used, Relaxed);
+        }
+    }
+
     /// The endpoints that this request was sent to, in order, the last 64 at most.
     pub fn tried(&self) -> Vec<Uri> {
         let tried = self.shared.tried.lock();

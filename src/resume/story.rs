@@ -1,0 +1,298 @@
+//! What became of a body that broke: its counts, its report, and who is told of it.
+
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use super::{
+    asking::{Asked, Progress},
+    error::ResumeErrorKind,
+};
+use crate::{
+    BoxError, RetryEvent, TARGET,
+    budget::RetryPermit,
+    classify::Outcome,
+    policy::{AnySession, Attempt, Policy, RequestHead, RetryDecision, Session, select},
+    reason::{Failure, LimitKind, Note, Sent, StopReason},
+    report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
+    snapshot::Snapshot,
+    stack::RequestState,
+    trial::{self, Conditions, Ended, Judged, Ruling},
+};
+
+/// What is kept of a body once it broke.
+pub(super) struct Story<Sess> {
+    pub(super) report: RetryReport,
+    /// The break that is to be mended.
+    pub(super) kind: ResumeErrorKind,
+    pub(super) source: Option<BoxError>,
+    /// What it counts together with the layers below.
+    pub(super) state: RequestState,
+    session: Option<AnySession<Sess>>,
+    /// What was charged to `total` when the session was last asked.
+    seen: u32,
+    /// Of a continuation that is not sent yet.
+    permit: Option<RetryPermit>,
+    charged: Option<LimitKind>,
+    /// When the continuation was sent.
+    pub(super) sent: Instant,
+}
+
+/// What the policy is asked about.
+pub(super) enum What<'a> {
+    /// The body, which broke.
+    Break,
+    /// The head of the response to a continuation.
+    Answer(StatusCode, &'a HeaderMap),
+    /// A continuation without a response.
+    Error(Failure, &'a (dyn Error + 'static)),
+}
+
+/// The gates behind the session's: nothing has to be kept but the head.
+struct Left(Option<Duration>);
+
+impl<S: Session> Conditions<S> for Left {
+    fn is_kept(&self) -> bool {
+        true
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.0
+    }
+
+    fn least(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl<Sess: Session> Story<Sess> {
+    /// A body broke for the first time. What was made of the head is counted already.
+    pub(super) fn new<S, P>(asked: &Asked<S, P>, mut report: RetryReport) -> Box<Self> {
+        report.stop = StopReason::Succeeded;
+        let state = match &asked.state {
+            Some(shared) if asked.settings.deadline.is_none() => shared.clone(),
+            shared => {
+                let state = RequestState::new(asked.ends());
+                if let Some(shared) = shared {
+                    state.charge_as(shared);
+                } else {
+                    let waits = report.attempts.iter().filter_map(|one| one.wait.as_ref());
+                    waits
+                        .filter_map(|wait| wait.charged)
+                        .for_each(|kind| state.charge(kind));
+                }
+                state
+            }
+        };
+        Box::new(Self {
+            report,
+            kind: ResumeErrorKind::Failed,
+            source: None,
+            state,
+            session: None,
+            seen: 0,
+            permit: None,
+            charged: None,
+            sent: asked.started,
+        })
+    }
+
+    /// The body broke.
+    pub(super) fn broke(
+        &mut self,
+        kind: ResumeErrorKind,
+        source: Option<BoxError>,
+        progress: &Progress,
+    ) {
+        (self.kind, self.source) = (kind, source);
+        if let Some(last) = self.report.attempts.last_mut() {
+            last.failed_within = Some(kind.cause());
+            last.layer_notes.push(Note::BodyEnded {
+                read: progress.delivered,
+                of: progress.length,
+            });
+        }
+    }
+
+    /// The counts start anew.
+    pub(super) fn start_anew(&mut self, ends: Option<Instant>) {
+        self.session = None;
+        self.state = RequestState::new(ends);
+    }
+
+    /// Asks the policy; `None` if the head of the request cannot be shown to it.
+    pub(super) fn rule<P>(
+        &mut self,
+        policy: &P,
+        head: &Snapshot,
+        what: &What<'_>,
+        left: Option<Duration>,
+        times: (Instant, Instant),
+    ) -> Option<Ruling>
+    where
+        P: Policy<Session = Sess>,
+    {
+        let (started, now) = times;
+        let used = self.state.used(LimitKind::Total);
+        // What the layers below have charged since then counts, too.
+        if self.session.is_none() || used != self.seen {
+            let mut parts = head.copy()?;
+            parts.extensions.insert(self.state.clone());
+            self.session = Some(select(policy, &RequestHead::from(&parts)));
+            self.seen = used;
+        }
+        let number = u32::try_from(self.report.attempt_count()).unwrap_or(u32::MAX);
+        let outcome = match what {
+            What::Break => Outcome::Error {
+                failure: Failure::new(self.kind.cause(), Sent::Answered),
+                error: self.source.as_deref().map(|source| source as _),
+            },
+            What::Answer(status, headers) => Outcome::Response {
+                status: *status,
+                headers,
+            },
+            What::Error(failure, error) => Outcome::Error {
+                failure: *failure,
+                error: Some(*error),
+            },
+        };
+        let ended = Ended {
+            now: now.into_std(),
+            outcome,
+            judged: Judged::default(),
+        };
+        let method = head.method();
+        let session = self.session.as_mut()?;
+        Some(trial::rule(session, &mut Left(left), ended, |outcome| {
+            Attempt::new(number, method, outcome)
+                .with_elapsed(now.duration_since(started))
+                .with_wall_clock(SystemTime::now())
+        }))
+    }
+
+    /// It will go on. Returns when.
+    pub(super) fn goes_on<S, P>(
+        &mut self,
+        retry: RetryDecision,
+        permit: RetryPermit,
+        asked: &Asked<S, P>,
+        now: Instant,
+    ) -> Option<Instant> {
+        self.permit = Some(permit);
+        self.charged = retry.charged;
+        if let Some(last) = self.report.attempts.last_mut() {
+            last.gates = retry.gates;
+            last.note = retry.note.map(Box::new);
+            last.wait = Some(WaitRecord {
+                planned: retry.wait,
+                why: retry.why,
+                charged: retry.charged,
+            });
+            last.clean();
+        }
+        self.tell_break(asked);
+        now.checked_add(retry.wait).filter(|at| *at > now)
+    }
+
+    /// The continuation is sent.
+    pub(super) fn sends(&mut self, now: Instant) {
+        self.sent = now;
+        if let Some(permit) = self.permit.take() {
+            permit.sent();
+        }
+        if let Some(kind) = self.charged.take() {
+            self.state.charge(kind);
+        }
+        self.seen = self.state.used(LimitKind::Total);
+    }
+
+    /// Keeps record of what came of a continuation: of all that a layer below made of it, or of
+    /// the one attempt that it was.
+    pub(super) fn ended(
+        &mut self,
+        below: Option<&RetryReport>,
+        outcome: AttemptOutcome,
+        started: Instant,
+        now: Instant,
+    ) {
+        let offset = self.sent.duration_since(started);
+        match below {
+            Some(report) => self.report.append(report.clone(), offset),
+            None => {
+                let number = u32::try_from(self.report.attempt_count()).unwrap_or(u32::MAX);
+                self.report.push(AttemptRecord {
+                    started: offset,
+                    took: now.duration_since(self.sent),
+                    ..AttemptRecord::new(number.saturating_add(1), outcome)
+                });
+            }
+        }
+    }
+
+    /// All of it has arrived.
+    pub(super) fn succeed<S, P>(&mut self, asked: &Asked<S, P>) {
+        if let Some(session) = &mut self.session {
+            session.succeeded();
+        }
+        self.report.stop = StopReason::Succeeded;
+        self.report.elapsed = asked.started.elapsed();
+        let report = &self.report;
+        let (method, url) = (&report.method, report.url.as_str());
+        let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
+        let attempts = report.attempt_count();
+        tracing::debug!(target: TARGET, %method, url, attempts, elapsed_ms, "body recovered");
+        if let Some(hook) = &asked.settings.on_event {
+            hook(&RetryEvent::Recovered(report));
+        }
+    }
+
+    /// It does not go on.
+    pub(super) fn give_up<S, P>(&mut self, mut stop: StopReason, asked: &Asked<S, P>) {
+        stop.clean();
+        // What was granted and is not sent goes back.
+        self.permit = None;
+        self.report.stop = stop;
+        self.report.elapsed = asked.started.elapsed();
+        let report = &self.report;
+        let (method, url, stop) = (&report.method, report.url.as_str(), &report.stop);
+        let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
+        let (attempts, reason) = (report.attempt_count(), stop.name());
+        tracing::warn!(
+            target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, "body gave up"
+        );
+        if let Some(hook) = &asked.settings.on_event {
+            hook(&RetryEvent::GaveUp(report));
+        }
+    }
+
+    fn tell_break<S, P>(&self, asked: &Asked<S, P>) {
+        let (method, url) = (&self.report.method, self.report.url.as_str());
+        let Some(attempt) = self.report.attempts.last() else {
+            return;
+        };
+        if let Some(wait) = &attempt.wait {
+            tracing::debug!(
+                target: TARGET,
+                %method,
+                url,
+                attempt = attempt.number,
+                outcome = %attempt.outcome,
+                wait_ms = u64::try_from(wait.planned.as_millis()).unwrap_or(u64::MAX),
+                why = %wait.why,
+                charged = wait.charged.map(|kind| kind.as_str()),
+                "resuming"
+            );
+        }
+        if let Some(hook) = &asked.settings.on_event {
+            hook(&RetryEvent::Retry {
+                method,
+                url,
+                attempt,
+            });
+        }
+    }
+}
