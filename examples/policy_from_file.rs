@@ -6,7 +6,7 @@ use http::Request;
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{Layer, ServiceExt};
-use tower_http_retry::{RetryLayer, RetryReport, policy::RetryConfig};
+use tower_http_retry::{RetryLayer, RetryReport, config::RetryConfig};
 
 // In place of `std::fs::read_to_string("retries.toml")?`.
 const FILE: &str = r#"

@@ -69,7 +69,7 @@
 //! | when is a request sent again? | [`policy`] |
 //! | which of a server's hints are obeyed, and how? | [`policy::hints`] |
 //! | which policy has which URL? | [`mounts::Mounts`] |
-//! | how does a policy come from a file, the environment, or another system? | `policy::RetryConfig`, `policy::import` (feature `serde`) |
+//! | how does a policy come from a file, the environment, or another system? | `config::RetryConfig`, `config::import` (feature `serde`) |
 //! | what counts as which failure? | [`classify`] |
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
@@ -107,7 +107,7 @@
 //! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
-//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](dry_run); policies as documents and from the environment: `policy::RetryConfig` |
+//! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](dry_run); policies as documents and from the environment: `config::RetryConfig` |
 //! | `uuid` | no | idempotency keys that are UUIDs: `RetryLayer::idempotency_keys` |
 //!
 //! # Logs
@@ -122,6 +122,8 @@
 pub mod body;
 pub mod budget;
 pub mod classify;
+#[cfg(feature = "serde")]
+pub mod config;
 #[cfg(feature = "connection")]
 pub mod connection;
 #[cfg(feature = "endpoints")]

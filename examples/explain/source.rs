@@ -30,7 +30,7 @@ pub(crate) fn load(source: &str) -> Result<Source, String> {
 fn read(file: &str) -> Result<Source, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{file}: {error}");
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    let config: tower_http_retry::policy::RetryConfig = if file.ends_with(".json") {
+    let config: tower_http_retry::config::RetryConfig = if file.ends_with(".json") {
         serde_json::from_str(&text).map_err(|error| wrong(&error))?
     } else {
         toml::from_str(&text).map_err(|error| wrong(&error))?

@@ -145,7 +145,7 @@ pub(super) struct Circumstances {
 /// A base as a duration, or as urllib3's factor, which can be finer than a duration.
 #[cfg(feature = "serde")]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Base {
+pub(crate) enum Base {
     Exact(Duration),
     Factor(f64),
 }
@@ -324,7 +324,7 @@ impl Backoff {
 
     /// The base in the form in which it was set, so that a copy made of it is equal.
     #[cfg(feature = "serde")]
-    pub(super) fn base_as_set(&self) -> Base {
+    pub(crate) fn base_as_set(&self) -> Base {
         if self.base.as_secs_f64() == self.factor {
             Base::Exact(self.base)
         } else {
@@ -333,7 +333,7 @@ impl Backoff {
     }
 
     #[cfg(feature = "serde")]
-    pub(super) fn set_base(&mut self, base: Base) {
+    pub(crate) fn set_base(&mut self, base: Base) {
         match base {
             Base::Exact(base) => {
                 self.base = base;
@@ -345,7 +345,7 @@ impl Backoff {
 
     /// The multiplier, if it was set.
     #[cfg(feature = "serde")]
-    pub(super) fn multiplier_as_set(&self) -> Option<f64> {
+    pub(crate) fn multiplier_as_set(&self) -> Option<f64> {
         self.multiplier
     }
 

@@ -132,41 +132,42 @@ impl RetryPolicyBuilder {
         }
     }
 
-    pub(super) fn limit(mut self, kind: LimitKind, limit: Limit) -> Self {
-        *self.settings.limits.get_mut(kind) = limit;
+    /// The most retries of one kind, for who has the kind as a value.
+    pub fn limit(mut self, kind: LimitKind, limit: impl Into<Limit>) -> Self {
+        *self.settings.limits.get_mut(kind) = limit.into();
         self
     }
 
     /// The most retries of all kinds together, on top of the first attempt.
     pub fn total(self, limit: impl Into<Limit>) -> Self {
-        self.limit(LimitKind::Total, limit.into())
+        self.limit(LimitKind::Total, limit)
     }
 
     /// The most retries after connect failures: nothing was sent.
     pub fn connect(self, limit: impl Into<Limit>) -> Self {
-        self.limit(LimitKind::Connect, limit.into())
+        self.limit(LimitKind::Connect, limit)
     }
 
     /// The most retries after read failures: the request may have been applied.
     pub fn read(self, limit: impl Into<Limit>) -> Self {
-        self.limit(LimitKind::Read, limit.into())
+        self.limit(LimitKind::Read, limit)
     }
 
     /// The most retries of redirects that were listed in `status_forcelist` and not followed.
     ///
     /// Redirects themselves are followed by tower-http's `FollowRedirect`, which has its own limit.
     pub fn redirect(self, limit: impl Into<Limit>) -> Self {
-        self.limit(LimitKind::Redirect, limit.into())
+        self.limit(LimitKind::Redirect, limit)
     }
 
     /// The most retries because of a status.
     pub fn status(self, limit: impl Into<Limit>) -> Self {
-        self.limit(LimitKind::Status, limit.into())
+        self.limit(LimitKind::Status, limit)
     }
 
     /// The most retries after failures that are none of the other kinds.
     pub fn other(self, limit: impl Into<Limit>) -> Self {
-        self.limit(LimitKind::Other, limit.into())
+        self.limit(LimitKind::Other, limit)
     }
 
     /// The backoff's base in seconds: under the urllib3 preset the n-th retry waits

@@ -109,6 +109,11 @@ impl<T: Copy> PerKind<T> {
         Self(values)
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) const fn all(value: T) -> Self {
+        Self([value; 6])
+    }
+
     pub(crate) const fn get(&self, kind: LimitKind) -> T {
         self.0[kind as usize]
     }
@@ -203,7 +208,7 @@ impl Methods {
     }
 
     /// Whether these are all idempotent methods, and no others.
-    pub(crate) fn is_idempotent(&self) -> bool {
+    fn is_idempotent(&self) -> bool {
         *self == Self::idempotent()
     }
 

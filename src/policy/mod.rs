@@ -22,8 +22,6 @@
 mod attempt;
 mod backoff;
 mod builder;
-#[cfg(feature = "serde")]
-mod config;
 mod decide;
 mod dynamic;
 pub mod hints;
@@ -43,8 +41,6 @@ mod session;
 mod settings;
 mod wall_clock;
 
-#[cfg(feature = "serde")]
-pub use self::config::{InvalidConfig, RetryConfig, import};
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
 #[cfg(feature = "hedge")]
@@ -67,6 +63,8 @@ pub use self::{
     rng::Rng,
     session::RetrySession,
 };
+#[cfg(feature = "serde")]
+pub(crate) use self::{backoff::Base, limit::PerKind, settings::settings_table};
 pub(crate) use self::{
     overrides::{AnySession, IDEMPOTENCY_KEY, select},
     parts::Mounted,

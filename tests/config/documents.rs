@@ -11,9 +11,10 @@ use tower_http_retry::{
     RetryLayer,
     budget::{RetryBudget, Scope},
     classify::FailureKind,
+    config::{InvalidConfig, RetryConfig},
     policy::{
-        Backoff, InvalidConfig, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader,
-        RetryAfterMode, RetryConfig, RetryPolicy,
+        Backoff, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode,
+        RetryPolicy,
     },
 };
 

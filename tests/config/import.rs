@@ -10,11 +10,14 @@ use tower_http_retry::{
     RetryLayer,
     budget::RetryBudget,
     classify::FailureKind,
+    config::{
+        RetryConfig,
+        import::{self, Imported},
+    },
     mounts::Mounts,
     policy::{
         Backoff, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode,
-        RetryConfig, RetryPolicy,
-        import::{self, Imported},
+        RetryPolicy,
     },
 };
 

@@ -14,7 +14,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
     BoxError, RetryLayer, RetryReport,
     classify::{Exchange, Opinion},
-    policy::{Idempotent, RetryConfig, StopReason},
+    config::RetryConfig,
+    policy::{Idempotent, StopReason},
 };
 
 #[expect(unreachable_pub)]

@@ -10,10 +10,11 @@ use proptest::{option, prelude::*, sample::select};
 use tower_http_retry::{
     budget::{RetryBudget, RetryBudgetBuilder, Scope},
     classify::FailureKind,
+    config::RetryConfig,
     mounts::Mounts,
     policy::{
         Backoff, Jitter, Limit, Methods, Preset, ResetFormat, ResetHeader, RetryAfterMode,
-        RetryConfig, RetryPolicy, RetryPolicyBuilder,
+        RetryPolicy, RetryPolicyBuilder,
     },
 };
 

@@ -4,8 +4,8 @@
 use http::Method;
 use tower_http_retry::{
     RetryLayer,
+    config::RetryConfig,
     lint::{Finding, LintCode},
-    policy::RetryConfig,
 };
 
 const PAGE: &str = include_str!("../../src/guide/anti_patterns.rs");

@@ -181,7 +181,7 @@ fn starting_a_request_allocates_nothing_more() {
 #[cfg(feature = "serde")]
 #[test]
 fn a_wrong_document_changes_nothing() {
-    use tower_http_retry::policy::RetryConfig;
+    use tower_http_retry::config::RetryConfig;
 
     let policy = Reloadable::new(RetryPolicy::default());
     let reload = |document: &str| -> Result<(), Box<dyn std::error::Error>> {

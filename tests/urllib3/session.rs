@@ -110,7 +110,7 @@ pub(crate) fn policy(
 /// The importer must make the same policy of the same arguments.
 #[cfg(feature = "serde")]
 fn is_imported_alike(settings: &Value, policy: &RetryPolicy) {
-    use tower_http_retry::policy::{Jitter, import};
+    use tower_http_retry::{config::import, policy::Jitter};
 
     let mut arguments = settings.clone();
     let entries = arguments.as_object_mut().expect("settings");

@@ -26,11 +26,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower_http_retry::{
     classify::{Cause, Failure, FailureKind, Opinion, Outcome, Sent},
+    config::{
+        RetryConfig,
+        import::{self, Imported},
+    },
     policy::{
         Attempt, Decision, Idempotent, Jitter, Limit, LimitKind, Methods, Note, Policy as _,
-        RETRY_AFTER_STATUSES, RequestHead, RetryConfig, RetryPolicy, RetrySession, Session as _,
-        StopReason, WaitReason,
-        import::{self, Imported},
+        RETRY_AFTER_STATUSES, RequestHead, RetryPolicy, RetrySession, Session as _, StopReason,
+        WaitReason,
     },
 };
 

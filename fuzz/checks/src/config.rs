@@ -6,10 +6,11 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use http::{Method, Request};
 use serde_json::Value;
 use tower_http_retry::{
+    config::{InvalidConfig, RetryConfig},
     dry_run::{Explain, Scenario},
     lint::{Lint, LintContext},
     mounts::Mounts,
-    policy::{InvalidConfig, Limit, LimitKind, RequestHead, RetryConfig, RetryPolicy},
+    policy::{Limit, LimitKind, RequestHead, RetryPolicy},
 };
 
 use super::Depth;

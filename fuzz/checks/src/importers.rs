@@ -3,9 +3,9 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use serde_json::{Map, Value};
-use tower_http_retry::policy::{
-    Limit,
-    import::{self, Imported},
+use tower_http_retry::{
+    config::import::{self, Imported},
+    policy::Limit,
 };
 
 use super::{Depth, config};

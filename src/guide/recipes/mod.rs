@@ -7,7 +7,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(feature = "serde")] {
-//! use tower_http_retry::{RetryLayer, classify::{Exchange, Opinion}, policy::RetryConfig};
+//! use tower_http_retry::{RetryLayer, classify::{Exchange, Opinion}, config::RetryConfig};
 //!
 //! # fn github(_: &Exchange<'_>) -> Opinion { Opinion::NoOpinion }
 //! let config: RetryConfig = toml::from_str(&std::fs::read_to_string("github.toml")?)?;

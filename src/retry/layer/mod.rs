@@ -521,10 +521,10 @@ impl<P, R> RetryLayer<P, R> {
     /// not say stays as it is.
     ///
     /// Its `replay_limit` is for [`replay_bodies`](Self::replay_bodies), which makes another type
-    /// of this layer: see [`RetryConfig::replay_limit`](crate::policy::RetryConfig::replay_limit).
+    /// of this layer: see [`RetryConfig::replay_limit`](crate::config::RetryConfig::replay_limit).
     #[cfg(feature = "serde")]
     #[must_use]
-    pub fn configure(mut self, config: &crate::policy::RetryConfig) -> Self {
+    pub fn configure(mut self, config: &crate::config::RetryConfig) -> Self {
         let keys = config.layer();
         if let Some(bytes) = keys.drain_limit {
             self = self.drain(bytes);

@@ -8,11 +8,8 @@ use serde::Deserializer;
 use super::{Import, Imported, count, list, object, read, time};
 use crate::{
     budget::{BudgetKind, RetryBudget, Written},
-    policy::{
-        InvalidPolicy, Jitter, Limit, LimitKind, Methods,
-        backoff::Base,
-        config::{InvalidConfig, backoff::Kind, value::Value},
-    },
+    config::{InvalidConfig, backoff::Kind, value::Value},
+    policy::{Base, InvalidPolicy, Jitter, Limit, LimitKind, Methods, PerKind},
 };
 
 /// The policy for some methods of a gRPC service config.
@@ -40,7 +37,7 @@ pub struct GrpcMethods {
 /// preset's `retry_after_max`.
 ///
 /// ```
-/// use tower_http_retry::{mounts::Mounts, policy::{import, RetryPolicy}};
+/// use tower_http_retry::{config::import, mounts::Mounts, policy::RetryPolicy};
 ///
 /// let document = serde_json::json!({
 ///     "methodConfig": [{
@@ -163,8 +160,8 @@ fn import(document: Value) -> Result<Vec<GrpcMethods>, InvalidConfig> {
 fn bare() -> Import {
     let mut import = Import::default();
     let policy = &mut import.policy;
-    policy.limits = [Some(Limit::Never); 6];
-    policy.limits[LimitKind::Total as usize] = Some(Limit::Unlimited);
+    policy.limits = PerKind::all(Some(Limit::Never));
+    *policy.limits.get_mut(LimitKind::Total) = Some(Limit::Unlimited);
     // The caller declared that these methods can be retried; all of them are POST.
     policy.allowed_methods = Some(Methods::from([Method::POST]));
     policy.status_forcelist = Some(Vec::new());
@@ -279,7 +276,7 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
         .filter(|(_, codes)| !codes.is_empty())
         .ok_or_else(|| missing("retryableStatusCodes"))?;
 
-    import.policy.limits[LimitKind::Total as usize] = Some(Limit::from(attempts - 1));
+    *import.policy.limits.get_mut(LimitKind::Total) = Some(Limit::from(attempts - 1));
     let backoff = import.policy.backoff();
     backoff.max = Some(max);
     backoff.jitter = Some(Jitter::Around(0.2));
@@ -318,7 +315,7 @@ fn status_code(import: &mut Import, key: &str, code: &Value) -> Result<(), Inval
         return Err(InvalidConfig::value(key, code, allowed));
     };
     let policy = &mut import.policy;
-    let mut allow = |kind: LimitKind| policy.limits[kind as usize] = Some(Limit::Unlimited);
+    let mut allow = |kind: LimitKind| *policy.limits.get_mut(kind) = Some(Limit::Unlimited);
     match *name {
         "UNAVAILABLE" => {
             allow(LimitKind::Connect);

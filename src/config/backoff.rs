@@ -10,7 +10,7 @@ use super::{
     time,
     value::Value,
 };
-use crate::policy::{Backoff, BackoffKind, Jitter, backoff::Base};
+use crate::policy::{Backoff, BackoffKind, Base, Jitter};
 
 /// What a document says of the backoff.
 #[derive(Clone, Debug, Default, PartialEq)]

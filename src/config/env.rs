@@ -45,13 +45,13 @@ impl RetryConfig {
     /// Lists have commas between their elements. Mounts have no variables.
     ///
     /// ```
-    /// use tower_http_retry::policy::{Limit, RetryConfig};
+    /// use tower_http_retry::{config::RetryConfig, policy::Limit};
     ///
     /// let vars = [("RETRY_TOTAL", "5"), ("RETRY_STATUS_FORCELIST", "429, 503"), ("HOME", "/")];
     /// let policy = RetryConfig::from_vars("RETRY_", vars)?.build()?;
     /// assert_eq!(policy.total(), Limit::AtMost(5));
     /// assert!(policy.status_forcelist().eq([429, 503]));
-    /// # Ok::<(), tower_http_retry::policy::InvalidConfig>(())
+    /// # Ok::<(), tower_http_retry::config::InvalidConfig>(())
     /// ```
     ///
     /// # Errors

@@ -7,16 +7,13 @@ use serde::Deserializer;
 use super::{Import, Imported, count, object, read, snake};
 use crate::{
     budget::{BudgetKind, Written},
-    policy::{
-        Jitter, Limit, LimitKind, Methods,
-        backoff::Base,
-        config::{
-            InvalidConfig,
-            backoff::Kind,
-            read::{duration, one_of},
-            value::Value,
-        },
+    config::{
+        InvalidConfig,
+        backoff::Kind,
+        read::{duration, one_of},
+        value::Value,
     },
+    policy::{Base, Jitter, Limit, LimitKind, Methods},
 };
 
 /// Imports the settings that the AWS SDKs share: `max_attempts`, which counts the first attempt,
@@ -39,11 +36,11 @@ pub fn aws<'de, D: Deserializer<'de>>(document: D) -> Result<Imported, D::Error>
 /// Imports `AWS_MAX_ATTEMPTS` and `AWS_RETRY_MODE`; the other variables are not looked at.
 ///
 /// ```
-/// use tower_http_retry::policy::{Limit, import};
+/// use tower_http_retry::{config::import, policy::Limit};
 ///
 /// let imported = import::aws_vars([("AWS_MAX_ATTEMPTS", "5"), ("HOME", "/")])?;
 /// assert_eq!(imported.policy.total(), Limit::AtMost(4));
-/// # Ok::<(), tower_http_retry::policy::InvalidConfig>(())
+/// # Ok::<(), tower_http_retry::config::InvalidConfig>(())
 /// ```
 ///
 /// # Errors
@@ -105,7 +102,7 @@ fn import(document: Value) -> Result<Imported, InvalidConfig> {
     }
 
     let policy = &mut import.policy;
-    policy.limits[LimitKind::Total as usize] = Some(Limit::from(attempts - 1));
+    *policy.limits.get_mut(LimitKind::Total) = Some(Limit::from(attempts - 1));
     policy.allowed_methods = Some(Methods::any());
     policy.status_forcelist = Some(vec![500, 502, 503, 504]);
     policy.respect_retry_after_header = Some(false);

@@ -1,4 +1,7 @@
 //! Policies as documents: TOML, JSON, YAML, and variables of the environment.
+//!
+//! Made of what any user of the crate has, the builder's setters and the policy's getters, but for
+//! two forms in which numbers were set and which no getter returns: a backoff's base and a budget.
 
 mod backoff;
 mod budget;
@@ -21,8 +24,10 @@ pub(crate) use self::layer::LayerKeys;
 use indexmap::{IndexMap, map::Entry};
 
 use self::{keys::PolicyKeys, read::Place, value::Value};
-use super::{RetryPolicy, settings::settings_table};
-use crate::mounts::Mounts;
+use crate::{
+    mounts::Mounts,
+    policy::{RetryPolicy, settings_table},
+};
 
 /// The rows of the table in the documentation.
 macro_rules! rows {
@@ -44,10 +49,7 @@ macro_rules! rows {
 /// Any format of serde's that describes itself will do: TOML, JSON, YAML.
 ///
 /// ```
-/// use tower_http_retry::{
-///     RetryLayer,
-///     policy::{Limit, RetryConfig},
-/// };
+/// use tower_http_retry::{RetryLayer, config::RetryConfig, policy::Limit};
 ///
 /// let config: RetryConfig = toml::from_str(
 ///     r#"
@@ -183,7 +185,7 @@ impl RetryConfig {
     /// that of the environment. Tables of mounts are merged as well.
     ///
     /// ```
-    /// use tower_http_retry::policy::{Limit, RetryConfig};
+    /// use tower_http_retry::{config::RetryConfig, policy::Limit};
     ///
     /// let file: RetryConfig = toml::from_str("total = 5\nread = 2")?;
     /// let env = RetryConfig::from_vars("RETRY_", [("RETRY_TOTAL", "3")])?;

@@ -6,10 +6,10 @@ use http::{HeaderName, header::RETRY_AFTER};
 use serde::Deserializer;
 
 use super::{Import, Imported, count, list, object, read, snake, time};
-use crate::budget::RetryBudget;
-use crate::policy::{
-    Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode,
+use crate::{
+    budget::RetryBudget,
     config::{InvalidConfig, backoff::Kind, time::format, value::Value},
+    policy::{Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode},
 };
 
 /// Imports Envoy's `config.route.v3.RetryPolicy` in its JSON form, with either spelling of the
@@ -333,9 +333,9 @@ fn translate(import: &mut Import, fields: &Fields) {
         (LimitKind::Redirect, !statuses.is_empty()),
         (LimitKind::Status, !statuses.is_empty()),
     ] {
-        policy.limits[kind as usize] = limit(on);
+        *policy.limits.get_mut(kind) = limit(on);
     }
-    policy.limits[LimitKind::Total as usize] = Some(Limit::from(retries));
+    *policy.limits.get_mut(LimitKind::Total) = Some(Limit::from(retries));
     // With resets they are retried as these are.
     policy.unprocessed = Some(if refused && !reset { retries } else { 0 });
     policy.allowed_methods = Some(Methods::any());

@@ -13,7 +13,7 @@
 //! so is a setting that is given twice, for instance under both of its names.
 //!
 //! ```
-//! use tower_http_retry::policy::{Limit, import};
+//! use tower_http_retry::{config::import, policy::Limit};
 //!
 //! let document: serde_json::Value = serde_json::from_str(
 //!     r#"{

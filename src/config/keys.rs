@@ -11,7 +11,7 @@ use super::{
     value::Value,
 };
 use crate::policy::{
-    Limit, LimitKind, Preset, RetryPolicy, RetryPolicyBuilder, settings::settings_table,
+    Limit, LimitKind, PerKind, Preset, RetryPolicy, RetryPolicyBuilder, settings_table,
 };
 
 const PRESETS: [(&str, Preset); 2] = [("default", Preset::Default), ("urllib3", Preset::Urllib3)];
@@ -50,8 +50,7 @@ macro_rules! keys {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub(super) struct PolicyKeys {
             pub(super) preset: Option<Preset>,
-            /// In the order of [`LimitKind::ALL`].
-            pub(super) limits: [Option<Limit>; 6],
+            pub(super) limits: PerKind<Option<Limit>>,
             $(pub(super) $name: Option<<kinds::$kind as Kind>::Said>,)*
         }
 
@@ -90,8 +89,9 @@ macro_rules! keys {
             /// What `over` says goes first.
             pub(super) fn overridden_by(self, over: Self) -> Self {
                 let mut limits = self.limits;
-                for (limit, over) in limits.iter_mut().zip(over.limits) {
-                    *limit = over.or(*limit);
+                for kind in LimitKind::ALL {
+                    let limit = limits.get_mut(kind);
+                    *limit = over.limits.get(kind).or(*limit);
                 }
                 Self {
                     preset: over.preset.or(self.preset),
@@ -122,7 +122,7 @@ macro_rules! keys {
             fn from(policy: &RetryPolicy) -> Self {
                 Self {
                     preset: Some(policy.preset()),
-                    limits: LimitKind::ALL.map(|kind| Some(policy.limit(kind))),
+                    limits: PerKind::new(LimitKind::ALL.map(|kind| Some(policy.limit(kind)))),
                     $($name: said!($kind, policy.$name()),)*
                 }
             }
@@ -139,8 +139,9 @@ impl PolicyKeys {
         key: &str,
         value: Value,
     ) -> Result<Option<Value>, InvalidConfig> {
-        if let Some(index) = LimitKind::ALL.iter().position(|kind| kind.as_str() == key) {
-            once(&mut self.limits[index], at.limit(key, &value)?, at, key)?;
+        if let Some(kind) = LimitKind::ALL.into_iter().find(|kind| kind.as_str() == key) {
+            let limit = at.limit(key, &value)?;
+            once(self.limits.get_mut(kind), limit, at, key)?;
             return Ok(None);
         }
         match key {
@@ -177,8 +178,8 @@ impl PolicyKeys {
             (None, Some(Preset::Urllib3)) => RetryPolicy::urllib3(),
         };
         let mut builder = base.to_builder();
-        for (kind, limit) in LimitKind::ALL.into_iter().zip(self.limits) {
-            if let Some(limit) = limit {
+        for kind in LimitKind::ALL {
+            if let Some(limit) = self.limits.get(kind) {
                 builder = builder.limit(kind, limit);
             }
         }
@@ -196,9 +197,9 @@ impl PolicyKeys {
         if let Some(preset) = &self.preset {
             map.serialize_entry("preset", preset)?;
         }
-        for (kind, limit) in LimitKind::ALL.into_iter().zip(self.limits) {
+        for kind in LimitKind::ALL {
             let key = kind.as_str();
-            match limit {
+            match self.limits.get(kind) {
                 Some(Limit::Unlimited) => map.serialize_entry(key, "unlimited")?,
                 Some(Limit::AtMost(n)) => map.serialize_entry(key, &n)?,
                 Some(Limit::Never) => map.serialize_entry(key, &false)?,

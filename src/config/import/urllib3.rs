@@ -4,14 +4,14 @@ use http::Method;
 use serde::Deserializer;
 
 use super::{Import, Imported, object, read};
-use crate::policy::{
-    Jitter, Limit, LimitKind, Methods, Preset,
+use crate::{
     config::{
         InvalidConfig,
         backoff::{Kind, read_base},
         read::Place,
         value::Value,
     },
+    policy::{Jitter, Limit, LimitKind, Methods, Preset},
 };
 
 /// Imports the keyword arguments of urllib3's `Retry`, as JSON writes Python's values: `None` is
@@ -21,7 +21,7 @@ use crate::policy::{
 /// there, and so it does here; `method_whitelist` is the name that urllib3 1 had for it.
 ///
 /// ```
-/// use tower_http_retry::policy::{RetryPolicy, import};
+/// use tower_http_retry::{config::import, policy::RetryPolicy};
 ///
 /// let arguments = serde_json::json!({
 ///     "total": 5,
@@ -60,17 +60,14 @@ fn import(arguments: Value) -> Result<Imported, InvalidConfig> {
     let at = Place::top();
     for (key, value) in object("", arguments, plain)? {
         let policy = &mut import.policy;
-        if let Some(index) = LimitKind::ALL.iter().position(|kind| kind.as_str() == key) {
+        if let Some(kind) = LimitKind::ALL.into_iter().find(|kind| kind.as_str() == key) {
             let limit = match value {
                 // `True` is 1.
                 Value::Bool(true) => Limit::AtMost(1),
                 ref value => at.limit(&key, value)?,
             };
-            policy.limits[index] = Some(limit);
-            if LimitKind::ALL[index] == LimitKind::Redirect
-                && limit.allows_any()
-                && limit != Limit::Unlimited
-            {
+            *policy.limits.get_mut(kind) = Some(limit);
+            if kind == LimitKind::Redirect && limit.allows_any() && limit != Limit::Unlimited {
                 import.lost(
                     key,
                     value,

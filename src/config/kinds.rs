@@ -333,7 +333,7 @@ impl Serialize for WrittenMethods<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             methods if methods.is_any() => to.serialize_str("any"),
-            methods if methods.is_idempotent() => to.serialize_str("idempotent"),
+            methods if *methods == policy::Methods::idempotent() => to.serialize_str("idempotent"),
             methods => to.collect_seq(methods.iter().map(Method::as_str)),
         }
     }

@@ -9,7 +9,7 @@ use crate::{mounts::InvalidMount, policy::InvalidPolicy};
 /// Names the key, and the value with what is allowed, or the key that was probably meant.
 ///
 /// ```
-/// use tower_http_retry::policy::RetryConfig;
+/// use tower_http_retry::config::RetryConfig;
 ///
 /// let error = |name, value| RetryConfig::from_vars("RETRY_", [(name, value)]).unwrap_err();
 /// assert_eq!(
