@@ -99,7 +99,9 @@
 //! | `peek` | no | looks into bodies: `peek` |
 //! | `redirect` | no | follows redirects in one accounting: `redirect` |
 //! | `resume` | no | goes on with broken downloads: `resume` |
-//! | `telemetry` | no | counters of all requests: `telemetry` |
+//! | `telemetry` | no | counters of all requests, and spans of attempts: `telemetry` |
+//! | `metrics` | no | takes the counters to the `metrics` facade |
+//! | `opentelemetry` | no | takes the counters to OpenTelemetry |
 //! | `veto` | no | for servers, whose own retries are used up: `veto` |
 //! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer` |
 //! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
@@ -183,9 +185,10 @@ pub use self::{
     reason::Evidence,
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     retry::{
-        AttemptInfo, DrainLimit, HookResult, PreviousOutcome, RequestDeadline, ResponseFuture,
-        Retry, RetryContext, RetryLayer,
+        DrainLimit, HookResult, RequestDeadline, ResponseFuture, Retry, RetryContext, RetryDepth,
+        RetryLayer,
     },
+    stack::attempt::{AttemptInfo, PreviousOutcome},
 };
 
 /// A boxed error of any type, as Tower services use them.

@@ -164,6 +164,12 @@ pub trait SavedBody<B> {
     /// Says why the body cannot be sent again.
     fn next(&mut self, head: &Parts, last: bool) -> Result<B, NotReplayable>;
 
+    /// How many bytes are kept in memory for the next attempt; 0 where they are not kept, or not
+    /// counted.
+    fn recorded(&self) -> u64 {
+        0
+    }
+
     /// The option of [`RetryLayer`](crate::RetryLayer) by which the user vouches that the body is
     /// whole, if that is all that says so. The records of the attempts that send it repeat it.
     fn vouched_by(&self) -> Option<&'static str> {

@@ -474,6 +474,23 @@ impl RetryBudget {
         })))
     }
 
+    /// What is left at `now` in the bucket that has least, of a full one. `None` if the budget is
+    /// another library's. Walks through the table.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn lowest_fullness(&self, now: Instant) -> Option<f64> {
+        let (inner, capacity) = (&*self.inner, self.capacity()?);
+        let (limits, tick) = (inner.rules.limits, inner.tick(now));
+        let balance = |bucket: &Bucket| bucket.balance(limits, tick);
+        let lowest = match &inner.store {
+            Store::One(bucket) => Some(balance(&bucket.0)),
+            Store::Many(table) => table.values().map(balance).min(),
+            #[cfg(feature = "tower")]
+            Store::Foreign(_) => return None,
+        };
+        // A budget that was never asked is full.
+        Some(lowest.map_or(1.0, |lowest| tokens(lowest) / capacity))
+    }
+
     /// The tokens that a request earns that fails. `None` if the budget is another library's.
     pub fn min_ratio(&self) -> Option<f64> {
         match &self.inner.store {

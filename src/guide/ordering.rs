@@ -135,6 +135,13 @@
 //! - Above, it shows each request, and no failure that a retry mended
 //!   (`trace_above_shows_each_request_and_no_failure_that_was_mended`). The events of the retries
 //!   are inside its span (`trace_above_has_the_retries_inside_its_span`).
+//! - For OpenTelemetry, `telemetry::AttemptSpanLayer` (feature `telemetry`) takes its place below: a
+//!   client span of each attempt with the names of the semantic conventions, a child of the
+//!   caller's (`each_attempt_is_a_client_span_and_a_child_of_the_caller_s`). A `TraceLayer` above is
+//!   then a span for people, around all attempts. Where what is exported is to follow the
+//!   conventions, which have none around them, leave it out, or filter it by its target. Both below
+//!   would show each attempt twice. What writes `traceparent` belongs below the attempt's span, so
+//!   that the server's span is the child of the attempt that it answered.
 //!
 //! # `FollowRedirectLayer`
 //!

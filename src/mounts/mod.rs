@@ -180,6 +180,13 @@ impl<P> Mounts<P> {
         self.inner.at(self.inner.table.find(uri)?)
     }
 
+    /// Finds the number of a URL's mount, as [`iter`](Self::iter) counts them.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn finder(&self) -> impl Fn(&Uri) -> Option<usize> + Send + Sync + use<P> {
+        let table = Arc::clone(&self.inner.table);
+        move |uri| table.find(uri)
+    }
+
     /// The policy for URLs without a mount.
     pub fn fallback_policy(&self) -> Option<&P> {
         self.inner.fallback.as_deref()

@@ -46,6 +46,8 @@ pub(crate) enum AnySession<T> {
     // Boxed, since every request would have to make room for it.
     Brought(Box<dyn Session + Send>),
     Disabled,
+    /// Others retry it. Boxed, as it is rare.
+    Refused(Box<StopReason>),
 }
 
 /// Starts a request under its own policy if it brought one, else under the layer's.
@@ -87,6 +89,7 @@ impl<T: Session> Session for AnySession<T> {
             Self::Layer(session) => session.eligibility(),
             Self::Brought(session) => session.eligibility(),
             Self::Disabled => Eligibility::Never(StopReason::Disabled),
+            Self::Refused(stop) => Eligibility::Never((**stop).clone()),
         }
     }
 
@@ -95,7 +98,7 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.is_eligible(),
             Self::Brought(session) => session.is_eligible(),
-            Self::Disabled => false,
+            Self::Disabled | Self::Refused(_) => false,
         }
     }
 
@@ -104,7 +107,7 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.is_final(status, headers),
             Self::Brought(session) => session.is_final(status, headers),
-            Self::Disabled => status.as_u16() < 400,
+            Self::Disabled | Self::Refused(_) => status.as_u16() < 400,
         }
     }
 
@@ -113,6 +116,7 @@ impl<T: Session> Session for AnySession<T> {
             Self::Layer(session) => session.decide(attempt),
             Self::Brought(session) => session.decide(attempt),
             Self::Disabled => Decision::Stop(StopDecision::because(StopReason::Disabled)),
+            Self::Refused(stop) => Decision::Stop(StopDecision::because((**stop).clone())),
         }
     }
 
@@ -121,7 +125,7 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.succeeded(),
             Self::Brought(session) => session.succeeded(),
-            Self::Disabled => {}
+            Self::Disabled | Self::Refused(_) => {}
         }
     }
 
@@ -129,7 +133,7 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.failed(now),
             Self::Brought(session) => session.failed(now),
-            Self::Disabled => {}
+            Self::Disabled | Self::Refused(_) => {}
         }
     }
 
@@ -137,7 +141,7 @@ impl<T: Session> Session for AnySession<T> {
         match self {
             Self::Layer(session) => session.moved(uri),
             Self::Brought(session) => session.moved(uri),
-            Self::Disabled => {}
+            Self::Disabled | Self::Refused(_) => {}
         }
     }
 
@@ -146,6 +150,7 @@ impl<T: Session> Session for AnySession<T> {
             Self::Layer(session) => session.commit(now),
             Self::Brought(session) => session.commit(now),
             Self::Disabled => Err(StopReason::Disabled),
+            Self::Refused(stop) => Err((**stop).clone()),
         }
     }
 }

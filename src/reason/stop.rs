@@ -320,6 +320,13 @@ pub enum StopReason {
     },
     /// Retries are switched off for this request.
     Disabled,
+    /// The request is part of a retry that somebody further out makes.
+    RetriedAbove {
+        /// How many layers further out are at a retry.
+        depth: u32,
+        /// `max_retry_depth`.
+        max: u32,
+    },
     /// The adaptive throttle refused the request: the server turns too many of them down.
     Throttled,
     /// The server asked another request to wait longer than this one may be held back.
@@ -391,6 +398,7 @@ impl StopReason {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::NoMount { .. } => "no_mount",
             Self::Disabled => "disabled",
+            Self::RetriedAbove { .. } => "retried_above",
             Self::Throttled => "throttled",
             Self::HeldTooLong { .. } => "held_too_long",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
@@ -456,6 +464,10 @@ impl fmt::Display for StopReason {
                 write!(f, "no mount matches the URL{}", Nearest(nearest))
             }
             Self::Disabled => f.write_str("retries are switched off for this request"),
+            Self::RetriedAbove { depth, max } => write!(
+                f,
+                "it is part of a retry further out (depth {depth}, `max_retry_depth` is {max})"
+            ),
             Self::Throttled => {
                 f.write_str("refused by the adaptive throttle: the server turns too many down")
             }

@@ -106,6 +106,7 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
         let last = history.last_error.take();
         let extras = this.extras.as_deref();
         let report = history.finish(this.kept, extras, stop, elapsed, this.settings);
+        this.counted.finished(this.settings, &report);
         (report, last)
     }
 }

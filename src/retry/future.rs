@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::{
     LayerSettings,
     clock::Clock,
+    counted::Counted,
     drain::Drain,
     extras::Extras,
     history::History,
@@ -56,6 +57,7 @@ pin_project! {
         pub(super) session: AnySession<Sess>,
         pub(super) settings: Arc<LayerSettings>,
         pub(super) clock: Clock,
+        pub(super) counted: Counted,
         // Boxed, since most requests need neither.
         pub(super) extras: Option<Box<Extras>>,
         pub(super) history: Option<Box<History>>,
@@ -68,6 +70,7 @@ pin_project! {
         Saved: SavedBody<ReqBody>,
     {
         fn drop(this: Pin<&mut Self>) {
+            this.count_drop();
             this.give_up();
         }
     }
@@ -115,6 +118,18 @@ pub(super) struct Turn<'a, 'cx> {
 impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
     ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
 {
+    /// Counts a request that is dropped before it has its answer.
+    #[inline(always)]
+    fn count_drop(&self) {
+        let sent = match self.state {
+            State::Done => return,
+            State::Held { .. } | State::Refused { .. } => false,
+            _ => true,
+        };
+        let method = self.kept.method();
+        self.counted.dropped(&self.settings, method, sent);
+    }
+
     /// Ends the attempt in flight, if there is one, and the upload that a client may go on with
     /// where the response has come before its end.
     fn give_up(self: Pin<&mut Self>) {
@@ -181,6 +196,9 @@ where
                     && classify::grpc::failure(response.headers()).is_none()
                 {
                     session.succeeded();
+                    let method = this.kept.method();
+                    this.counted
+                        .succeeded(this.settings, method, response.status());
                     if this.extras.is_some() {
                         self.as_mut().leave(response.status());
                     }

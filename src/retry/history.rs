@@ -5,12 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
 
-use super::{
-    clock::after,
-    extras::Extras,
-    kept::Retained,
-    settings::{LayerSettings, PreviousOutcome},
-};
+use super::{clock::after, extras::Extras, kept::Retained, settings::LayerSettings};
 use crate::{
     BoxError,
     budget::{InFlightPlace, RetryPermit},
@@ -18,6 +13,7 @@ use crate::{
     policy::RetryDecision,
     reason::{Cause, Failure, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
+    stack::PreviousOutcome,
 };
 
 /// The first so many attempts are kept, and the last so many; those between are counted. Without a
@@ -112,6 +108,8 @@ pub(super) struct History {
     pub(super) last_error: Option<BoxError>,
     /// Whether the next attempt is certainly the last one.
     pub(super) last: bool,
+    /// Whether the next attempt follows one that the server may have processed.
+    pub(super) processed: bool,
     /// The permit of a retry that is not sent yet.
     pub(super) permit: Option<RetryPermit>,
     /// What the hooks have to do with it, if there are any.
@@ -127,6 +125,7 @@ impl History {
             quickest: Duration::MAX,
             last_error: None,
             last: false,
+            processed: true,
             permit: None,
             hooked: None,
             place: None,
@@ -177,6 +176,7 @@ impl History {
         observe::retry(settings, kept.method(), || kept.url(settings), &record);
         self.push(record);
         self.last = retry.last;
+        self.processed = retry.charged.is_some();
         (!retry.wait.is_zero()).then(|| after(now, retry.wait))
     }
 

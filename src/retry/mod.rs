@@ -11,11 +11,14 @@
 //! | `ending` | the ends that come from outside of an attempt's outcome |
 //! | `admissions` | the request's dealings with what may hold it back or refuse it |
 //! | `kept`, `history`, `extras`, `clock` | what is remembered of a request |
-//! | `told` | what the server is told in an attempt's head |
+//! | `counted` | what is counted of it, where the layer has metrics |
+//! | `told`, `depth` | what the server is told in an attempt's head, and what those further out say |
 //! | `drain` | how a failed response is read to its end |
 
 mod admissions;
 mod clock;
+mod counted;
+mod depth;
 mod drain;
 mod ending;
 mod extras;
@@ -31,10 +34,9 @@ mod verdict;
 
 pub(crate) use self::settings::{LayerSettings, RequestOptions};
 pub use self::{
+    depth::RetryDepth,
     future::ResponseFuture,
     layer::RetryLayer,
     service::Retry,
-    settings::{
-        AttemptInfo, DrainLimit, HookResult, PreviousOutcome, RequestDeadline, RetryContext,
-    },
+    settings::{DrainLimit, HookResult, RequestDeadline, RetryContext},
 };

@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::{
     LayerSettings, ResponseFuture,
     clock::{Clock, after},
+    counted::Counted,
     extras::{self, Extras},
     future::State,
     kept::{HeldAttempt, Retained},
@@ -97,6 +98,7 @@ where
         self.inner.poll_ready(cx).map_err(|error| {
             let error = RetryError::not_ready(error.into());
             observe::finished(&self.settings, error.report());
+            Counted::not_ready(&self.settings, error.report());
             error
         })
     }
@@ -108,6 +110,7 @@ where
         if !self.plain || !request.extensions().is_empty() {
             return self.call_with_extras(request);
         }
+        let counted = Counted::start(&self.settings, request.uri());
         let session = AnySession::Layer(self.policy.session(&RequestHead::of(&request)));
         if session.is_eligible() {
             let head = Snapshot::take(&request);
@@ -139,6 +142,7 @@ where
                 },
                 session,
                 clock,
+                counted,
                 settings,
                 extras: None,
                 history: None,
@@ -153,6 +157,7 @@ where
                 kept: Retained::HeadOnly { method, uri },
                 session,
                 clock,
+                counted,
                 settings,
                 extras: None,
                 history: None,
@@ -177,10 +182,14 @@ impl<S, P, R> Retry<S, P, R> {
         ResBody: Body,
     {
         self.settings.add_key(&mut request);
+        let counted = Counted::start(&self.settings, request.uri());
         let mut clock = Clock::start(&self.settings);
         let mut extras = Extras::of(&request, &self.settings, &mut clock);
         let entry = enter(extras.as_deref_mut(), &self.settings, &mut clock);
-        let session = select(&self.policy, &RequestHead::of(&request));
+        let session = match told::retried_above(&mut request, &self.settings) {
+            Some(stop) => AnySession::Refused(Box::new(stop)),
+            None => select(&self.policy, &RequestHead::of(&request)),
+        };
         let (kept, mut request) = if session.is_eligible() {
             let head = Snapshot::take(&request);
             let service = self.inner.clone();
@@ -196,6 +205,7 @@ impl<S, P, R> Retry<S, P, R> {
             let kept = Retained::head_only(&request);
             (kept, request.map(|body| self.rewind.pass(body)))
         };
+        told::first(request.headers_mut(), &self.settings);
         let entry = match entry {
             Entry::Now => {
                 let limit = extras::time_limit(extras.as_deref(), &self.settings);
@@ -229,6 +239,7 @@ impl<S, P, R> Retry<S, P, R> {
             kept,
             session,
             clock,
+            counted,
             settings: Arc::clone(&self.settings),
             extras,
             history: None,

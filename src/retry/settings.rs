@@ -8,20 +8,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, request::Parts};
 use tokio::time::Instant;
 
 use super::admissions;
 use crate::{
     BoxError,
     budget::InFlightLimit,
-    classify::{Classify, Exchange, Failure, Opinion, Vouch},
+    classify::{Classify, Exchange, Opinion, Vouch},
     deadline_header::DeadlineHeader,
     lint::LintCode,
     observe::RetryEvent,
     own_header::OwnHeader,
     policy::{IDEMPOTENCY_KEY, Idempotent},
-    stack::RequestState,
+    stack::{AttemptInfo, RequestState},
     trial::Judged,
 };
 
@@ -68,31 +68,6 @@ impl From<u64> for DrainLimit {
     fn from(bytes: u64) -> Self {
         Self::bytes(bytes)
     }
-}
-
-/// What each attempt's request carries in its extensions, from the second attempt on. A request
-/// without one is a first attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AttemptInfo {
-    /// The attempt's number; the first retry is 2.
-    pub number: u32,
-    /// How the attempt before it ended.
-    pub previous: PreviousOutcome,
-    /// The time since the request started.
-    pub elapsed: Duration,
-    /// The time left until the deadline, if there is one.
-    pub left: Option<Duration>,
-}
-
-/// How the attempt before a retry ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PreviousOutcome {
-    /// With a response of this status.
-    Response(StatusCode),
-    /// Without a response.
-    Failed(Failure),
 }
 
 /// What an asynchronous hook knows of a retry; see
@@ -218,7 +193,15 @@ pub(crate) struct LayerSettings {
     pub(crate) before_retry: Option<BeforeRetry>,
     pub(super) prepare_retry: Option<PrepareRetry>,
     pub(crate) attempt_header: Option<OwnHeader>,
+    pub(crate) attempt_count_header: Option<OwnHeader>,
+    pub(crate) retry_reason_header: Option<OwnHeader>,
     pub(crate) deadline_header: Option<DeadlineHeader>,
+    /// The depth up to which requests are retried here.
+    pub(super) max_depth: Option<u32>,
+    /// Whether retries say how deep they are.
+    pub(super) tells_depth: bool,
+    #[cfg(feature = "telemetry")]
+    pub(super) metrics: Option<crate::telemetry::Metrics>,
     pub(crate) redact_path: Option<RedactPath>,
     pub(crate) new_key: Option<NewKey>,
     pub(crate) wall_clock: Option<WallClockFn>,
@@ -263,7 +246,13 @@ impl Default for LayerSettings {
             before_retry: None,
             prepare_retry: None,
             attempt_header: None,
+            attempt_count_header: None,
+            retry_reason_header: None,
             deadline_header: None,
+            max_depth: None,
+            tells_depth: false,
+            #[cfg(feature = "telemetry")]
+            metrics: None,
             redact_path: None,
             new_key: None,
             wall_clock: None,
@@ -303,6 +292,9 @@ impl LayerSettings {
         self.new_key.is_none()
             && self.admissions.is_empty()
             && self.deadline_header.is_none()
+            && self.attempt_count_header.is_none()
+            && self.max_depth.is_none()
+            && !self.tells_depth
             && self.deadline != Some(Duration::ZERO)
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
-    AttemptInfo, LayerSettings, RetryContext,
+    LayerSettings, RetryContext,
     clock::{TimeLimit, after},
     drain::Drain,
     extras,
@@ -33,7 +33,7 @@ use crate::{
     reason::StopReason,
     report::sanitized_uri,
     snapshot::{self, Target},
-    stack::{AskFor, TimeOut},
+    stack::{AskFor, AttemptInfo, TimeOut},
 };
 
 type Polled<ResBody> = Poll<Step<ResBody>>;
@@ -413,6 +413,8 @@ where
         if let Some(permit) = history.permit.take() {
             permit.sent();
         }
+        let (counted, recorded) = (*this.counted, || body.recorded());
+        counted.retried(this.settings, history.processed, recorded);
         let future = service.call(request);
         this.state.set(State::Called { future });
         Ok(())
@@ -451,7 +453,7 @@ fn make_request<ReqBody>(
         return Err(Unmade::Lost(StopReason::Custom(reason.into()), None));
     };
     parts.extensions.insert(*info);
-    told::attempt(&mut parts.headers, info, settings);
+    told::retry(&mut parts.headers, info, settings);
     told::deadline(&mut parts.headers, info.left, settings).map_err(Unmade::Late)?;
     if let Some(before_retry) = &settings.before_retry {
         before_retry(&mut parts, info).map_err(Unmade::Refused)?;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 
-use super::{AttemptInfo, LayerSettings};
-use crate::reason::StopReason;
+use super::{LayerSettings, RetryDepth};
+use crate::{
+    reason::{Cause, Sent, StopReason},
+    stack::{AttemptInfo, PreviousOutcome},
+};
 
 /// Writes how long the attempt can take, of a request that has the time `left`, if it has a
 /// deadline.
@@ -38,10 +41,63 @@ pub(super) fn deadline(
     Ok(())
 }
 
-/// Writes which attempt it is; `info` is that of a retry.
-pub(super) fn attempt(headers: &mut HeaderMap, info: &AttemptInfo, settings: &LayerSettings) {
-    if let Some(name) = &settings.attempt_header {
-        let retries = HeaderValue::from(info.number - 1);
-        headers.insert(name.name().clone(), retries);
+/// Writes into a first attempt which one it is.
+pub(super) fn first(headers: &mut HeaderMap, settings: &LayerSettings) {
+    if let Some(header) = &settings.attempt_count_header {
+        headers.insert(header.name().clone(), HeaderValue::from(1));
     }
+}
+
+/// Writes into a retry which attempt it is, and why there is one; `info` is that of the retry.
+pub(super) fn retry(headers: &mut HeaderMap, info: &AttemptInfo, settings: &LayerSettings) {
+    if let Some(header) = &settings.attempt_header {
+        headers.insert(header.name().clone(), HeaderValue::from(info.number - 1));
+    }
+    if let Some(header) = &settings.attempt_count_header {
+        headers.insert(header.name().clone(), HeaderValue::from(info.number));
+    }
+    if let Some(header) = &settings.retry_reason_header {
+        headers.insert(header.name().clone(), reason(info.previous));
+    }
+    if settings.tells_depth {
+        RetryDepth::of(headers).deeper().write(headers);
+    }
+}
+
+/// What the attempt before came to, in a word: that of the layer's docs.
+fn reason(previous: PreviousOutcome) -> HeaderValue {
+    let failure = match previous {
+        PreviousOutcome::Response(status) => return HeaderValue::from(status.as_u16()),
+        PreviousOutcome::Failed(failure) => failure,
+    };
+    HeaderValue::from_static(match failure.cause {
+        Cause::AttemptTimeout | Cause::Timeout | Cause::ConnectTimeout => "timeout",
+        _ if failure.sent == Sent::Unprocessed => "unprocessed",
+        _ => failure.kind.as_str(),
+    })
+}
+
+/// How deep a request is in the retries of others, by its headers and by what its maker says of the
+/// request that it answers.
+fn depth<B>(request: &Request<B>) -> RetryDepth {
+    let said = request.extensions().get().copied().unwrap_or_default();
+    RetryDepth::of(request.headers()).max(said)
+}
+
+/// Why a request is not retried here, if it is because others retry it.
+pub(super) fn retried_above<B>(
+    request: &mut Request<B>,
+    settings: &LayerSettings,
+) -> Option<StopReason> {
+    let depth = match (settings.max_depth, settings.tells_depth) {
+        (None, false) => return None,
+        _ => depth(request),
+    };
+    // So that those behind know it, too.
+    if settings.tells_depth && depth > RetryDepth::of(request.headers()) {
+        depth.write(request.headers_mut());
+    }
+    let max = settings.max_depth.filter(|max| depth.get() > *max)?;
+    let depth = depth.get();
+    Some(StopReason::RetriedAbove { depth, max })
 }

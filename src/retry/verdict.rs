@@ -230,6 +230,8 @@ where
         let has_story = self.history.is_some() || ended.was_sent_twice();
         let ended = match (&ruling, has_story, ended) {
             (Ruling::Accept, false, Ended::Response(response)) => {
+                let method = self.kept.method();
+                self.counted.succeeded(&settings, method, response.status());
                 return Next::Return(Ok(response));
             }
             (_, _, ended) => ended,
@@ -352,6 +354,7 @@ where
             why: retry.why.clone(),
             charged: retry.charged,
         });
+        this.counted.retrying(this.settings, &record);
         let history = this.history.get_or_insert_with(History::new);
         history.retrying(record, this.kept, this.settings, &retry, now)
     }
@@ -367,7 +370,9 @@ where
         let history = this.history.get_or_insert_with(History::new);
         history.push(record);
         let extras = this.extras.as_deref();
-        history.finish(this.kept, extras, reason, elapsed, this.settings)
+        let report = history.finish(this.kept, extras, reason, elapsed, this.settings);
+        this.counted.finished(this.settings, &report);
+        report
     }
 }
 

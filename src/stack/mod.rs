@@ -10,11 +10,13 @@
 //! searched only if there are any.
 
 mod admission;
+pub(crate) mod attempt;
 mod opinion;
 mod outcome;
 mod state;
 mod time_out;
 
+pub(crate) use self::attempt::{AttemptInfo, PreviousOutcome};
 #[cfg(any(feature = "connection", feature = "endpoints"))]
 pub(crate) use self::time_out::{say_late, time_out};
 pub use self::{

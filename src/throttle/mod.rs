@@ -171,10 +171,18 @@ impl AdaptiveThrottle {
         let Some(ring) = inner.table.find(slot.0) else {
             return 0.0;
         };
-        let Counts { requests, accepts } = ring.sum(inner.part(now));
-        // 25 bits at most: exact.
-        let (requests, accepts) = (requests as f64, accepts as f64);
-        ((requests - inner.k * accepts) / (requests + 1.0)).clamp(0.0, inner.max_probability)
+        inner.probability(ring.sum(inner.part(now)))
+    }
+
+    /// The highest [`probability`](Self::probability) of all keys. Walks through the table.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn highest_probability(&self, now: Instant) -> f64 {
+        let inner = &*self.inner;
+        let part = inner.part(now);
+        let rings = inner.table.values();
+        rings
+            .map(|ring| inner.probability(ring.sum(part)))
+            .fold(0.0, f64::max)
     }
 
     /// The counters, and how many keys were active in the window before `now`. Walks through the
@@ -231,6 +239,12 @@ impl Admission for AdaptiveThrottle {
 }
 
 impl Inner {
+    fn probability(&self, Counts { requests, accepts }: Counts) -> f64 {
+        // 25 bits at most: exact.
+        let (requests, accepts) = (requests as f64, accepts as f64);
+        ((requests - self.k * accepts) / (requests + 1.0)).clamp(0.0, self.max_probability)
+    }
+
     fn part(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.origin);
         let ms = elapsed

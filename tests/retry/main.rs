@@ -18,5 +18,6 @@ mod policies;
 mod readiness;
 mod report;
 mod time;
+mod told;
 mod unprocessed;
 mod wait;

@@ -340,6 +340,11 @@ impl<B, F> SavedRecording<B, F> {
         }
     }
 
+    fn recorded_bytes(&self) -> u64 {
+        let shared = self.shared.as_ref();
+        shared.map_or(0, |shared| lock(shared).kept())
+    }
+
     fn retire_recording(&self) -> Result<(), NotReplayable> {
         if let Some(shared) = &self.shared {
             let mut left = Leftovers::new();
@@ -384,6 +389,10 @@ impl<B> SavedBody<RecordedBody<B>> for SavedRecording<B> {
         self.cancel_recording();
     }
 
+    fn recorded(&self) -> u64 {
+        self.recorded_bytes()
+    }
+
     fn next(&mut self, _head: &Parts, last: bool) -> Result<RecordedBody<B>, NotReplayable> {
         self.next_recording(last)
     }
@@ -403,6 +412,10 @@ where
 
     fn cancel(&mut self) {
         self.cancel_recording();
+    }
+
+    fn recorded(&self) -> u64 {
+        self.recorded_bytes()
     }
 
     fn next(&mut self, _head: &Parts, last: bool) -> Result<O, NotReplayable> {

@@ -400,6 +400,11 @@ impl<B> State<B> {
         left.sent = Some((chunks, trailers));
     }
 
+    /// The bytes that are there for a further attempt.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
+    }
+
     pub(super) fn check(&self) -> Result<(), NotReplayable> {
         if self.failed {
             return Err(NotReplayable::Failed);

@@ -63,7 +63,10 @@ pub(super) fn request(report: &RetryReport) -> Request<()> {
         let key = HeaderValue::from_static("\"replayed\"");
         request.headers_mut().insert(IDEMPOTENCY_KEY, key);
     }
-    if report.stop == StopReason::Disabled {
+    if matches!(
+        report.stop,
+        StopReason::Disabled | StopReason::RetriedAbove { .. }
+    ) {
         request.extensions_mut().insert(RetryDisabled);
     }
     request

@@ -13,9 +13,7 @@ use std::{
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::{
-    AttemptInfo, DrainLimit, HookResult, LayerSettings, Retry, RetryContext, settings::Preparing,
-};
+use super::{DrainLimit, HookResult, LayerSettings, Retry, RetryContext, settings::Preparing};
 use crate::{
     BoxError,
     body::{CloneAny, CloneBody, CloneWith, RecordBody, RecordedBody, Reopen},
@@ -25,7 +23,7 @@ use crate::{
     observe::RetryEvent,
     own_header::OwnHeader,
     policy::Policy,
-    stack::Admission,
+    stack::{Admission, AttemptInfo},
 };
 
 /// Retries the requests of the service it wraps, by the rules of a
@@ -405,6 +403,51 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
+    /// Counts attempts for the server from 1 on, the first one too, as Envoy's
+    /// `x-envoy-attempt-count` does. For a count of the attempts before, see
+    /// [`attempt_header`](Self::attempt_header).
+    #[must_use]
+    pub fn attempt_count_header(mut self, header: OwnHeader) -> Self {
+        self.change().attempt_count_header = Some(header);
+        self
+    }
+
+    /// Tells the server with each retry why there is one: the status of the attempt before it, or
+    /// `timeout`, `unprocessed`, `connect`, `read` or `other` if that had no response.
+    ///
+    /// ```
+    /// use tower_http_retry::{RetryLayer, policy::RetryPolicy};
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::default())
+    ///     .attempt_count_header("x-attempt".parse()?)
+    ///     .retry_reason_header("x-retry-reason".parse()?);
+    /// # let _ = layer;
+    /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
+    /// ```
+    #[must_use]
+    pub fn retry_reason_header(mut self, header: OwnHeader) -> Self {
+        self.change().retry_reason_header = Some(header);
+        self
+    }
+
+    /// Does not retry requests that are deeper than `max` in the retries of others: their
+    /// [`RetryDepth`](crate::RetryDepth) is read from their headers, or was put into their extensions.
+    /// With 0, whatever is part of a retry further out is sent once.
+    #[must_use]
+    pub fn max_retry_depth(mut self, max: u32) -> Self {
+        self.change().max_depth = Some(max);
+        self
+    }
+
+    /// Says with each retry in the [W3C baggage](https://www.w3.org/TR/baggage/) that it is one:
+    /// `retry.depth` is one more than that of the request. Baggage is what services hand on to those
+    /// behind them, so that each of these can [know](Self::max_retry_depth).
+    #[must_use]
+    pub fn tell_retry_depth(mut self) -> Self {
+        self.change().tells_depth = true;
+        self
+    }
+
     /// Tells the server with each attempt, the first one too, how long this layer waits for it: the
     /// smaller one of the [attempt timeout](Self::attempt_timeout) and what is left until the
     /// deadline, rounded down. A server that knows `header` does not work on for nobody.
@@ -506,6 +549,14 @@ impl<P, R> RetryLayer<P, R> {
         let settings = self.change();
         let added: Arc<dyn Admission> = Arc::new(admission);
         settings.admissions = settings.admissions.iter().cloned().chain([added]).collect();
+        self
+    }
+
+    /// Counts what happens to the requests of this layer.
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn metrics(mut self, metrics: crate::telemetry::Metrics) -> Self {
+        self.change().metrics = Some(metrics);
         self
     }
 
