@@ -9,10 +9,13 @@
 //! SIMULATION_SEED=17 cargo test -p simulation -- --nocapture
 //! SIMULATION_SEEDS=10000 cargo test --release --test simulation
 //! ```
+//!
+//! Downloads that go on have a simulation of their own, in one process: [`downloads`].
 
 mod body;
 mod client;
 mod dice;
+mod downloads;
 mod invariants;
 mod log;
 mod net;

@@ -150,8 +150,13 @@ impl Progress {
     }
 
     /// Whether all of it was handed on, as far as that is known.
+    pub(super) fn has_all(&self) -> bool {
+        self.length == Some(self.delivered)
+    }
+
+    /// Whether an error behind it says nothing any more.
     pub(super) fn is_whole(&self) -> bool {
-        self.plan.is_ok() && self.length == Some(self.delivered)
+        self.plan.is_ok() && self.has_all()
     }
 
     /// Whether it may end now.

@@ -223,7 +223,7 @@ where
                 let own = own.filter(|_| this.progress.is_download());
                 match ready!(this.watch.poll_body(own, cx)) {
                     // Only its end was missing.
-                    _ if this.progress.is_whole() => Poll::Ready(self.finish()),
+                    _ if this.progress.has_all() => Poll::Ready(self.finish()),
                     Over::Idle(after) => {
                         Poll::Ready(self.interrupted(ResumeErrorKind::Idle { after }, None))
                     }
