@@ -10,6 +10,9 @@
 //!    longer is compared with the deadline once more,
 //! 4. whether the budget has something left.
 //!
+//! An attempt that a layer below turned away for some time was none: nobody but the first three gates
+//! is asked about it ([`turned_away`]).
+//!
 //! The first two take nothing and are both asked, so that the report is whole. The attempt loop,
 //! the dry run and the replay of a report all ask here, so that none of them can say what the
 //! others do not do; they differ in their [`Conditions`] only.
@@ -53,6 +56,14 @@ pub(crate) trait Conditions<S: Session> {
     fn admit(&mut self, retry: &RetryDecision) -> Option<Result<Duration, StopReason>> {
         let _ = retry;
         None
+    }
+
+    /// The attempt was turned away by a layer below: it is as if it had not been.
+    fn turned_away(&mut self) {}
+
+    /// How often the request was turned away before.
+    fn times_turned_away(&self) -> u32 {
+        0
     }
 
     /// Asks the session for the budget's permit.
@@ -100,6 +111,8 @@ pub(crate) struct Judged {
     /// How long the server asks to wait, where the response's head does not say so, and who has
     /// read it.
     pub(crate) asked: Option<(Duration, Cow<'static, str>)>,
+    /// After what time a layer below lets the request through that turned it away, and which.
+    pub(crate) rejected: Option<(Duration, Cow<'static, str>)>,
 }
 
 impl Judged {
@@ -116,6 +129,7 @@ impl Judged {
             changes: Changes::default(),
             wait,
             asked: None,
+            rejected: None,
         }
     }
 
@@ -149,6 +163,9 @@ pub(crate) fn rule<'a, S: Session>(
         outcome,
         mut judged,
     } = ended;
+    if let (Some(rejected), Opinion::NoOpinion) = (judged.rejected.take(), &judged.opinion) {
+        return turned_away(session, conditions, now, rejected);
+    }
     let wait = judged.wait.take();
     let mut decision = ask(session, conditions, outcome, judged, attempt);
     if let (Decision::Retry(retry), Some((wait, by))) = (&mut decision, wait) {
@@ -175,6 +192,70 @@ pub(crate) fn rule<'a, S: Session>(
     };
     session.failed(now);
     Ruling::Stop(stop)
+}
+
+/// So often a request is turned away at most: without a deadline, nothing else would end it.
+const MOST_TURNED_AWAY: u32 = 30;
+
+/// Decides what becomes of a request that the layer `by` has not sent, and would in some time. The
+/// session never hears of it: it is outside of counts and budget, and safe for every method.
+fn turned_away<S: Session>(
+    session: &mut S,
+    conditions: &mut impl Conditions<S>,
+    now: Instant,
+    (retry_in, by): (Duration, Cow<'static, str>),
+) -> Ruling {
+    conditions.turned_away();
+    let why = WaitReason::Opinion { by: by.clone() };
+    let mut retry = RetryDecision::after(retry_in);
+    (retry.why, retry.charged) = (why, None);
+    retry.gates.set(Gate::Transient, true);
+    let passed = if conditions.is_kept() {
+        wait_for(&mut retry, conditions, by)
+    } else {
+        Err(never(&mut retry, session.eligibility()))
+    };
+    match passed {
+        Ok(()) => Ruling::Retry(retry, RetryPermit::free()),
+        Err(reason) => {
+            session.failed(now);
+            let gates = retry.gates;
+            let stop = StopDecision::because(reason);
+            Ruling::Stop(StopDecision { gates, ..stop })
+        }
+    }
+}
+
+/// Asks the gates whether the time is waited for after which the layer `by` lets it through.
+fn wait_for<S: Session>(
+    retry: &mut RetryDecision,
+    conditions: &mut impl Conditions<S>,
+    by: Cow<'static, str>,
+) -> Result<(), StopReason> {
+    let retry_in = retry.wait;
+    let rejected = || StopReason::Rejected { by, retry_in };
+    if conditions.times_turned_away() >= MOST_TURNED_AWAY {
+        return Err(rejected());
+    }
+    if let Some(body) = conditions.body() {
+        retry.gates.set(Gate::Body, body.is_ok());
+        body?;
+    }
+    if ask_deadline(retry, conditions).is_err() {
+        return Err(rejected());
+    }
+    if let Some(admitted) = conditions.admit(retry) {
+        retry.gates.set(Gate::Throttle, admitted.is_ok());
+        let wait = admitted?;
+        if wait > retry.wait {
+            retry.wait = wait;
+            retry.why = WaitReason::SharedHint;
+            ask_deadline(retry, conditions)?;
+        }
+    }
+    conditions.retire().inspect_err(|_| {
+        retry.gates.set(Gate::Body, false);
+    })
 }
 
 /// What holds for every policy's answer.

@@ -9,6 +9,7 @@ use tower_http_retry::{
     body::Rewind,
     budget::{InFlightLimit, RetryBudget},
     classify::{Opinion, Outcome},
+    hedge::HedgeLayer,
     mounts::Mounts,
     policy::{
         Attempt, Backoff, Decision, Idempotent, Policy, RetryDecision, RetryPolicy, SharedPolicy,
@@ -164,6 +165,7 @@ pub(crate) fn all() -> Vec<Cell> {
     cells.extend(policies());
     cells.extend(options());
     cells.extend(outcomes());
+    cells.extend(hedges());
     cells
 }
 
@@ -213,6 +215,27 @@ fn requests() -> Vec<Cell> {
     waits.work.at_once = false;
     cells.push(waits);
     cells
+}
+
+/// A [`HedgeLayer`] alone, which has seen enough requests to know what is late.
+fn hedges() -> Vec<Cell> {
+    let hedged = |name: &str, request: fn() -> Request<Body>| {
+        let ours = Box::new(|server: Server| -> Box<dyn Sender> {
+            let layer = HedgeLayer::new(&RetryPolicy::default());
+            let mut service = layer.layer(server.clone());
+            for _ in 0..100 {
+                server.prepare(200, BARE);
+                drop(send(&mut service, mixed()));
+            }
+            assert!(layer.delay(mixed().uri()).is_some(), "enough requests");
+            Box::new(service)
+        });
+        cell(format!("hedge: {name}"), request, ours)
+    };
+    vec![
+        hedged("a GET that is answered at once", mixed),
+        hedged("a POST, which may not be hedged", || post(false)),
+    ]
 }
 
 fn never() -> RetryPolicy {

@@ -10,7 +10,7 @@ use super::{
     vouch::Vouch,
     walk::{Chain, MAX_LINKS},
 };
-use crate::{RetryError, reason::Evidence, report::RetryReport};
+use crate::{RetryError, reason::Evidence, report::RetryReport, stack::Rejected};
 
 /// Reads one link of an error's chain, found at a place; nothing when its type is another's.
 type Reader = fn(&(dyn Error + 'static), Place) -> Option<Reading>;
@@ -85,6 +85,11 @@ fn inner_reports<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &
 /// The report of the outermost of them.
 pub(crate) fn inner_report<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RetryReport> {
     inner_reports(error).next()
+}
+
+/// What a layer below says that turned the request away, and when it would not.
+pub(crate) fn rejected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Rejected> {
+    Chain::new(error).find_map(|link| link.downcast_ref())
 }
 
 /// Whether one of them made attempts that may have been applied.

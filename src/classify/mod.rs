@@ -18,7 +18,7 @@
 //! | `h2::Error`, a remote GOAWAY with any code (RFC 9113, section 6.8): the h2 crate hands it only to streams above the last one that it names | the same | unprocessed |
 //! | `tower::load_shed::error::Overloaded` | first | never sent |
 //! | `tonic::ConnectError` | first, or first below a `tonic::transport::Error` | never sent |
-//! | [`NeverSent`] | first | never sent |
+//! | [`NeverSent`], [`Rejected`](crate::stack::Rejected) | first | never sent |
 //! | [`LayerError`](crate::stack::LayerError) of a layer that says so | first | what it [says](crate::stack::LayerOutcome::sent) |
 //! | a type vouched for with [`Stage::NeverSent`] | first | never sent |
 //!
@@ -82,7 +82,7 @@ pub use self::{
     vouch::{NeverSent, Stage},
 };
 pub(crate) use self::{
-    examine::{Examined, examine, inner_report},
+    examine::{Examined, examine, inner_report, rejected},
     vouch::Vouch,
 };
 

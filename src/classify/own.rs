@@ -6,7 +6,7 @@ use super::{
     Cause,
     reading::{Place, Reading},
 };
-use crate::{body::ReplayError, human::Human};
+use crate::{body::ReplayError, human::Human, stack::Rejected};
 
 /// The source of a [`RetryError`](crate::RetryError) whose last attempt took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub(super) fn read(error: &(dyn Error + 'static), _: Place) -> Option<Reading> {
         }
     } else if error.is::<AttemptTimedOut>() {
         Cause::AttemptTimeout
+    } else if error.is::<Rejected>() {
+        Cause::Rejected
     } else if error.is::<DeadlinePassed>() {
         Cause::Timeout
     } else {

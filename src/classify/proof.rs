@@ -12,7 +12,10 @@
 use std::error::Error;
 
 use super::{NeverSent, Sent, Stage, reading::Place, vouch::Vouch, walk::pointed};
-use crate::{RetryError, stack::LayerError};
+use crate::{
+    RetryError,
+    stack::{LayerError, Rejected},
+};
 
 /// What a link makes of what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +125,7 @@ impl<'v> Proof<'v> {
                 (Stage::Call, at) => Step::To(at),
             };
         }
-        if link.is::<NeverSent>() {
+        if link.is::<NeverSent>() || link.is::<Rejected>() {
             return never_sent(at);
         }
         if let Some(error) = link.downcast_ref::<LayerError>() {

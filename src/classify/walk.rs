@@ -3,7 +3,10 @@
 use std::{error::Error, io, sync::Arc};
 
 use super::NeverSent;
-use crate::{RetryError, stack::LayerError};
+use crate::{
+    RetryError,
+    stack::{LayerError, Rejected},
+};
 
 /// How many links are followed below the outermost error.
 ///
@@ -85,6 +88,7 @@ const CONTENTS: &[Content] = &[
     of::<NeverSent>,
     of::<RetryError>,
     of::<LayerError>,
+    of::<Rejected>,
     #[cfg(feature = "tower")]
     of::<tower::load_shed::error::Overloaded>,
     #[cfg(feature = "tower")]

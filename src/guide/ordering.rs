@@ -11,6 +11,8 @@
 //! | `TimeoutLayer` | all attempts and waits together, without a report | each attempt |
 //! | `BufferLayer` | retries never queue | a retry queues anew |
 //! | `LoadShedLayer` | sheds whole requests, never a retry | a refusal is a failed attempt |
+//! | a circuit breaker | opens late, and turns whole requests away | each attempt counts, and a break is waited for |
+//! | `HedgeLayer` | each hedge has retries of its own | an attempt, twice if it is late |
 //! | `TraceLayer` | one span, and only the final failure | a span and a failure for each attempt |
 //! | `FollowRedirectLayer` | each hop has its own retries | all hops together are one attempt |
 //! | `SetRequestIdLayer` | one id | a new id for each attempt |
@@ -126,6 +128,25 @@
 //! - Above, whole requests are refused at once (`load_shed_above_refuses_whole_requests_at_once`),
 //!   and what was once let in is not: a retry waits for its turn
 //!   (`load_shed_above_never_refuses_a_retry`).
+//!
+//! # Circuit breakers
+//!
+//! The order is: deadline, retries, breaker, attempt timeout
+//! (`deadline_retries_breaker_and_attempt_timeout_are_in_this_order`).
+//!
+//! - A breaker below sees each attempt, and opens as soon as it should. It turns an attempt away with
+//!   [`Rejected`](crate::stack::Rejected), which says when it will be closed; without that, the waits
+//!   between retries are shorter than the break, and they are used up before it is over. The retries
+//!   wait for that time outside of counts and budget
+//!   (`breaker_below_is_waited_for_outside_of_counts_and_budget`), and throttles hear nothing of it
+//!   (`throttles_hear_nothing_of_what_a_breaker_turns_away`).
+//! - The deadline belongs above, since it decides whether the break is waited for
+//!   (`the_deadline_decides_whether_a_breaker_is_waited_for`).
+//! - The attempt timeout belongs below, as tower's `TimeoutLayer`: a breaker learns of failures that
+//!   reach it, and a timeout above drops the attempt without a word
+//!   (`an_attempt_timeout_above_a_breaker_hides_timeouts_from_it`).
+//! - A breaker above sees the end of whole requests: it opens late, and turns them away without a
+//!   retry (`a_breaker_above_counts_requests_and_turns_them_away_without_a_retry`).
 //!
 //! # `TraceLayer`
 //!

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     BoxError, body::SavedBody, budget::Slot, classify::Sent, policy::RetryPolicy,
-    snapshot::Snapshot,
+    snapshot::Snapshot, stack::time_out,
 };
 
 pin_project! {
@@ -48,8 +48,12 @@ pin_project! {
     impl<S, Fut, ReqBody, Saved, ResBody> PinnedDrop for HedgeFuture<S, Fut, ReqBody, Saved, ResBody> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Some(watched) = this.watched {
-                watched.given_up();
+            let (Some(watched), Some(_)) = (this.watched, time_out()) else {
+                return;
+            };
+            watched.late();
+            if let Some(after) = this.race.as_ref().and_then(|race| race.sent_after) {
+                outcome::say_late(after);
             }
         }
     }
@@ -166,11 +170,11 @@ impl<S, Saved> Watched<S, Saved> {
         self.measure(!failed);
     }
 
-    /// The request was dropped before it had an outcome.
+    /// The request is dropped because its time is over.
     ///
-    /// That is what a timeout further out does. It counts as the time that it took at least, if it
-    /// was late: of one that was dropped sooner nothing is known.
-    fn given_up(&mut self) {
+    /// It counts as the time that it took at least, if it was late: of one that had less time
+    /// nothing is known.
+    fn late(&self) {
         let Some(estimate) = self.measured().filter(|_| self.started.is_some()) else {
             return;
         };

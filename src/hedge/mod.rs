@@ -43,9 +43,10 @@
 //! starts to the heads of their responses. A millisecond at least; before there are 50 of them,
 //! nothing is hedged.
 //!
-//! - An answer counts with its time. A request that lost against its hedge, that ran into a timeout
-//!   or that was dropped counts with the time that it took at least, if it was late: otherwise the
-//!   estimate could only sink. One that was dropped sooner counts for nothing.
+//! - An answer counts with its time. A request that lost against its hedge, or whose time was over
+//!   (the retries' attempt timeout or deadline, a timeout below), counts with the time that it took
+//!   at least, if it was late: otherwise the estimate could only sink. One that its caller drops
+//!   counts for nothing.
 //! - A failure that came sooner does not count: it says nothing of how long an answer takes.
 //! - The time of a hedge never counts.
 //! - What is older than about a minute (10 seconds for a busy service) counts less and less, and

@@ -8,7 +8,7 @@ use crate::{
     BoxError,
     classify::{self, Sent},
     policy::{Note, RetryPolicy},
-    stack::{LayerError, LayerOutcome, Opinion},
+    stack::{self, LayerError, LayerOutcome, Opinion},
 };
 
 /// The name under which the report shows what is said here.
@@ -57,6 +57,15 @@ pub(super) fn better<B>(first: Outcome<B>, hedge: Outcome<B>) -> (Outcome<B>, Ou
         (Err(_), Ok(_)) => (hedge, first, true),
         _ => (first, hedge, false),
     }
+}
+
+/// A request that was hedged is dropped because its time is over: it was sent twice.
+pub(super) fn say_late(after: Duration) {
+    stack::say_late(BY, |outcome| {
+        let attempts = outcome.attempts.unwrap_or(1).saturating_add(1);
+        outcome.attempts = Some(attempts);
+        outcome.notes.push(Note::Hedged { after, won: false });
+    });
 }
 
 /// What is certain of a request, by the error that it ended with.

@@ -101,6 +101,9 @@ pub enum Cause {
     /// A layer below refused to send the request because it has too much to do
     /// (tower's `LoadShed`).
     Overloaded,
+    /// A layer below refused to send the request for some time
+    /// ([`Rejected`](crate::stack::Rejected)).
+    Rejected,
 
     // --- not processed, where the stage is proved: sent again outside of the counts ---
     /// The pooled connection closed before the request was written to it.
@@ -189,6 +192,7 @@ impl Cause {
             | Self::ConnectOther
             | Self::ConnectImpossible
             | Self::Overloaded
+            | Self::Rejected
             | Self::Canceled
             | Self::RefusedStream
             | Self::GoAway => FailureKind::Connect,
@@ -276,6 +280,7 @@ impl fmt::Display for Cause {
             Self::ConnectOther => "could not connect",
             Self::ConnectImpossible => "cannot connect there from here",
             Self::Overloaded => "refused locally: overloaded",
+            Self::Rejected => "turned away by a layer below",
             Self::Canceled => "pooled connection closed before the request was sent",
             Self::RefusedStream => "refused unprocessed (REFUSED_STREAM)",
             Self::GoAway => "refused unprocessed (GOAWAY)",

@@ -343,6 +343,15 @@ pub enum StopReason {
         /// The limit.
         max: u32,
     },
+    /// A layer below, such as a circuit breaker, lets nothing through: for longer than there is time
+    /// until the deadline, or again and again.
+    Rejected {
+        /// The layer.
+        by: Cow<'static, str>,
+        /// After what time it would let requests through.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+        retry_in: Duration,
+    },
     /// The hook before a retry failed.
     HookFailed,
     /// The inner service failed to become ready.
@@ -364,6 +373,7 @@ impl StopReason {
                 text::clean(by);
                 text::clean(because);
             }
+            Self::Rejected { by, .. } => text::clean(by),
             Self::Custom(reason) => text::clean(reason),
             Self::NoMount { nearest } => text::clean_all(nearest),
             _ => {}
@@ -402,6 +412,7 @@ impl StopReason {
             Self::Throttled => "throttled",
             Self::HeldTooLong { .. } => "held_too_long",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
+            Self::Rejected { .. } => "rejected",
             Self::HookFailed => "hook_failed",
             Self::NotReady => "not_ready",
             Self::NotResumable { .. } => "not_resumable",
@@ -483,6 +494,10 @@ impl fmt::Display for StopReason {
                     f,
                     "{max} retries are in flight, as many as are allowed at once"
                 )
+            }
+            Self::Rejected { by, retry_in } => {
+                let (by, retry_in) = (Shown(by), Human(*retry_in));
+                write!(f, "{by} lets nothing through for {retry_in}")
             }
             Self::HookFailed => f.write_str("the hook before the retry failed"),
             Self::NotReady => f.write_str("the inner service failed to become ready"),

@@ -104,6 +104,8 @@ pub(super) struct History {
     attempts: Attempts,
     /// The shortest time that an attempt took.
     pub(super) quickest: Duration,
+    /// How often a layer below turned it away.
+    turned_away: u32,
     /// The error of the last attempt, if it failed without a response.
     pub(super) last_error: Option<BoxError>,
     /// Whether the next attempt is certainly the last one.
@@ -118,11 +120,19 @@ pub(super) struct History {
     pub(super) place: Option<InFlightPlace>,
 }
 
+fn is_turned_away(record: &AttemptRecord) -> bool {
+    match &record.outcome {
+        AttemptOutcome::Failed { cause, .. } => *cause == Cause::Rejected,
+        AttemptOutcome::Response(_) => false,
+    }
+}
+
 impl History {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
             attempts: Attempts::NONE,
             quickest: Duration::MAX,
+            turned_away: 0,
             last_error: None,
             last: false,
             processed: true,
@@ -146,9 +156,19 @@ impl History {
         self.attempts.count().saturating_add(1)
     }
 
+    /// How often the request was turned away by a layer below.
+    pub(super) fn times_turned_away(&self) -> u32 {
+        self.turned_away
+    }
+
     pub(super) fn push(&mut self, mut record: AttemptRecord) {
         record.clean();
-        self.quickest = self.quickest.min(record.took);
+        if is_turned_away(&record) {
+            // It says nothing of the time that an attempt takes.
+            self.turned_away = self.turned_away.saturating_add(1);
+        } else {
+            self.quickest = self.quickest.min(record.took);
+        }
         self.attempts.push(record);
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of an attempt that has ended.
 
-use std::{error::Error, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
@@ -20,7 +20,7 @@ use crate::{
     classify::{self, AttemptTimedOut, Examined, Exchange, Outcome, RequestView, Vouch},
     error::{RetryError, RetryErrorKind},
     policy::{Attempt, Decision, RetryDecision, Session, StopDecision, WallClock},
-    reason::{Cause, Failure, StopReason, WaitReason},
+    reason::{Cause, Failure, Sent, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     stack::{Answer, AskFor, LayerError, LayerOutcome, Opinion},
     trial::{self, Conditions, Judged, Ruling, rule},
@@ -179,6 +179,18 @@ impl<ResBody> Ended<ResBody> {
         attempts.is_some_and(|attempts| attempts > 1)
     }
 
+    /// After what time a layer below lets it through that turned it away, and which one did.
+    fn rejected(&self, failure: Option<Failure>) -> Option<(Duration, Cow<'static, str>)> {
+        let (Self::Error(error), Some(failure)) = (self, failure) else {
+            return None;
+        };
+        if failure.cause != Cause::Rejected || failure.sent != Sent::Never {
+            return None;
+        }
+        let rejected = classify::rejected(&**error)?;
+        Some((rejected.time()?, rejected.by().to_owned().into()))
+    }
+
     /// How many attempts a layer further in made.
     fn inner_attempts(&self) -> Option<u32> {
         if let Some(attempts) = self.below().and_then(|below| below.attempts) {
@@ -297,6 +309,7 @@ where
             has_place,
             place: None,
             elsewhere: false,
+            times_turned_away: history.map_or(0, History::times_turned_away),
             status: ended.status(),
             now: facts.now,
             left: this.clock.left(limit, facts.now),
@@ -316,6 +329,7 @@ where
             failure: ended.failed_within(),
             asked: below.and_then(|below| Some((below.asked?, below.by.clone()))),
             changes,
+            rejected: ended.rejected(facts.failure),
             ..judged
         };
         let ended = trial::Ended {
@@ -408,6 +422,7 @@ struct Live<'a, ReqBody, Saved> {
     place: Option<InFlightPlace>,
     /// Whether another attempt goes to another server.
     elsewhere: bool,
+    times_turned_away: u32,
     /// That of the response, if there was one.
     status: Option<StatusCode>,
     now: Instant,
@@ -437,6 +452,16 @@ impl<ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
             (answer.asked, answer.cut) = asked(decision);
         }
         admissions.answered(&answer);
+    }
+
+    fn turned_away(&mut self) {
+        if let Some(admissions) = &mut self.admissions {
+            admissions.answered(&Answer::dropped(self.now.into_std()));
+        }
+    }
+
+    fn times_turned_away(&self) -> u32 {
+        self.times_turned_away
     }
 
     fn body(&mut self) -> Option<Result<(), StopReason>> {

@@ -3,6 +3,7 @@
 //! | direction | type | where it is | who writes it | who reads it |
 //! | --- | --- | --- | --- | --- |
 //! | up | [`LayerOutcome`] | the response's extensions, or a [`LayerError`] | a layer that knows more of an answer than its head says | [`RetryLayer`](crate::RetryLayer) |
+//! | up | [`Rejected`] | an error | a layer that did not send the request, and knows when it would | [`RetryLayer`](crate::RetryLayer) |
 //! | down | [`RequestState`] | the request's extensions | the outermost layer that sends a request more than once | every such layer below it |
 //! | beside | [`Admission`] | [`RetryLayer::admission`](crate::RetryLayer::admission) | a throttle, shared hints | the attempt loop |
 //!
@@ -13,16 +14,18 @@ mod admission;
 pub(crate) mod attempt;
 mod opinion;
 mod outcome;
+mod rejected;
 mod state;
 mod time_out;
 
 pub(crate) use self::attempt::{AttemptInfo, PreviousOutcome};
-#[cfg(any(feature = "connection", feature = "endpoints"))]
+#[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
 pub(crate) use self::time_out::{say_late, time_out};
 pub use self::{
     admission::{Admission, Admit, Answer, Ask, AskFor, Ticket},
     opinion::Opinion,
     outcome::{LayerError, LayerOutcome},
+    rejected::Rejected,
     state::RequestState,
 };
 pub(crate) use self::{

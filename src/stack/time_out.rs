@@ -22,7 +22,7 @@ pub(crate) enum TimeOut {
 #[derive(Default)]
 struct Scope {
     #[cfg_attr(
-        not(any(feature = "connection", feature = "endpoints")),
+        not(any(feature = "connection", feature = "endpoints", feature = "hedge")),
         expect(dead_code, reason = "no layer asks")
     )]
     over: Option<TimeOut>,
@@ -56,7 +56,7 @@ pub(crate) fn drop_late(over: TimeOut, drop: impl FnOnce()) -> Option<Box<LayerO
 }
 
 /// Which time is over of the attempt that is dropped right now, if that is why.
-#[cfg(any(feature = "connection", feature = "endpoints"))]
+#[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
 pub(crate) fn time_out() -> Option<TimeOut> {
     // A thread that ends drops what it holds after this.
     SCOPE.try_with(|scope| scope.borrow().over).ok().flatten()
@@ -64,7 +64,7 @@ pub(crate) fn time_out() -> Option<TimeOut> {
 
 /// What the layer `by` has to say of the attempt that is dropped right now, besides what is said
 /// already. A layer further out is heard first.
-#[cfg(any(feature = "connection", feature = "endpoints"))]
+#[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
 pub(crate) fn say_late(by: &'static str, say: impl FnOnce(&mut LayerOutcome)) {
     let _ = SCOPE.try_with(|scope| {
         let mut scope = scope.borrow_mut();

@@ -875,18 +875,17 @@ async fn not_as_in_tower_timeouts_count_with_the_time_they_took() {
     assert!(after >= 300 * MS, "{after:?}");
 }
 
-/// DESIGN: a request that is dropped counts for nothing, but for one that was late.
 #[tokio::test(start_paused = true)]
-async fn requests_that_are_dropped_before_they_are_late_count_for_nothing() {
+async fn requests_that_their_callers_drop_count_for_nothing() {
     let layer = HedgeLayer::new(&every(MS));
     let server = Server::default();
     let mut service = layer.layer(server.clone());
     warm_up(&mut service, &server, 60, 20 * MS).await;
     let before = layer.delay(&uri());
-    for _ in 0..1000 {
+    for took in [MS, 100 * MS].repeat(500) {
         let mut future = begin(&mut service, get());
         assert_pending!(future.poll());
-        time::advance(MS).await;
+        time::advance(took).await;
         drop(future);
         assert!(server.sent().is_dropped());
     }
@@ -1166,6 +1165,10 @@ async fn not_as_in_envoy_the_timeout_of_a_hedged_attempt_is_counted_once() {
     let response = assert_ready_ok!(future.poll());
     let story = report(&response);
     assert_eq!(story.attempt_count(), 2);
+    // It was dropped, and told all the same.
+    assert_eq!(story.attempts[0].inner_attempts, Some(2));
+    assert_eq!(story.attempts[0].layer_notes, [note(false)]);
+    assert_eq!(story.effects(), 1..=3);
     assert!(server.is_idle());
 }
 

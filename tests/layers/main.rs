@@ -1,6 +1,7 @@
 //! The layer among others, and around other clients.
 
 mod admitted;
+mod breaker;
 #[cfg(feature = "connection")]
 mod connection;
 #[cfg(feature = "endpoints")]

@@ -1,14 +1,17 @@
 //! The recorded attempts, one after the other, under a policy.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use super::{Verdict, decided::Decided, recorded::Scripted};
 use crate::{
     budget::RetryPermit,
     dry_run::asked::Asked,
     policy::{Attempt, Decision, Gates, RetryDecision, Session, StopReason},
-    reason::WaitReason,
-    report::{AttemptRecord, RetryReport},
+    reason::{Cause, Sent, WaitReason},
+    report::{AttemptOutcome, AttemptRecord, RetryReport},
     trial::{Conditions, Ended, Judged, Ruling, rule},
 };
 
@@ -70,6 +73,7 @@ impl<'a, S: Session> Run<'a, S> {
                     _ => None,
                 }),
                 asked: None,
+                rejected: rejected(self.report, record),
             },
         };
         let ruling = rule(&mut self.session, &mut conditions, ended, |outcome| {
@@ -103,6 +107,26 @@ impl<'a, S: Session> Run<'a, S> {
     }
 }
 
+/// After what time a layer below would have let the attempt through that turned it away.
+fn rejected(report: &RetryReport, record: &AttemptRecord) -> Option<(Duration, Cow<'static, str>)> {
+    let AttemptOutcome::Failed { cause, sent, .. } = &record.outcome else {
+        return None;
+    };
+    if *cause != Cause::Rejected || *sent != Sent::Never {
+        return None;
+    }
+    match (&record.wait, &report.stop) {
+        (Some(wait), _) => match &wait.why {
+            WaitReason::Opinion { by } if wait.charged.is_none() => {
+                Some((wait.planned, by.clone()))
+            }
+            _ => None,
+        },
+        (None, StopReason::Rejected { by, retry_in }) => Some((*retry_in, by.clone())),
+        (None, _) => None,
+    }
+}
+
 /// What the layer said of a retry, as far as it is recorded.
 struct Recorded<'a> {
     is_kept: bool,
@@ -120,6 +144,14 @@ impl<S: Session> Conditions<S> for Recorded<'_> {
     fn decided(&mut self, decision: &Decision) {
         if let Decision::Retry(retry) = decision {
             self.wait = Some(retry.wait);
+        }
+    }
+
+    fn times_turned_away(&self) -> u32 {
+        match self.stop {
+            // Whatever it was that did not let it wait.
+            Some(StopReason::Rejected { .. }) => u32::MAX,
+            _ => 0,
         }
     }
 
