@@ -1,4 +1,4 @@
-//! Somewhere else: when a retry is worth more on another connection.
+//! Somewhere else: when a retry is worth more on another connection, or at another server.
 //!
 //! # A retry above a pool
 //!
@@ -26,3 +26,25 @@
 //! retry, on top of the retries. Keep-alive pings (`http2_keep_alive_interval` and
 //! `http2_keep_alive_timeout` of hyper-util's builder) tell the two apart: a server that is slow
 //! answers them. They are worth having in any stack with HTTP/2.
+//!
+//! # Another server
+//!
+//! A service that is reached through several addresses of which the client knows can be asked
+//! elsewhere. Who should choose?
+//!
+//! | who knows the servers | what to use |
+//! | --- | --- |
+//! | DNS, with several addresses for one name | the connector tries them in turn while it connects; nothing else is needed for connect failures |
+//! | a proxy or balancer in between | let it choose; another attempt is a new draw |
+//! | a balancer in the client that sees the request | it reads which servers were tried from the [`RequestState`](crate::stack::RequestState) in the request's extensions, and adds its own choice |
+//! | `tower::balance` | chooses before it sees the request, so it cannot know: let its [load](#a-load-that-avoids-what-fails) say which server fails |
+//! | nobody: there is a list of base URIs | the feature `endpoints`: `EndpointsLayer` |
+//!
+//! # A load that avoids what fails
+//!
+//! `tower::balance::p2c` draws two servers when it is polled ready and takes the one with less load.
+//! No request is there yet, so no list of servers that were tried can steer it. But each retry is a
+//! new draw, and a server that fails can weigh more. A failure is charged as if it had taken long:
+//! as long as the server asks for in `Retry-After`, within bounds, and five seconds if it says
+//! nothing, which is what linkerd's proxy takes. The test
+//! `a_load_that_remembers_failures_makes_p2c_avoid_them` has such a wrapper in fifty lines.
