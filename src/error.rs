@@ -46,6 +46,9 @@ pub enum RetryErrorKind {
     /// one, is still the error's [`source`](Error::source), and
     /// [`hook_error`](RetryError::hook_error) is the hook's.
     Hook,
+    /// A redirect was not followed, and `redirect::RedirectLayer` was told to take that for an
+    /// error.
+    Redirect,
     /// The inner service failed to become ready. Before a retry, the failure that the retry was
     /// for is still the error's [`source`](Error::source), and
     /// [`readiness_error`](RetryError::readiness_error) is the new one.
@@ -114,6 +117,25 @@ impl RetryError {
                 hook: None,
             }),
         }
+    }
+
+    /// The error of a service below that was not ready, which may be one of these already.
+    #[cfg(feature = "redirect")]
+    pub(crate) fn of_readiness(error: BoxError) -> Self {
+        Self::passed_on(error).unwrap_or_else(Self::not_ready)
+    }
+
+    /// An error of a layer below, if it is one of these.
+    #[cfg(feature = "redirect")]
+    pub(crate) fn passed_on(error: BoxError) -> Result<Self, BoxError> {
+        error.downcast::<Self>().map(|error| *error)
+    }
+
+    /// The request that failed followed another one, whose report this is, after `offset`.
+    #[cfg(feature = "redirect")]
+    pub(crate) fn follows(&mut self, mut first: RetryReport, offset: std::time::Duration) {
+        std::mem::swap(&mut self.inner.report, &mut first);
+        self.inner.report.go_on(first, offset);
     }
 
     /// What kind of failure this is.

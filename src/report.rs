@@ -361,7 +361,7 @@ impl RetryReport {
     }
 
     /// Adds an attempt to the others, within the bounds of [`attempts`](Self::attempts).
-    #[cfg(feature = "resume")]
+    #[cfg(any(feature = "redirect", feature = "resume"))]
     pub(crate) fn push(&mut self, record: AttemptRecord) {
         const FIRST: usize = 64;
         const MOST: usize = 128;
@@ -374,12 +374,15 @@ impl RetryReport {
 
     /// Adds the attempts of another report, of a request that was sent `offset` after this one
     /// started and belongs to it.
-    #[cfg(feature = "resume")]
+    #[cfg(any(feature = "redirect", feature = "resume"))]
     pub(crate) fn append(&mut self, other: Self, offset: Duration) {
         let before = u32::try_from(self.attempt_count()).unwrap_or(u32::MAX);
         for mut attempt in other.attempts {
             attempt.number = attempt.number.saturating_add(before);
             attempt.started = attempt.started.saturating_add(offset);
+            if attempt.url.is_none() && other.url != self.url {
+                attempt.url = Some(other.url.clone());
+            }
             self.push(attempt);
         }
         self.omitted = self.omitted.saturating_add(other.omitted);
@@ -424,6 +427,14 @@ impl RetryReport {
             412 if writes => last.layer_notes.push(Note::MayBeDone),
             _ => {}
         }
+    }
+
+    /// Goes on with the report of a request that followed this one `offset` after its start.
+    #[cfg(feature = "redirect")]
+    pub(crate) fn go_on(&mut self, next: Self, offset: Duration) {
+        self.stop = next.stop.clone();
+        self.elapsed = next.elapsed.saturating_add(offset);
+        self.append(next, offset);
     }
 
     /// How often the server can have applied the request.

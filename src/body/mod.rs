@@ -16,6 +16,7 @@
 mod clone;
 #[cfg(any(feature = "grpc", feature = "peek"))]
 mod peeked;
+mod read_on;
 mod record;
 mod reopen;
 mod sync;
@@ -31,6 +32,8 @@ pub use self::{
     reopen::{Reopen, SavedFactory},
     whole::WholeBody,
 };
+
+pub(crate) use self::read_on::read_on;
 
 use std::{error::Error, fmt};
 

@@ -108,6 +108,14 @@ pub enum Note {
         /// How many there were to be, if that is known.
         of: Option<u64>,
     },
+    /// The server redirected the request, and a layer further out followed.
+    Redirected {
+        /// The method of the request that followed.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::method"))]
+        method: Method,
+        /// Where it went, without userinfo and query.
+        url: String,
+    },
     /// The attempt was late, so a layer below sent it a second time.
     Hedged {
         /// How long after the first one the second was sent.
@@ -160,6 +168,9 @@ impl fmt::Display for Note {
                     None => f.write_str(" bytes"),
                 }
             }
+            Self::Redirected { method, url } => {
+                write!(f, "redirected to {method} {}", Shown(url))
+            }
             Self::Hedged { after, won } => {
                 let which = if *won { "second" } else { "first" };
                 let after = Human(*after);
@@ -182,6 +193,7 @@ impl Note {
             }
             Self::BodyVouched { by } => text::clean(by),
             Self::NoMount { nearest } => text::clean_all(nearest),
+            Self::Redirected { url, .. } => text::clean_all(std::slice::from_mut(url)),
             Self::HintIgnored(_)
             | Self::StillInProgress
             | Self::TreatedAs500 { .. }
@@ -352,6 +364,11 @@ pub enum StopReason {
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
         retry_in: Duration,
     },
+    /// A redirect is not followed.
+    RedirectRefused {
+        /// Why.
+        because: Cow<'static, str>,
+    },
     /// The hook before a retry failed.
     HookFailed,
     /// The inner service failed to become ready.
@@ -374,7 +391,7 @@ impl StopReason {
                 text::clean(because);
             }
             Self::Rejected { by, .. } => text::clean(by),
-            Self::Custom(reason) => text::clean(reason),
+            Self::Custom(reason) | Self::RedirectRefused { because: reason } => text::clean(reason),
             Self::NoMount { nearest } => text::clean_all(nearest),
             _ => {}
         }
@@ -413,6 +430,7 @@ impl StopReason {
             Self::HeldTooLong { .. } => "held_too_long",
             Self::TooManyInFlight { .. } => "too_many_in_flight",
             Self::Rejected { .. } => "rejected",
+            Self::RedirectRefused { .. } => "redirect_refused",
             Self::HookFailed => "hook_failed",
             Self::NotReady => "not_ready",
             Self::NotResumable { .. } => "not_resumable",
@@ -498,6 +516,9 @@ impl fmt::Display for StopReason {
             Self::Rejected { by, retry_in } => {
                 let (by, retry_in) = (Shown(by), Human(*retry_in));
                 write!(f, "{by} lets nothing through for {retry_in}")
+            }
+            Self::RedirectRefused { because } => {
+                write!(f, "the redirect is not followed: {}", Shown(because))
             }
             Self::HookFailed => f.write_str("the hook before the retry failed"),
             Self::NotReady => f.write_str("the inner service failed to become ready"),

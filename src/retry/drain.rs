@@ -1,14 +1,12 @@
 //! Reads failed responses to their end, within bounds.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{pin::Pin, task::Context};
 
-use bytes::Buf;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+
+use crate::body::read_on;
 
 pin_project! {
     /// A failed response that is being read.
@@ -27,20 +25,7 @@ pin_project! {
 impl<D: Body> Drain<D> {
     /// Reads on; `false` if there is more to be waited for.
     pub(super) fn is_done(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        let mut this = self.project();
-        loop {
-            match this.body.as_mut().poll_frame(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(None | Some(Err(_))) => return true,
-                Poll::Ready(Some(Ok(frame))) => {
-                    let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
-                    // An endless row of empty frames must end as well.
-                    match this.left.checked_sub(bytes.max(1)) {
-                        Some(rest) => *this.left = rest,
-                        None => return true,
-                    }
-                }
-            }
-        }
+        let this = self.project();
+        read_on(this.body, this.left, cx)
     }
 }

@@ -27,6 +27,9 @@ pub(crate) enum Rule {
     WholeSegments,
     NormalForm,
     OneMountPerUrl,
+    RememberedFailures,
+    RetryAfterOfRedirects,
+    UnreadableLocation,
 }
 
 impl fmt::Display for Rule {
@@ -72,6 +75,19 @@ impl fmt::Display for Rule {
             Self::NormalForm => {
                 "`normal form`: requests normalizes URLs, and not mounts; here both are \
                  normalized, default ports and user information too"
+            }
+            Self::RememberedFailures => {
+                "`remembered failures`: a PoolManager forgets at a hop what failed before (given \
+                 `retries` for one request at every hop, else at all but the first); here it \
+                 counts, as in a pool"
+            }
+            Self::RetryAfterOfRedirects => {
+                "`Retry-After of redirects`: a PoolManager does not read it, and a pool obeys it \
+                 even with `respect_retry_after_header=False`; here that setting decides"
+            }
+            Self::UnreadableLocation => {
+                "`unreadable Location`: urllib3 raises what its parser says; here the redirect is \
+                 not followed, and the report says why"
             }
             Self::OneMountPerUrl => {
                 "`one mount per URL`: of two spellings of one prefix requests finds the first; \

@@ -2,7 +2,7 @@
 //!
 //! The folder can be replaced by the environment variable `URLLIB3_VECTORS`; a file that is not
 //! there is reported as absent. Cases that need a proxy, the body read inside of the client
-//! (`preload`), redirects followed or bytes that no HTTP parser lets through are out of scope.
+//! (`preload`) or bytes that no HTTP parser lets through are out of scope.
 //! What differs on purpose is excused by a [`Rule`](crate::harness::Rule), which checks that the difference is
 //! the one that is documented.
 
@@ -12,6 +12,8 @@ pub(crate) mod dates;
 pub(crate) mod decisions;
 pub(crate) mod layer;
 mod mounts;
+#[cfg(feature = "redirect")]
+mod redirects;
 mod requests_adapter;
 mod retry_after;
 
@@ -61,4 +63,16 @@ fn mounts() {
 #[test]
 fn requests_adapter() {
     replay("requests_adapter", requests_adapter::case);
+}
+
+#[cfg(feature = "redirect")]
+#[test]
+fn redirects() {
+    replay("redirects", redirects::case);
+}
+
+#[cfg(feature = "redirect")]
+#[test]
+fn redirect_edges() {
+    replay("redirect_edges", redirects::case);
 }
