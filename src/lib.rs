@@ -93,6 +93,10 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tonic` | no | recognises the errors of tonic's channel; needs Rust 1.88, as tonic does |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
+//! | `dry-run` | no | what would become of a request, and would have under another policy: [`dry_run`] |
+//! | `mounts` | no | policies by URL prefix: [`mounts::Mounts`] |
+//! | `shared-hints` | no | requests wait until the time that another one was told: [`shared_hints`] |
+//! | `throttle` | no | what an overloaded server would most likely turn down is not sent: [`throttle`] |
 //! | `connection` | no | leaves a connection that failed: `connection` |
 //! | `endpoints` | no | several servers for one service: `endpoints` |
 //! | `hedge` | no | sends what is late a second time: `hedge` |
@@ -128,6 +132,8 @@ pub mod classify;
 pub mod config;
 #[cfg(feature = "connection")]
 pub mod connection;
+#[cfg(any(doc, feature = "dry-run"))]
+pub mod dry_run;
 #[cfg(feature = "endpoints")]
 pub mod endpoints;
 #[cfg(feature = "grpc")]
@@ -145,18 +151,21 @@ pub mod telemetry;
 #[cfg(feature = "veto")]
 pub mod veto;
 // Text only: nothing to compile but its examples.
-pub mod dry_run;
 #[cfg(doc)]
 pub mod guide;
 pub mod lint;
+#[cfg(any(doc, feature = "mounts"))]
 pub mod mounts;
 pub mod policy;
 pub mod reason;
 
+#[cfg(any(doc, feature = "shared-hints", feature = "throttle"))]
 mod admitted;
 #[cfg(test)]
 mod arrows;
 mod deadline_header;
+// Of rooms that are behind features.
+#[allow(dead_code)]
 mod dice;
 mod error;
 mod human;
@@ -168,15 +177,18 @@ pub mod reqwest;
 mod retry;
 #[cfg(feature = "serde")]
 mod serde_http;
+#[cfg(any(doc, feature = "shared-hints"))]
 pub mod shared_hints;
 mod snapshot;
 pub mod stack;
 mod text;
+#[cfg(any(doc, feature = "throttle"))]
 pub mod throttle;
 mod trial;
 
+#[cfg(any(doc, feature = "shared-hints", feature = "throttle"))]
+pub use self::admitted::{Admitted, AdmittedFuture};
 pub use self::{
-    admitted::{Admitted, AdmittedFuture},
     classify::NeverSent,
     deadline_header::DeadlineHeader,
     error::{RetryError, RetryErrorKind},

@@ -327,6 +327,7 @@ pub struct WaitRecord {
 
 impl RetryReport {
     /// The report of a request that was not sent yet. `url` is [`sanitized`].
+    #[cfg_attr(not(feature = "dry-run"), allow(dead_code))]
     pub(crate) fn new(method: Method, url: String) -> Self {
         Self {
             method,

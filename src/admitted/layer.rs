@@ -3,8 +3,12 @@
 use tower_layer::Layer;
 
 use super::Admitted;
-use crate::{shared_hints::SharedHints, throttle::AdaptiveThrottle};
+#[cfg(any(doc, feature = "shared-hints"))]
+use crate::shared_hints::SharedHints;
+#[cfg(any(doc, feature = "throttle"))]
+use crate::throttle::AdaptiveThrottle;
 
+#[cfg(any(doc, feature = "throttle"))]
 impl<S> Layer<S> for AdaptiveThrottle {
     type Service = Admitted<S, Self>;
 
@@ -13,6 +17,7 @@ impl<S> Layer<S> for AdaptiveThrottle {
     }
 }
 
+#[cfg(any(doc, feature = "shared-hints"))]
 impl<S> Layer<S> for SharedHints {
     type Service = Admitted<S, Self>;
 

@@ -54,6 +54,7 @@ mod tower;
 #[cfg(feature = "serde")]
 mod written;
 
+#[cfg(any(doc, feature = "mounts"))]
 pub(crate) use self::scope::host_and_port;
 #[cfg(feature = "serde")]
 pub(crate) use self::written::{BudgetKind, Written};

@@ -68,6 +68,7 @@ mod code;
 mod context;
 mod finding;
 mod limits;
+#[cfg(any(doc, feature = "mounts"))]
 mod mounts;
 mod rules;
 
@@ -118,19 +119,13 @@ pub trait Lint: Policy {
     /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
     /// ```
     fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        let tables = mounts::Tables::of(self);
+        #[cfg(any(doc, feature = "mounts"))]
+        let mut tables = mounts::Tables::of(self);
         let mut findings = Vec::new();
-        let mut last = None;
         self.parts(&mut |part| {
             let mut found = Vec::new();
-            if let Some(mounted) = &part.mounted {
-                // A policy that is made of several has as many parts under one prefix.
-                let place = (mounted.table, mounted.prefix.map(str::to_owned));
-                if last.as_ref() != Some(&place) {
-                    found.extend(tables.findings(mounted));
-                    last = Some(place);
-                }
-            }
+            #[cfg(any(doc, feature = "mounts"))]
+            found.extend(tables.findings(&part));
             if let Some(policy) = part.policy {
                 found.extend(rules::policy(policy, context));
             }

@@ -7,7 +7,7 @@ use http::Uri;
 use super::{Finding, LintCode, Severity};
 use crate::{
     mounts::Mounts,
-    policy::{Mounted, Policy},
+    policy::{Part, Policy},
 };
 
 /// A segment that no mount has.
@@ -15,7 +15,11 @@ const ELSEWHERE: &str = "-elsewhere-";
 
 /// The mounts that a policy has, by their tables: one for all but those who choose between several.
 #[derive(Default)]
-pub(super) struct Tables(HashMap<usize, Table>);
+pub(super) struct Tables {
+    tables: HashMap<usize, Table>,
+    /// The last place that was asked about.
+    last: Option<(usize, Option<String>)>,
+}
 
 #[derive(Default)]
 struct Table {
@@ -30,7 +34,7 @@ impl Tables {
         policy.parts(&mut |part| {
             if let Some(mounted) = part.mounted {
                 tables
-                    .0
+                    .tables
                     .entry(mounted.table)
                     .or_default()
                     .add(mounted.prefix);
@@ -39,12 +43,21 @@ impl Tables {
         tables
     }
 
-    /// The findings about one mount, apart from those about its policy.
-    pub(super) fn findings(&self, mounted: &Mounted<'_>) -> impl Iterator<Item = Finding> {
-        let known = self.0.get(&mounted.table).zip(mounted.prefix);
+    /// The findings about the mount that a part is in, apart from those about its policy.
+    pub(super) fn findings(&mut self, part: &Part<'_>) -> Vec<Finding> {
+        let Some(mounted) = &part.mounted else {
+            return Vec::new();
+        };
+        // A policy that is made of several has as many parts under one prefix.
+        let place = Some((mounted.table, mounted.prefix.map(str::to_owned)));
+        if self.last == place {
+            return Vec::new();
+        }
+        self.last = place;
+        let known = self.tables.get(&mounted.table).zip(mounted.prefix);
         let findings =
             known.map(|(table, prefix)| [table.one_scheme(prefix), table.shadowed(prefix)]);
-        findings.into_iter().flatten().flatten()
+        findings.into_iter().flatten().flatten().collect()
     }
 }
 

@@ -77,6 +77,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The same head in a dry run.
+    #[cfg_attr(not(feature = "dry-run"), allow(dead_code))]
     pub(crate) fn rehearsed<'b>(&self, rehearsal: &'b Rehearsal) -> RequestHead<'b>
     where
         'a: 'b,

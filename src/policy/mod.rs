@@ -29,6 +29,8 @@ mod limit;
 mod overrides;
 mod parts;
 mod policy_fn;
+// Known to every policy, and made by dry runs alone.
+#[cfg_attr(not(feature = "dry-run"), allow(dead_code))]
 mod rehearsal;
 #[cfg(feature = "reload")]
 mod reload;
@@ -41,6 +43,8 @@ mod session;
 mod settings;
 mod wall_clock;
 
+#[cfg(any(doc, feature = "mounts"))]
+pub(crate) use self::parts::Mounted;
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
 #[cfg(feature = "hedge")]
@@ -67,7 +71,6 @@ pub use self::{
 pub(crate) use self::{backoff::Base, limit::PerKind, settings::settings_table};
 pub(crate) use self::{
     overrides::{AnySession, IDEMPOTENCY_KEY, select},
-    parts::Mounted,
     rehearsal::{Due, Ledger, Rehearsal},
     wall_clock::WallClock,
 };

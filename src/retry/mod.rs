@@ -32,7 +32,9 @@ mod states;
 mod told;
 mod verdict;
 
-pub(crate) use self::settings::{LayerSettings, RequestOptions};
+pub(crate) use self::settings::LayerSettings;
+#[cfg(any(doc, feature = "dry-run"))]
+pub(crate) use self::settings::RequestOptions;
 pub use self::{
     depth::RetryDepth,
     future::ResponseFuture,

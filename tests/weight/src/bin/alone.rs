@@ -1,0 +1,5 @@
+//! hyper's client alone.
+
+fn main() {
+    weight::run(weight::client());
+}
