@@ -7,6 +7,7 @@ use showcase::storm::{
     plot,
     simulation::{Contender, Measured, Scenario, run},
     table::Table,
+    tail::{self, Hedger, Weather},
 };
 
 const LOAD: f64 = 0.8;
@@ -214,5 +215,72 @@ fn the_same_seed_gives_the_same_output() {
         assert!(table.contains(&contender.name()));
         assert!(by_clients.contains(&contender.name()));
         assert!(plots.iter().all(|svg| svg.contains(&name)), "{name}");
+    }
+}
+
+// ----- hedges --------------------------------------------------------------------------------
+
+/// As in the example, but shorter.
+fn hedged(weather: Weather, hedger: Hedger) -> tail::Measured {
+    tail::run(weather, hedger, 120, SEED).unwrap()
+}
+
+#[test]
+fn hedges_cut_the_tail_to_a_tenth_at_an_extra_load_of_a_twentieth() {
+    let none = hedged(Weather::Fair, Hedger::None);
+    let layer = hedged(Weather::Fair, Hedger::Layer);
+    assert_eq!(none.extra_load(), 0.0);
+    let (before, after) = (none.percentile(0.999), layer.percentile(0.999));
+    assert!(10 * after <= before, "{before:?} -> {after:?}");
+    assert!(layer.extra_load() <= 0.05, "{}", layer.extra_load());
+    // It is not for want of trying.
+    assert!(layer.extra_load() > 0.02, "{}", layer.extra_load());
+    assert!(layer.served_after() > 0.999);
+    // The median pays nothing for it.
+    assert!(layer.percentile(0.5) <= none.percentile(0.5));
+}
+
+#[test]
+fn when_all_servers_are_slow_or_dead_hedges_stay_a_twentieth() {
+    for weather in [Weather::Slow, Weather::Outage] {
+        let layer = hedged(weather, Hedger::Layer);
+        let during = layer.extra_load_during();
+        assert!(during <= 0.05, "{weather:?}: {during}");
+        assert!(layer.served_after() > 0.99, "{weather:?}");
+        let none = hedged(weather, Hedger::None);
+        assert!(none.served_after() > 0.99, "{weather:?}");
+    }
+}
+
+/// scylladb#3156, "domino effect of doom": whatever is late is doubled, which makes all of it late.
+#[test]
+fn a_naive_hedger_keeps_the_service_down_for_good() {
+    let naive = hedged(Weather::Slow, Hedger::Naive);
+    assert!(
+        naive.extra_load_during() > 0.9,
+        "{}",
+        naive.extra_load_during()
+    );
+    assert!(naive.served_after() < 0.1, "{}", naive.served_after());
+    let last = naive.seconds.last().unwrap();
+    assert!(last.sent as f64 > 1.8 * last.asked as f64);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_tail() {
+    let output = |seed| {
+        let runs = Hedger::ALL.map(|hedger| {
+            let run = tail::run(Weather::Slow, hedger, 60, seed).unwrap();
+            (hedger, run)
+        });
+        let picture = plot::tail(&runs, &runs).unwrap();
+        let table = tail::Table(&[(Weather::Slow, runs.to_vec())]).to_string();
+        (table, picture)
+    };
+    let (table, picture) = output(SEED);
+    assert!((table.clone(), picture.clone()) == output(SEED));
+    assert!(table != output(SEED + 1).0);
+    for hedger in Hedger::ALL {
+        assert!(table.contains(hedger.name()) && picture.contains(hedger.name()));
     }
 }

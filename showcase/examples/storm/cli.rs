@@ -2,9 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 
 use showcase::storm::simulation::{Contender, Scenario};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Which {
+    /// Retry policies, when a service goes down
+    #[default]
+    Outage,
+    /// Hedges, when one request in a hundred takes a hundred times as long
+    Tail,
+}
 
 /// Lets clients with different retry policies go through the same outage of the same service, in
 /// virtual time, and compares what they do to it.
@@ -13,6 +23,10 @@ use showcase::storm::simulation::{Contender, Scenario};
 #[derive(Debug, Parser)]
 #[command(name = "storm", version, max_term_width = 100)]
 pub(crate) struct Cli {
+    /// What is compared
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) scenario: Which,
+
     /// Callers, which together make the whole demand
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
@@ -36,7 +50,7 @@ pub(crate) struct Cli {
 
     /// What everything random follows from
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    seed: u64,
+    pub(crate) seed: u64,
 
     /// Only the policies whose name contains this; can be given several times
     #[arg(long = "policy", value_name = "TEXT")]
@@ -44,7 +58,7 @@ pub(crate) struct Cli {
 
     /// Simulate one process in ten
     #[arg(long)]
-    quick: bool,
+    pub(crate) quick: bool,
 
     /// Where the plots go
     #[arg(long, value_name = "DIR", default_value = "target/storm")]

@@ -31,6 +31,16 @@
 //! With less load more of them survive: exponential waits at 50 %, full jitter at 70 %. With more,
 //! at 85 %, nobody is back at once, not even without retries.
 //!
+//! # Hedges
+//!
+//! With `--scenario tail` it is about a service that is well, and of which one request in a hundred
+//! takes a hundred times as long: 20 workers with a queue in front of them, 500 requests a second
+//! (56 % of what it can do), times that are log-normal with a median of 10 ms. Nobody hedges, or a
+//! naive hedger does after 26 ms, always, or the library's `HedgeLayer`. Then all its work takes
+//! three times as long for 10 seconds, or nothing is answered. A client waits for 2 seconds.
+//!
+//! # Many processes
+//!
 //! Where there are more than 100 000 processes, that many stand for all, in front of a service
 //! that is smaller in proportion; with `--quick` one in ten does.
 
@@ -48,11 +58,12 @@ use std::{
     thread,
 };
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Which};
 use showcase::storm::{
     plot,
     simulation::{Contender, Measured, Scenario, run},
     table::{Table, grouped},
+    tail::{self, Hedger, Weather},
 };
 
 fn main() -> ExitCode {
@@ -63,7 +74,11 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match compare(&cli) {
+    let compared = match cli.scenario {
+        Which::Outage => compare(&cli),
+        Which::Tail => compare_hedges(&cli),
+    };
+    match compared {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever closed the pipe has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
@@ -149,6 +164,30 @@ fn compare(cli: &Cli) -> io::Result<()> {
         writeln!(out, "{}", path.display())?;
     }
     Ok(())
+}
+
+fn compare_hedges(cli: &Cli) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    // Long enough for one request in a thousand to be a few hundred.
+    let length = |weather| match (weather, cli.quick) {
+        (Weather::Fair, false) => 420,
+        (Weather::Fair | Weather::Slow | Weather::Outage, _) => 120,
+    };
+    let runs = Weather::ALL.map(|weather| {
+        let each = Hedger::ALL.map(|hedger| {
+            let run = tail::run(weather, hedger, length(weather), cli.seed)?;
+            Ok((hedger, run))
+        });
+        let each: io::Result<Vec<_>> = each.into_iter().collect();
+        Ok((weather, each?))
+    });
+    let runs: io::Result<Vec<_>> = runs.into_iter().collect();
+    let runs = runs?;
+    writeln!(out, "{}", tail::Table(&runs))?;
+    fs::create_dir_all(&cli.out)?;
+    let path = cli.out.join("tail.svg");
+    fs::write(&path, plot::tail(&runs[0].1, &runs[1].1)?)?;
+    writeln!(out, "{}", path.display())
 }
 
 /// Those that have a panel: the others look the same as their neighbours.

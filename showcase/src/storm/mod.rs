@@ -3,3 +3,4 @@
 pub mod plot;
 pub mod simulation;
 pub mod table;
+pub mod tail;

@@ -4,8 +4,9 @@ mod amplification;
 mod canvas;
 mod loads;
 mod processes;
+mod tail;
 
-pub use self::{amplification::amplification, loads::loads, processes::processes};
+pub use self::{amplification::amplification, loads::loads, processes::processes, tail::tail};
 
 /// The amplification that a policy should stay below.
 const GOAL: f64 = 1.2;
