@@ -14,12 +14,19 @@ use crate::policy::{
     Limit, LimitKind, PerKind, Preset, RetryPolicy, RetryPolicyBuilder, settings_table,
 };
 
-const PRESETS: [(&str, Preset); 2] = [("default", Preset::Default), ("urllib3", Preset::Urllib3)];
+const PRESETS: [(&str, Preset); 3] = [
+    ("default", Preset::Default),
+    ("grpc", Preset::Grpc),
+    ("urllib3", Preset::Urllib3),
+];
 
 /// What was said, of what a getter returns.
 macro_rules! said {
     (Budget, $set:expr) => {
         Some($set.into())
+    };
+    (Codes, $set:expr) => {
+        Some($set.collect())
     };
     (Header, $set:expr) => {
         Some($set.cloned())
@@ -176,6 +183,7 @@ impl PolicyKeys {
             (Some(policy), _) => policy.clone(),
             (None, None | Some(Preset::Default)) => RetryPolicy::default(),
             (None, Some(Preset::Urllib3)) => RetryPolicy::urllib3(),
+            (None, Some(Preset::Grpc)) => RetryPolicy::grpc(),
         };
         let mut builder = base.to_builder();
         for kind in LimitKind::ALL {

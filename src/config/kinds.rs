@@ -16,6 +16,7 @@ use super::{
 use crate::{
     budget::RetryBudget,
     policy::{self, ResetHeader, RetryAfterMode},
+    reason::GrpcCode,
 };
 
 /// A kind of setting.
@@ -106,6 +107,10 @@ plain! {
     Cap: Duration {
         read(at, key, value) => at.cap(key, &value),
         write(max) => cap(*max),
+    }
+    Codes: Vec<GrpcCode> {
+        read(at, key, value) => codes(at, key, value),
+        write(codes) => codes,
     }
     Count: u32 {
         read(at, key, value) => {
@@ -284,6 +289,7 @@ impl Kind for Budget {
 }
 
 const METHODS: &str = "a list of method names, \"idempotent\", or \"any\" (false, null)";
+const CODES: &str = "a list of gRPC status codes such as \"UNAVAILABLE\"";
 const STATUSES: &str = "a list of statuses in 100..=999";
 
 fn methods(at: &Place, key: &str, value: Value) -> Result<policy::Methods, InvalidConfig> {
@@ -323,6 +329,18 @@ fn statuses(at: &Place, key: &str, value: Value) -> Result<Vec<u16>, InvalidConf
         })
         .zip(&statuses)
         .map(|(read, status)| read.ok_or_else(|| at.wrong(key, status, STATUSES)))
+        .collect()
+}
+
+fn codes(at: &Place, key: &str, value: Value) -> Result<Vec<GrpcCode>, InvalidConfig> {
+    let codes = at.list(key, value, CODES)?;
+    codes
+        .iter()
+        .map(|code| {
+            let read = code.as_text().and_then(|name| name.parse().ok());
+            read.filter(|code| *code != GrpcCode::Ok)
+                .ok_or_else(|| at.wrong(key, code, CODES))
+        })
         .collect()
 }
 

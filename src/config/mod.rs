@@ -77,7 +77,7 @@ macro_rules! rows {
 ///
 /// | key | value |
 /// | --- | --- |
-/// | `preset` | `"default"` or `"urllib3"`: where the others' values come from |
+/// | `preset` | `"default"`, `"grpc"` or `"urllib3"`: where the others' values come from |
 /// | `total`, `connect`, `read`, `redirect`, `status`, `other` | a number of retries, `false` for never, `"unlimited"` (`null`) |
 /// | `backoff_factor`, `backoff_max`, `backoff_jitter` | a duration; the same as `base`, `max` and `jitter` of `backoff` |
 #[doc = settings_table!(rows)]

@@ -17,13 +17,35 @@ use super::{
 };
 use crate::body::PeekedBody;
 
+/// How the response to a call is read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// Its body is left alone.
+    pub(super) head_only: bool,
+    /// A head that is not all of it commits the call.
+    pub(super) commit_on_head: bool,
+}
+
+impl Reading {
+    /// Why the call must not be repeated of whose response the body was looked at, if it must not.
+    fn committed<B: Body>(self, response: &Response<PeekedBody<B>>) -> Option<&'static str> {
+        if outcome::has_message(response.body()) {
+            Some("a message of the response has come, so the call is committed")
+        } else if self.commit_on_head {
+            Some("the response's head has come, so the call is committed")
+        } else {
+            None
+        }
+    }
+}
+
 pin_project! {
     /// The future of a [`Grpc`](super::Grpc) service.
     #[must_use = "futures do nothing unless polled"]
     pub struct GrpcFuture<F, B: Body> {
         #[pin]
         state: State<F, B>,
-        head_only: bool,
+        reading: Reading,
     }
 }
 
@@ -38,9 +60,9 @@ pin_project! {
 }
 
 impl<F, B: Body> GrpcFuture<F, B> {
-    pub(super) fn new(future: F, head_only: bool) -> Self {
+    pub(super) fn new(future: F, reading: Reading) -> Self {
         let state = State::Calling { future };
-        Self { state, head_only }
+        Self { state, reading }
     }
 }
 
@@ -59,9 +81,9 @@ where
                 Err(error) => return Poll::Ready(Err(error)),
             };
             match status::of_head(&response) {
-                Some(Ending::Open) if !*this.head_only => {}
+                Some(Ending::Open) if !this.reading.head_only => {}
                 Some(ending) => {
-                    outcome::tell(ending, &mut response);
+                    outcome::tell(ending, None, &mut response);
                     return Poll::Ready(Ok(response));
                 }
                 None => return Poll::Ready(Ok(response)),
@@ -77,7 +99,8 @@ where
         };
         match status::poll_body(&mut response, cx) {
             Poll::Ready(ending) => {
-                outcome::tell(ending, &mut response);
+                let committed = this.reading.committed(&response);
+                outcome::tell(ending, committed, &mut response);
                 Poll::Ready(Ok(response))
             }
             Poll::Pending => {

@@ -25,6 +25,7 @@ pub(super) type HeadOnly = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct GrpcLayer {
     head_only: Option<HeadOnly>,
+    commit_on_head: bool,
 }
 
 impl GrpcLayer {
@@ -53,13 +54,31 @@ impl GrpcLayer {
         self.head_only = Some(Arc::new(is_head_only));
         self
     }
+
+    /// Takes a call for committed once the head of its response has come and is not all of it, as
+    /// gRFC A6 does: what then fails in the trailers is told, and counted by budgets and throttles,
+    /// but never repeated.
+    ///
+    /// By default only a message commits a call.
+    ///
+    /// ```
+    /// use tower_http_retry::grpc::GrpcLayer;
+    ///
+    /// let layer = GrpcLayer::new().commit_on_head();
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn commit_on_head(mut self) -> Self {
+        self.commit_on_head = true;
+        self
+    }
 }
 
 impl<S> Layer<S> for GrpcLayer {
     type Service = Grpc<S>;
 
     fn layer(&self, inner: S) -> Grpc<S> {
-        Grpc::new(inner, self.head_only.clone())
+        Grpc::new(inner, self.head_only.clone(), self.commit_on_head)
     }
 }
 
@@ -67,6 +86,7 @@ impl fmt::Debug for GrpcLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcLayer")
             .field("head_only", &self.head_only.is_some())
+            .field("commit_on_head", &self.commit_on_head)
             .finish()
     }
 }

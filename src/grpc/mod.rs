@@ -16,12 +16,18 @@
 //! failed is told to the layers above as a [`LayerOutcome`](crate::stack::LayerOutcome); of one
 //! that succeeded, or goes on, nothing is told and nothing is allocated.
 //!
-//! # Differences from gRFC A6
+//! The rules for what is repeated are those of the policy:
+//! [`RetryPolicy::grpc`](crate::policy::RetryPolicy::grpc) has gRPC's own.
+//!
+//! # When a call is committed
 //!
 //! [A6] lets a client repeat a call only as long as no response head has arrived, which leaves
 //! trailers-only responses. Some servers, Akka's for instance, send a head before each failure.
 //! What came as a head and trailers without any message is repeated here as well: the caller has
-//! seen none of it. [`head_only`](GrpcLayer::head_only) has A6's rule.
+//! seen none of it. [`commit_on_head`](GrpcLayer::commit_on_head) has A6's rule.
+//!
+//! A message commits the call, whether or not the caller has seen it yet: what fails behind it is
+//! told, and never repeated.
 //!
 //! A body that breaks before its first message is a failure as well, of which the layers above
 //! are told. Where it is not repeated, the caller meets the same error when it reads the body.

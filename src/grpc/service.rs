@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{GrpcFuture, layer::HeadOnly};
+use super::{GrpcFuture, future::Reading, layer::HeadOnly};
 use crate::body::PeekedBody;
 
 /// Reads how gRPC calls of the service below end; made by a [`GrpcLayer`](super::GrpcLayer).
@@ -17,11 +17,16 @@ use crate::body::PeekedBody;
 pub struct Grpc<S> {
     inner: S,
     head_only: Option<HeadOnly>,
+    commit_on_head: bool,
 }
 
 impl<S> Grpc<S> {
-    pub(super) fn new(inner: S, head_only: Option<HeadOnly>) -> Self {
-        Self { inner, head_only }
+    pub(super) fn new(inner: S, head_only: Option<HeadOnly>, commit_on_head: bool) -> Self {
+        Self {
+            inner,
+            head_only,
+            commit_on_head,
+        }
     }
 
     /// The service below.
@@ -53,7 +58,11 @@ where
             Some(is_head_only) => is_head_only(request.uri().path()),
             None => false,
         };
-        GrpcFuture::new(self.inner.call(request), head_only)
+        let reading = Reading {
+            head_only,
+            commit_on_head: self.commit_on_head,
+        };
+        GrpcFuture::new(self.inner.call(request), reading)
     }
 }
 
@@ -62,6 +71,7 @@ impl<S: fmt::Debug> fmt::Debug for Grpc<S> {
         f.debug_struct("Grpc")
             .field("inner", &self.inner)
             .field("head_only", &self.head_only.is_some())
+            .field("commit_on_head", &self.commit_on_head)
             .finish()
     }
 }

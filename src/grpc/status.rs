@@ -1,9 +1,6 @@
 //! Where a gRPC response says how its call ended, and what it says there.
 
-use std::{
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
@@ -15,49 +12,25 @@ use crate::body::PeekedBody;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// With a status.
-    Status(GrpcCode, Pushback),
+    Status(GrpcCode),
     /// The body broke off.
     Broken,
     /// It goes on: its status is not known yet.
     Open,
 }
 
-/// What the server says of the next attempt (gRFC A6, "Pushback").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushback {
-    None,
-    After(Duration),
-    Never,
-}
-
-impl Pushback {
-    /// Several values, a negative one and one that cannot be read say never, as in grpc-go.
-    fn of(fields: &HeaderMap) -> Self {
-        let mut values = fields.get_all("grpc-retry-pushback-ms").iter();
-        let Some(value) = values.next() else {
-            return Self::None;
-        };
-        let ms = value.to_str().ok().and_then(|ms| ms.parse::<i32>().ok());
-        match (ms.map(u64::try_from), values.next()) {
-            (Some(Ok(ms)), None) => Self::After(Duration::from_millis(ms)),
-            _ => Self::Never,
-        }
-    }
-}
-
 impl Ending {
     /// What a header or trailer section with or without a `grpc-status` says.
     fn of(fields: &HeaderMap, http: StatusCode) -> Self {
-        let code = match fields.get("grpc-status") {
+        Self::Status(match fields.get("grpc-status") {
             Some(value) => GrpcCode::from_header(value),
             None => GrpcCode::from_http(http),
-        };
-        Self::Status(code, Pushback::of(fields))
+        })
     }
 
     /// The body ended without any status.
     fn without_status(http: StatusCode) -> Self {
-        Self::Status(GrpcCode::from_http(http), Pushback::None)
+        Self::Status(GrpcCode::from_http(http))
     }
 }
 

@@ -63,6 +63,12 @@ impl Look<'_> {
         self.policy.total().allows_any()
     }
 
+    /// Whether the rules are gRPC's: its codes are listed, not methods and statuses, and its
+    /// pushback has no cap but the deadline.
+    fn is_grpc(&self) -> bool {
+        self.policy.preset() == Preset::Grpc
+    }
+
     /// The most retries that the counts allow; `None` if they have no end.
     fn most_retries(&self) -> Option<u32> {
         let most = |kind| match self.policy.limit(kind) {
@@ -82,7 +88,7 @@ impl Look<'_> {
 
     fn allows(&self, method: &Method) -> bool {
         match self.policy.preset() {
-            Preset::Default => self.policy.allowed_methods().contains(method),
+            Preset::Default | Preset::Grpc => self.policy.allowed_methods().contains(method),
             Preset::Urllib3 => self.policy.allowed_methods().contains_upper(method),
         }
     }
@@ -125,6 +131,9 @@ impl Look<'_> {
     }
 
     fn no_status(&self) -> Option<Finding> {
+        if self.is_grpc() {
+            return None;
+        }
         let methods = self.policy.allowed_methods();
         let meant = !methods.is_any() && methods.iter().next().is_none()
             || !self.policy.limit(LimitKind::Status).allows_any();
@@ -313,6 +322,9 @@ impl Look<'_> {
     }
 
     fn not_idempotent(&self) -> Option<Finding> {
+        if self.is_grpc() {
+            return None;
+        }
         let methods = self.policy.allowed_methods();
         let what = if methods.is_any() {
             (!self.context.idempotency_keys).then(|| "every method is".to_owned())
@@ -373,6 +385,9 @@ impl Look<'_> {
     }
 
     fn hint_cap(&self) -> Option<Finding> {
+        if self.is_grpc() {
+            return None;
+        }
         let deadline = self.context.deadline?;
         let cap = self.policy.retry_after_max();
         let heard = self.retries_anything() && self.policy.respect_retry_after_header();

@@ -132,6 +132,7 @@ pub struct Attempt<'a> {
     layer_failure: Option<Failure>,
     layer_hint: Option<(Duration, Cow<'static, str>)>,
     changes: Changes,
+    trailers: Option<&'a HeaderMap>,
     elapsed: Duration,
     room: Option<Duration>,
     wall_clock: Wall<'a>,
@@ -167,6 +168,7 @@ impl<'a> Attempt<'a> {
             layer_failure: None,
             layer_hint: None,
             changes: Changes::default(),
+            trailers: None,
             elapsed: Duration::ZERO,
             room: None,
             wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
@@ -245,6 +247,12 @@ impl<'a> Attempt<'a> {
         self.changes.server
     }
 
+    /// Sets the trailers of the response, where a layer below has read them.
+    pub(crate) fn with_trailers(mut self, trailers: Option<&'a HeaderMap>) -> Self {
+        self.trailers = trailers;
+        self
+    }
+
     /// The attempt's number; 1 is the first one.
     pub fn number(&self) -> u32 {
         self.number
@@ -287,6 +295,12 @@ impl<'a> Attempt<'a> {
     /// ([`LayerOutcome::failure`](crate::stack::LayerOutcome::failure)).
     pub fn layer_failure(&self) -> Option<Failure> {
         self.layer_failure
+    }
+
+    /// The response's trailers, if a layer below has read them
+    /// ([`LayerOutcome::trailers`](crate::stack::LayerOutcome::trailers)).
+    pub fn trailers(&self) -> Option<&'a HeaderMap> {
+        self.trailers
     }
 
     /// The time since the request started.

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use http::HeaderName;
 
-use crate::budget::RetryBudget;
+use crate::{budget::RetryBudget, reason::GrpcCode};
 
 use super::{
     Backoff, InvalidPolicy, Limit, LimitKind, Methods, Preset, ResetHeader, RetryAfterMode,
@@ -29,6 +29,16 @@ macro_rules! setter {
                 self.settings.$name = max;
             }
             self
+        }
+    };
+    ($(#[$doc:meta])* $name:ident: Codes) => {
+        $(#[$doc])*
+        pub fn $name(mut self, codes: impl IntoIterator<Item = GrpcCode>) -> Self {
+            self.settings.$name = codes.into_iter().collect();
+            match self.settings.$name.contains(GrpcCode::Ok) {
+                true => self.refuse(stringify!($name), GrpcCode::Ok, "codes of failures"),
+                false => self,
+            }
         }
     };
     ($(#[$doc:meta])* $name:ident: Count) => {
@@ -119,9 +129,9 @@ macro_rules! setter {
 #[derive(Clone, Debug)]
 #[must_use = "does nothing until `build()`"]
 pub struct RetryPolicyBuilder {
-    settings: Settings,
+    pub(super) settings: Settings,
     /// The first wrong value, for `build()`.
-    wrong: Option<InvalidPolicy>,
+    pub(super) wrong: Option<InvalidPolicy>,
 }
 
 impl RetryPolicyBuilder {
@@ -214,7 +224,7 @@ impl RetryPolicyBuilder {
     }
 
     /// Remembers the first value that is wrong.
-    fn refuse(
+    pub(super) fn refuse(
         mut self,
         field: &'static str,
         value: impl fmt::Display,

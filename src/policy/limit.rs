@@ -109,11 +109,6 @@ impl<T: Copy> PerKind<T> {
         Self(values)
     }
 
-    #[cfg(feature = "serde")]
-    pub(crate) const fn all(value: T) -> Self {
-        Self([value; 6])
-    }
-
     pub(crate) const fn get(&self, kind: LimitKind) -> T {
         self.0[kind as usize]
     }

@@ -24,6 +24,7 @@ mod backoff;
 mod builder;
 mod decide;
 mod dynamic;
+mod grpc;
 pub mod hints;
 mod limit;
 mod overrides;
@@ -55,6 +56,7 @@ pub use self::{
     builder::RetryPolicyBuilder,
     decide::{Decision, RetryDecision, StopDecision},
     dynamic::{DynPolicy, SharedPolicy},
+    grpc::GrpcPolicies,
     hints::{
         Hint, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader, parse_retry_after,
         retry_after, standard_retry_after,

@@ -1,4 +1,4 @@
-//! [`RetryPolicy`]: urllib3's `Retry`, in two presets.
+//! [`RetryPolicy`]: urllib3's `Retry`, in three presets.
 
 use std::{
     fmt,
@@ -12,11 +12,12 @@ use std::{
 use super::{
     Backoff, Ledger, Limit, LimitKind, Methods, Part, Policy, Rehearsal, RequestHead, ResetHeader,
     RetryPolicyBuilder, RetrySession, Rng, StopReason,
+    limit::StatusSet,
     settings::{Settings, settings_table},
 };
 use http::{HeaderName, Method};
 
-use crate::budget::RetryBudget;
+use crate::{budget::RetryBudget, reason::GrpcCode};
 
 /// Which family of rules a policy follows; see [`RetryPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,8 @@ pub enum Preset {
     Default,
     /// The rules of [`RetryPolicy::urllib3`].
     Urllib3,
+    /// The rules of [`RetryPolicy::grpc`].
+    Grpc,
 }
 
 /// What becomes of a server's hint that asks for more than `retry_after_max`.
@@ -62,11 +65,12 @@ macro_rules! reasons {
     };
 }
 
-/// How requests are retried: urllib3's `Retry` with its names, in two presets that never mix.
+/// How requests are retried: urllib3's `Retry` with its names, in three presets that never mix.
 ///
 /// Cheap to clone; clones share the budget, and so does what [`to_builder`](Self::to_builder)
 /// makes of a policy. A policy should therefore be made once, not for each request. Made from a preset by [`builder`](Self::builder),
-/// [`urllib3_builder`](Self::urllib3_builder) or [`to_builder`](Self::to_builder).
+/// [`urllib3_builder`](Self::urllib3_builder), [`grpc_builder`](Self::grpc_builder) or
+/// [`to_builder`](Self::to_builder).
 ///
 /// # The default preset
 ///
@@ -106,6 +110,35 @@ macro_rules! reasons {
 /// - A mistake in the request itself (bad URI, unknown scheme, the request's own body failing)
 ///   is not charged to `other`: urllib3, too, raises these without asking its `Retry`.
 ///
+/// # The gRPC preset
+///
+/// [`RetryPolicy::grpc`] decides as [gRFC A6] has it, by the code that a call ended with. A failure
+/// without a `grpc-status` has the code that gRPC's clients give it: 503 is UNAVAILABLE, and so is
+/// a connection that broke; a timeout is DEADLINE_EXCEEDED.
+///
+/// | setting | value | why |
+/// | --- | --- | --- |
+/// | `max_attempts` | 4 | this and the next three: A6's own example |
+/// | `initial_backoff`, `max_backoff`, `backoff_multiplier` | 100 ms, 1 s, 2 | with jitter from 0.8 to 1.2, as gRPC's clients have it |
+/// | `retryable_status_codes` | UNAVAILABLE | whoever lists a code vouches for the calls that end so: they are repeated whatever the method, which is always POST |
+/// | `retry_throttling` | 10 tokens, 0.1 for each success | a retry is refused while half of the tokens or fewer are left |
+/// | `grpc-retry-pushback-ms` | obeyed, in the head and in the trailers | waited for exactly, and then the backoff starts anew; one that is negative or cannot be read forbids the retry, and counts as a failure. It names the time of a retry, and causes none: what is not listed is not repeated. No other hint is read |
+/// | what never left the client | again, until the deadline; without one, 10 times | at once the first time, then after a backoff, outside of the counts and the throttling |
+/// | `unprocessed` | 1 | the same for what the server refused unprocessed (REFUSED_STREAM, GOAWAY); from then on it is UNAVAILABLE. 0 switches both off |
+///
+/// It deviates in this only:
+///
+/// - What can never work by repeating, a certificate that is not acceptable for instance, is not
+///   repeated, although it is UNAVAILABLE to gRPC.
+/// - A timeout of one attempt is repeated only if DEADLINE_EXCEEDED is listed: nothing proves that
+///   the call was not processed.
+/// - A call counts as a success once its response is handed out, also if it is a stream that fails
+///   later.
+/// - What commits a call is up to [`GrpcLayer`](crate#feature-flags), which without
+///   `commit_on_head` allows for more than A6.
+///
+/// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+///
 /// ```
 /// use tower_http_retry::policy::{Limit, RetryPolicy};
 ///
@@ -127,6 +160,8 @@ pub struct RetryPolicy {
 pub(super) struct Inner {
     pub(super) settings: Settings,
     pub(super) eligible: Repeatable,
+    /// The statuses below 400 that the session is asked about.
+    pub(super) asked: StatusSet,
     /// The common methods that are allowed, one bit each.
     allowed: u16,
     /// Sessions started so far, for policies with a seed.
@@ -190,10 +225,13 @@ impl Repeatable {
     fn under(settings: &Settings) -> Self {
         let allows = |kind| settings.limits.get(kind).allows_any();
         let total = allows(LimitKind::Total);
-        let others = total
-            && (allows(LimitKind::Connect)
-                || settings.unprocessed > 0
-                || settings.preset == Preset::Urllib3 && allows(LimitKind::Other));
+        // To gRPC, what was not processed is no retry, and no limit keeps it from being sent.
+        let transparent = settings.preset == Preset::Grpc && settings.unprocessed > 0;
+        let others = transparent
+            || total
+                && (allows(LimitKind::Connect)
+                    || settings.unprocessed > 0
+                    || settings.preset == Preset::Urllib3 && allows(LimitKind::Other));
         let after_send = [
             LimitKind::Read,
             LimitKind::Status,
@@ -263,6 +301,7 @@ impl RetryPolicy {
         Self {
             inner: Arc::new(Inner {
                 eligible: Repeatable::under(&settings),
+                asked: settings.asked(),
                 allowed: allowed(&settings),
                 settings,
                 sessions: AtomicU64::new(0),
@@ -321,6 +360,9 @@ macro_rules! getter {
         getter!(@ $get, $name, Option<&RetryBudget>, budget => budget.as_ref());
     };
     ($get:literal, $name:ident: Cap) => { getter!(@ $get, $name, Duration, max => *max); };
+    ($get:literal, $name:ident: Codes) => {
+        getter!(@ $get, $name, impl Iterator<Item = GrpcCode> + '_, codes => codes.iter());
+    };
     ($get:literal, $name:ident: Count) => { getter!(@ $get, $name, u32, count => *count); };
     ($get:literal, $name:ident: Flag) => { getter!(@ $get, $name, bool, on => *on); };
     ($get:literal, $name:ident: Header) => {

@@ -11,6 +11,7 @@ use http::{HeaderName, Method, StatusCode};
 
 use super::{
     Backoff, Jitter, Limit, Methods, Preset, ResetHeader, RetryAfterMode,
+    grpc::{self, CodeSet},
     hints::Hints,
     limit::{PerKind, StatusSet},
 };
@@ -32,9 +33,9 @@ macro_rules! settings_table {
             ///
             /// RFC 9113, section 8.7, is the reason why that is safe. Has no effect on the
             /// urllib3 preset, which counts these as connect failures, and none when `total`
-            /// allows no retry at all.
+            /// allows no retry at all, which to gRPC is no reason.
             unprocessed: Count {
-                presets: { Default => 2, Urllib3 => 0 },
+                presets: { Default => 2, Urllib3 => 0, Grpc => 1 },
                 get: "How often a request that was refused unprocessed is sent again outside of the counts.",
                 key: "a number of retries",
                 why: "2 | what a server refused unprocessed is sent again at once, for any method, outside of the counts (RFC 9113, section 8.7)",
@@ -42,7 +43,12 @@ macro_rules! settings_table {
             /// The methods that may be repeated although the request may have been applied:
             /// [`Methods::any`], or a set. The empty set means none.
             allowed_methods: MethodSet {
-                presets: { Default => Methods::idempotent(), Urllib3 => Methods::urllib3() },
+                presets: {
+                    Default => Methods::idempotent(),
+                    Urllib3 => Methods::urllib3(),
+                    // The codes say what may be repeated.
+                    Grpc => Methods::any(),
+                },
                 get: "The methods that may be repeated.",
                 key: "a list, of which an empty one means none, `\"idempotent\"` for all of [`Methods::idempotent`](crate::policy::Methods::idempotent), or `\"any\"` (`false`, `null`)",
                 why: "[`Methods::idempotent`]: GET HEAD OPTIONS TRACE PUT DELETE QUERY PROPFIND and the others of IANA's registry | RFC 9110, section 9.2.2; another method is repeated only after a connect failure, or with an `Idempotency-Key` header or [`Idempotent`](super::Idempotent) mark",
@@ -51,16 +57,28 @@ macro_rules! settings_table {
             status_forcelist: Statuses {
                 presets: {
                     Default => [408, 425, 429, 500, 502, 503, 504].into(),
-                    Urllib3 => [].into(),
+                    Urllib3 | Grpc => [].into(),
                 },
                 get: "The statuses that are retried, in ascending order.",
                 key: "a list of statuses",
                 why: "408 425 429 500 502 503 504 | the statuses that say \"not now\"; 501 and 505 say \"never\". One from 500 on that is not registered, Cloudflare's 520 for instance, is as good as 500 (RFC 9110, section 15)",
             }
+            /// The gRPC codes that are retried.
+            ///
+            /// Under the gRPC preset whoever lists a code says with it that a call that ends so
+            /// may be sent again, so the method is not asked about. Under the default preset the
+            /// rule for the method holds as for any status; on the urllib3 preset it has no
+            /// effect.
+            retryable_status_codes: Codes {
+                presets: { Default | Grpc => CodeSet::UNAVAILABLE, Urllib3 => CodeSet::NONE },
+                get: "The gRPC codes that are retried, in ascending order.",
+                key: "a list of gRPC codes by name: `[\"UNAVAILABLE\"]`",
+                why: "UNAVAILABLE | the gRPC code that says \"not now\"",
+            }
             /// Whether the server's `Retry-After` is obeyed, and under the default preset every
             /// other hint of [`hints`](super::hints). None of them is read when this is `false`.
             respect_retry_after_header: Flag {
-                presets: { Default | Urllib3 => true },
+                presets: { Default | Urllib3 | Grpc => true },
                 get: "Whether the server's hints are obeyed.",
                 key: "`true` or `false`",
                 why: "true | the server knows better; RFC 9110, section 10.2.3",
@@ -70,6 +88,8 @@ macro_rules! settings_table {
                 presets: {
                     Default => Duration::from_secs(60),
                     Urllib3 => Duration::from_secs(21_600),
+                    // gRPC's pushback has no cap but the deadline.
+                    Grpc => Duration::MAX,
                 },
                 get: "The longest wait that a server can ask for.",
                 key: "a duration, or `\"unlimited\"`",
@@ -79,7 +99,7 @@ macro_rules! settings_table {
             /// [`retry_after_max`](Self::retry_after_max).
             retry_after_mode: Mode {
                 presets: {
-                    Default => RetryAfterMode::GiveUp,
+                    Default | Grpc => RetryAfterMode::GiveUp,
                     Urllib3 => RetryAfterMode::Clamp,
                 },
                 get: "What happens when a server asks for more.",
@@ -94,7 +114,7 @@ macro_rules! settings_table {
             /// [`retry_after_max`](Self::retry_after_max) is what the server asks for. gRPC's
             /// pushback is exact and has no jitter.
             retry_after_jitter: Part {
-                presets: { Default => 0.1, Urllib3 => 0.0 },
+                presets: { Default => 0.1, Urllib3 | Grpc => 0.0 },
                 get: "The most that is added to what a server asks for, as a part of it.",
                 key: "a number in 0..=1",
                 why: "a tenth | a crowd that was told the same second should not come back in it; nobody comes earlier than told",
@@ -104,7 +124,7 @@ macro_rules! settings_table {
             should_retry_header: Header {
                 presets: {
                     Default => Some(HeaderName::from_static("x-should-retry")),
-                    Urllib3 => None,
+                    Urllib3 | Grpc => None,
                 },
                 get: "The header in which a server forbids retries.",
                 key: "the name of a header, or `false`",
@@ -116,7 +136,7 @@ macro_rules! settings_table {
             reset_headers: Resets {
                 presets: {
                     Default => ResetHeader::defaults().into(),
-                    Urllib3 => Arc::default(),
+                    Urllib3 | Grpc => Arc::default(),
                 },
                 get: "The headers that say when a rate limit starts anew, in the order in which they are read.",
                 key: "a list of header names, or of tables with `name`, `format` (`\"auto\"`, `\"seconds\"`, `\"milliseconds\"`, `\"epoch\"`, `\"go_duration\"` or `\"rfc3339\"`) and `remaining`; see [`ResetHeader`](crate::policy::ResetHeader)",
@@ -125,7 +145,7 @@ macro_rules! settings_table {
             /// Whether a failure status becomes an error once its retries are used up. By default,
             /// and when this is `false`, the last response is returned with its body untouched.
             raise_on_status: Flag {
-                presets: { Default => false, Urllib3 => true },
+                presets: { Default | Grpc => false, Urllib3 => true },
                 get: "Whether a failure status is an error once its retries are used up.",
                 key: "`true` or `false`",
                 why: "false | the caller gets the last response, body and all",
@@ -133,7 +153,7 @@ macro_rules! settings_table {
             /// Makes all jitter repeatable: the n-th request of the policy always draws the same
             /// numbers.
             seed: Seed {
-                presets: { Default | Urllib3 => None },
+                presets: { Default | Urllib3 | Grpc => None },
                 get: "The seed of all jitter, where it is repeatable.",
                 key: "a whole number",
                 why: "none | only a test wants to know what will be drawn",
@@ -145,6 +165,7 @@ macro_rules! settings_table {
                         .max(Duration::from_secs(20))
                         .jitter(Jitter::Full),
                     Urllib3 => Backoff::urllib3(0.0),
+                    Grpc => grpc::backoff(),
                 },
                 get: "The waits between attempts.",
                 key: "a table; see below",
@@ -153,7 +174,11 @@ macro_rules! settings_table {
             /// The budget that all requests under this policy share, or `None` for no such
             /// protection.
             budget: Budget {
-                presets: { Default => Some(RetryBudget::default()), Urllib3 => None },
+                presets: {
+                    Default => Some(RetryBudget::default()),
+                    Urllib3 => None,
+                    Grpc => Some(grpc::throttling()),
+                },
                 get: "The budget that all requests under this policy, and under its clones, share.",
                 key: "a table, see below, or `false`",
                 why: "20 % of the successes, 10 % of what fails, 20 at once | retries cannot multiply an overload (Google SRE book, \"Handling Overload\")",
@@ -167,6 +192,7 @@ pub(crate) use settings_table;
 macro_rules! stored {
     (Budget) => { Option<RetryBudget> };
     (Cap) => { Duration };
+    (Codes) => { CodeSet };
     (Count) => { u32 };
     (Flag) => { bool };
     (Header) => { Option<HeaderName> };
@@ -212,7 +238,7 @@ settings_table!(fields);
 /// A limit for all retries together, and none for the single kinds.
 fn limits(preset: Preset) -> PerKind<Limit> {
     let total = match preset {
-        Preset::Default => 3,
+        Preset::Default | Preset::Grpc => 3,
         Preset::Urllib3 => 10,
     };
     let none = Limit::Unlimited;
@@ -226,6 +252,18 @@ impl Settings {
             should_retry: self.should_retry_header.as_ref(),
             resets: &self.reset_headers,
         }
+    }
+
+    /// The statuses below 400 that are no success by themselves.
+    pub(super) fn asked(&self) -> StatusSet {
+        let mut asked = self.status_forcelist.clone();
+        if self.preset == Preset::Grpc {
+            // Without a `grpc-status`, all but 200 are failures.
+            for status in (100..400).filter(|status| *status != 200) {
+                asked.insert(status);
+            }
+        }
+        asked
     }
 
     /// Whether `status` is retried. Under the default preset a status from 500 on that is not
@@ -243,7 +281,7 @@ impl Settings {
     pub(super) fn allows(&self, method: &Method) -> bool {
         match self.preset {
             Preset::Urllib3 => self.allowed_methods.contains_upper(method),
-            Preset::Default => self.allowed_methods.contains(method),
+            Preset::Default | Preset::Grpc => self.allowed_methods.contains(method),
         }
     }
 }

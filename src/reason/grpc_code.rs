@@ -2,9 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use http::HeaderValue;
-#[cfg(feature = "grpc")]
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 /// The status code with which a gRPC call ended.
 ///
@@ -116,7 +114,6 @@ impl GrpcCode {
     /// code mapping]). One that ended well without a status is [`Unknown`](Self::Unknown), too.
     ///
     /// [HTTP to gRPC status code mapping]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
-    #[cfg(feature = "grpc")]
     pub(crate) const fn from_http(status: StatusCode) -> Self {
         match status.as_u16() {
             400 => Self::Internal,

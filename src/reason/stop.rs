@@ -87,6 +87,9 @@ pub enum Note {
         /// Its reason.
         because: Cow<'static, str>,
     },
+    /// The gRPC call failed in the head of its response, and nobody below the retries looks any
+    /// further: failures in trailers are not seen. `GrpcLayer` (feature `grpc`) would see them.
+    GrpcHeadOnly,
     /// An earlier attempt, whose answer was lost or was a failure, may have done what was asked: a
     /// conditional write is answered with 412 then, and a DELETE with 404 or 410.
     MayBeDone,
@@ -150,6 +153,9 @@ impl fmt::Display for Note {
                 let (by, because) = (Shown(by), Shown(because));
                 write!(f, "{by} says that it was not processed: {because}")
             }
+            Self::GrpcHeadOnly => f.write_str(
+                "seen in the head; a `GrpcLayer` below the retries would see failures in trailers, too",
+            ),
             Self::MayBeDone => f.write_str("an earlier attempt may have done what was asked"),
             Self::ConnectionLeft => {
                 f.write_str("its connection is left: another attempt is on a new connection")
@@ -198,6 +204,7 @@ impl Note {
             | Self::StillInProgress
             | Self::TreatedAs500 { .. }
             | Self::BodyEnded { .. }
+            | Self::GrpcHeadOnly
             | Self::Hedged { .. }
             | Self::MayBeDone
             | Self::ConnectionLeft

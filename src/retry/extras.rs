@@ -34,11 +34,22 @@ impl Extras {
             state,
         } = RequestOptions::of(request.extensions());
         let admissions = Admissions::enter(&settings.admissions, request.uri());
-        if deadline.is_none() && outer_attempt.is_none() && state.is_none() && admissions.is_none()
+        let told = settings.deadline_header.as_ref();
+        let told = told.and_then(|header| header.read(request.headers()));
+        if told.is_none()
+            && deadline.is_none()
+            && outer_attempt.is_none()
+            && state.is_none()
+            && admissions.is_none()
         {
             return None;
         }
         let own = deadline.map(|deadline| clock.limit(deadline));
+        // What the request tells the server holds for all attempts together.
+        let own = match told.map(|time| clock.limit(RequestDeadline::after(time))) {
+            Some(told) => Some(own.or(settings.deadline).map_or(told, |own| own.min(told))),
+            None => own,
+        };
         let shared = state.as_ref().and_then(RequestState::deadline);
         let deadline = match shared.map(|all| clock.limit(RequestDeadline::at(all))) {
             // Neither the request's nor the layer's own starts it anew.

@@ -11,7 +11,7 @@ use crate::{
     budget::{InFlightPlace, RetryPermit},
     observe,
     policy::RetryDecision,
-    reason::{Cause, Failure, StopReason},
+    reason::{Cause, Failure, Note, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     stack::PreviousOutcome,
 };
@@ -112,6 +112,8 @@ pub(super) struct History {
     pub(super) last: bool,
     /// Whether the next attempt follows one that the server may have processed.
     pub(super) processed: bool,
+    /// How many attempts were followed by another one that was not counted.
+    pub(super) uncounted: u32,
     /// The permit of a retry that is not sent yet.
     pub(super) permit: Option<RetryPermit>,
     /// What the hooks have to do with it, if there are any.
@@ -136,6 +138,7 @@ impl History {
             last_error: None,
             last: false,
             processed: true,
+            uncounted: 0,
             permit: None,
             hooked: None,
             place: None,
@@ -159,6 +162,12 @@ impl History {
     /// How often the request was turned away by a layer below.
     pub(super) fn times_turned_away(&self) -> u32 {
         self.turned_away
+    }
+
+    /// Whether an attempt so far has this note, of the first ones.
+    pub(super) fn has_noted(&self, note: &Note) -> bool {
+        let mut first = self.attempts.first.iter().chain(&self.attempts.others);
+        first.any(|record| record.layer_notes.contains(note))
     }
 
     pub(super) fn push(&mut self, mut record: AttemptRecord) {
@@ -197,6 +206,9 @@ impl History {
         self.push(record);
         self.last = retry.last;
         self.processed = retry.charged.is_some();
+        self.uncounted = self
+            .uncounted
+            .saturating_add(retry.charged.is_none().into());
         (!retry.wait.is_zero()).then(|| after(now, retry.wait))
     }
 

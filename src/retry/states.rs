@@ -391,7 +391,7 @@ where
             Some(parts) => Some(parts),
             None => head.restore(next(history.last, at_once)),
         };
-        let made = make_request(parts, body, &info, history.last, this.settings);
+        let made = make_request(parts, body, &info, history, this.settings);
         let mut request = match made {
             Ok(request) => request,
             Err(unmade) => return Err(self.unmade(unmade)),
@@ -445,7 +445,7 @@ fn make_request<ReqBody>(
     head: Option<Parts>,
     body: &mut impl SavedBody<ReqBody>,
     info: &AttemptInfo,
-    last: bool,
+    history: &History,
     settings: &LayerSettings,
 ) -> Result<Request<ReqBody>, Unmade> {
     let Some(mut parts) = head else {
@@ -453,12 +453,12 @@ fn make_request<ReqBody>(
         return Err(Unmade::Lost(StopReason::Custom(reason.into()), None));
     };
     parts.extensions.insert(*info);
-    told::retry(&mut parts.headers, info, settings);
+    told::retry(&mut parts.headers, info, history.uncounted, settings);
     told::deadline(&mut parts.headers, info.left, settings).map_err(Unmade::Late)?;
     if let Some(before_retry) = &settings.before_retry {
         before_retry(&mut parts, info).map_err(Unmade::Refused)?;
     }
-    match body.next(&parts, last).map_err(refused) {
+    match body.next(&parts, history.last).map_err(refused) {
         Ok(body) => Ok(Request::from_parts(parts, body)),
         Err((reason, source)) => Err(Unmade::Lost(reason, source)),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 
-use super::{LayerSettings, RetryDepth};
+use super::{LayerSettings, RetryDepth, layer::GRPC_ATTEMPTS};
 use crate::{
     reason::{Cause, Sent, StopReason},
     stack::{AttemptInfo, PreviousOutcome},
@@ -48,10 +48,24 @@ pub(super) fn first(headers: &mut HeaderMap, settings: &LayerSettings) {
     }
 }
 
-/// Writes into a retry which attempt it is, and why there is one; `info` is that of the retry.
-pub(super) fn retry(headers: &mut HeaderMap, info: &AttemptInfo, settings: &LayerSettings) {
+/// Writes into a retry which attempt it is, and why there is one; `info` is that of the retry, and
+/// `uncounted` of the attempts before it were not processed and sent again outside of the counts.
+pub(super) fn retry(
+    headers: &mut HeaderMap,
+    info: &AttemptInfo,
+    uncounted: u32,
+    settings: &LayerSettings,
+) {
     if let Some(header) = &settings.attempt_header {
-        headers.insert(header.name().clone(), HeaderValue::from(info.number - 1));
+        // gRFC A6, "Exposed Retry Metadata": those are none, and nothing is said of none.
+        let before = match header.as_str() == GRPC_ATTEMPTS {
+            true => (info.number - 1).saturating_sub(uncounted),
+            false => info.number - 1,
+        };
+        match before {
+            0 => drop(headers.remove(header.name())),
+            before => drop(headers.insert(header.name().clone(), HeaderValue::from(before))),
+        }
     }
     if let Some(header) = &settings.attempt_count_header {
         headers.insert(header.name().clone(), HeaderValue::from(info.number));

@@ -20,7 +20,7 @@ use crate::{
     classify::{self, AttemptTimedOut, Examined, Exchange, Outcome, RequestView, Vouch},
     error::{RetryError, RetryErrorKind},
     policy::{Attempt, Decision, RetryDecision, Session, StopDecision, WallClock},
-    reason::{Cause, Failure, Sent, StopReason, WaitReason},
+    reason::{Cause, Failure, GrpcCode, Note, Sent, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
     stack::{Answer, AskFor, LayerError, LayerOutcome, Opinion},
     trial::{self, Conditions, Judged, Ruling, rule},
@@ -112,7 +112,16 @@ impl<ResBody> Ended<ResBody> {
     /// What a response said about when to come back.
     fn hint(&self, wall: &WallClock<'_>) -> Option<Box<HintRecord>> {
         match self {
-            Self::Response(response) => HintRecord::of(response.headers(), || wall.now()),
+            Self::Response(response) => {
+                let at = || wall.now();
+                match self.below().and_then(|below| below.trailers.clone()) {
+                    None => HintRecord::of(response.headers(), at),
+                    Some(mut all) => {
+                        all.extend(response.headers().clone());
+                        HintRecord::of(&all, at)
+                    }
+                }
+            }
             Self::Error(_) | Self::TimedOut(..) => None,
         }
     }
@@ -191,6 +200,12 @@ impl<ResBody> Ended<ResBody> {
         Some((rejected.time()?, rejected.by().to_owned().into()))
     }
 
+    /// Whether it is a gRPC call that failed in its head, where no layer looks any further.
+    fn failed_in_head_only(&self) -> bool {
+        let is_told = self.below().is_some_and(|below| below.failure.is_some());
+        !is_told && self.failed_within().is_some()
+    }
+
     /// How many attempts a layer further in made.
     fn inner_attempts(&self) -> Option<u32> {
         if let Some(attempts) = self.below().and_then(|below| below.attempts) {
@@ -254,6 +269,12 @@ where
             self.kept.hide_path(error, &self.settings);
         }
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
+        if ended.failed_in_head_only() {
+            let history = self.history.as_ref();
+            if !history.is_some_and(|history| history.has_noted(&Note::GrpcHeadOnly)) {
+                record.layer_notes.push(Note::GrpcHeadOnly);
+            }
+        }
         let below = ended.below();
         record.note_layer(below);
         let elsewhere = below.and_then(|below| below.url.clone());
@@ -311,6 +332,10 @@ where
             elsewhere: false,
             times_turned_away: history.map_or(0, History::times_turned_away),
             status: ended.status(),
+            grpc: match ended.failed_within().map(|failure| failure.cause) {
+                Some(Cause::Grpc(code)) => Some(code),
+                _ => None,
+            },
             now: facts.now,
             left: this.clock.left(limit, facts.now),
             least: settings.min_attempt.max(quickest.min(facts.time.took)),
@@ -340,6 +365,7 @@ where
         let ruling = rule(this.session, &mut live, ended, |outcome| {
             Attempt::new(facts.number, head.method(), outcome)
                 .with_elapsed(facts.time.elapsed)
+                .with_trailers(below.and_then(|below| below.trailers.as_ref()))
                 .with_wall_clock_of(facts.wall)
         });
         (ruling, live.place)
@@ -425,6 +451,8 @@ struct Live<'a, ReqBody, Saved> {
     times_turned_away: u32,
     /// That of the response, if there was one.
     status: Option<StatusCode>,
+    /// The code of a gRPC call that failed in it.
+    grpc: Option<GrpcCode>,
     now: Instant,
     left: Option<Duration>,
     least: Duration,
@@ -451,6 +479,7 @@ impl<ReqBody, Saved: SavedBody<ReqBody>, Sess: Session> Conditions<Sess>
         if !self.elsewhere {
             (answer.asked, answer.cut) = asked(decision);
         }
+        answer.grpc = self.grpc;
         admissions.answered(&answer);
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, Uri};
 
-use crate::reason::StopReason;
+use crate::reason::{GrpcCode, StopReason};
 
 /// Decides whether a request may be sent now, for reasons that lie in other requests: a server
 /// that turns most of them down, a server that asked one of them to wait.
@@ -152,6 +152,8 @@ pub struct Answer {
     pub cut: bool,
     /// Whether the policy takes the outcome for a failure, also if the status is a success.
     pub failed: bool,
+    /// How the call ended, if it is one of gRPC's that failed.
+    pub grpc: Option<GrpcCode>,
     /// Whether the request was dropped, or given up unsent, before it had an outcome: it is as
     /// if it had not been.
     pub dropped: bool,
@@ -166,6 +168,7 @@ impl Answer {
             asked: None,
             cut: false,
             failed: false,
+            grpc: None,
             dropped: false,
         }
     }
@@ -178,13 +181,22 @@ impl Answer {
             asked: None,
             cut: false,
             failed: true,
+            grpc: None,
             dropped: false,
         }
     }
 
     /// Whether the server accepted the request: it answered, did not turn it down for overload, and
-    /// nobody found a failure in what looks like a success. A 404 is accepted, a 503 is not.
+    /// nobody found a failure in what looks like a success. A 404 is accepted, a 503 is not. Nor is
+    /// a gRPC call that ended as UNAVAILABLE, RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED, the codes
+    /// for the same; one that ended with another code is.
     pub fn is_accepted(&self) -> bool {
+        if let Some(code) = self.grpc {
+            return !matches!(
+                code,
+                GrpcCode::Unavailable | GrpcCode::ResourceExhausted | GrpcCode::DeadlineExceeded
+            );
+        }
         match self.status {
             Some(status) if status.is_success() => !self.failed,
             Some(status) => !matches!(status.as_u16(), 429 | 502..=504),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
-use http::{Extensions, Uri};
+use http::{Extensions, HeaderMap, Uri};
 
 use super::Opinion;
 use crate::{
@@ -67,6 +67,9 @@ pub struct LayerOutcome {
     /// Whether another attempt would go to another server, for which it does not hold what this
     /// one says of when to come back.
     pub elsewhere: bool,
+    /// The response's trailers, if they have come: a [hint](crate::policy::hints) of gRPC's in
+    /// them counts as in the head.
+    pub trailers: Option<HeaderMap>,
 }
 
 impl LayerOutcome {
@@ -85,6 +88,7 @@ impl LayerOutcome {
             notes: Vec::new(),
             left_connection: false,
             elsewhere: false,
+            trailers: None,
         }
     }
 

@@ -500,7 +500,7 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "preset = \"requests\"",
             "`preset` is \"requests\"",
-            "allowed is \"default\" or \"urllib3\"",
+            "allowed is \"default\", \"grpc\" or \"urllib3\"",
         ),
         (
             "unprocessed = -1",

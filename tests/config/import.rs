@@ -14,11 +14,11 @@ use tower_http_retry::{
         RetryConfig,
         import::{self, Imported},
     },
-    mounts::Mounts,
     policy::{
-        Backoff, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader, RetryAfterMode,
-        RetryPolicy,
+        Backoff, GrpcPolicies, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader,
+        RetryAfterMode, RetryPolicy,
     },
+    reason::GrpcCode,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -205,33 +205,27 @@ fn a_grpc_service_config_is_a_policy_for_each_method_config() {
     );
 
     let imported = &methods[0].imported;
-    let same = RetryPolicy::builder()
-        .total(3)
-        .redirect(false)
-        .other(false)
-        .allowed_methods([Method::POST])
-        .status_forcelist([400, 429, 502, 503, 504])
+    let same = RetryPolicy::grpc_builder()
+        .max_attempts(4)
+        .retryable_status_codes([
+            GrpcCode::Unavailable,
+            GrpcCode::DeadlineExceeded,
+            GrpcCode::Internal,
+        ])
         .backoff(
             Backoff::exponential(100 * MS)
                 .max(1000 * MS)
                 .multiplier(2.0)
                 .jitter(Jitter::Around(0.2)),
         )
-        .retry_after_jitter(0.0)
-        .reset_headers([])
-        .should_retry_header(None)
-        .budget(RetryBudget::grpc(10, 0.1).expect("valid"))
+        .retry_throttling(10, 0.1)
         .build()
         .expect("valid");
     assert_eq!(imported.policy, same);
-    let codes = "methodConfig[0].retryPolicy.retryableStatusCodes";
     assert_eq!(
         lost(imported),
         sorted([
             ("methodConfig[0].waitForReady", "true"),
-            (codes, "UNAVAILABLE"),
-            (codes, "DEADLINE_EXCEEDED"),
-            (codes, "INTERNAL"),
             ("loadBalancingConfig", "[{\"round_robin\": {}}]"),
         ]),
     );
@@ -240,14 +234,8 @@ fn a_grpc_service_config_is_a_policy_for_each_method_config() {
 
     // Without a `retryPolicy` only what was never processed is sent again.
     let rest = &methods[1].imported.policy;
-    for kind in LimitKind::ALL {
-        let expected = match kind {
-            LimitKind::Total => Limit::Unlimited,
-            _ => Limit::Never,
-        };
-        assert_eq!(rest.limit(kind), expected);
-    }
-    assert_eq!(rest.unprocessed(), RetryPolicy::default().unprocessed());
+    assert_eq!(rest.total(), Limit::AtMost(0));
+    assert_eq!(rest.unprocessed(), RetryPolicy::grpc().unprocessed());
     is_whole(&methods[1].imported);
 }
 
@@ -265,32 +253,77 @@ fn grpcs_throttling_is_shared_by_all_methods() {
 }
 
 #[test]
-fn grpcs_paths_can_be_mounted() {
-    let mut mounts = Mounts::new();
-    for methods in import::grpc(&greeter()).expect("a service config") {
-        for path in &methods.paths {
-            let prefix = format!("https://a.test{path}");
-            mounts = mounts
-                .mount(&prefix, methods.imported.policy.clone())
-                .expect("a prefix");
+fn a_method_has_its_own_policy_else_its_services_else_the_one_for_all_others() {
+    let named = |names: Value, attempts: u32| {
+        json!({
+            "name": names,
+            "retryPolicy": retry_policy(&[("maxAttempts", json!(attempts))]),
+        })
+    };
+    let mut config = json!({ "methodConfig": [
+        named(json!([{ "service": "a.B" }, { "service": "a.C", "method": "Get" }]), 2),
+        named(json!([{ "service": "a.B", "method": "Get" }]), 3),
+    ] });
+    let total = |config: &Value, path: &str| {
+        let methods = import::grpc(config).expect("a service config");
+        let policies = GrpcPolicies::try_from(methods).expect("each name once");
+        policies.get(path).total()
+    };
+    let table = [
+        ("/a.B/Get", 2),
+        ("/a.B/Put", 1),
+        ("/a.B/", 1),
+        ("/a.C/Get", 1),
+        ("/a.C/Put", 0),
+        ("/a.C/Get/more", 0),
+        ("/a.BB/Get", 0),
+        ("/", 0),
+        ("*", 0),
+    ];
+    for (path, retries) in table {
+        assert_eq!(total(&config, path), Limit::AtMost(retries), "{path}");
+    }
+    let others = named(json!([{}]), 5);
+    config["methodConfig"]
+        .as_array_mut()
+        .expect("a list")
+        .push(others);
+    for (path, retries) in table {
+        let retries = if retries == 0 { 4 } else { retries };
+        assert_eq!(total(&config, path), Limit::AtMost(retries), "{path}");
+    }
+}
+
+#[test]
+fn a_name_that_is_there_twice_is_an_error() {
+    for name in [
+        json!({}),
+        json!({ "service": "a.B" }),
+        json!({ "service": "a.B", "method": "Get" }),
+    ] {
+        for config in [
+            json!({ "methodConfig": [{ "name": [name, name] }] }),
+            json!({ "methodConfig": [{ "name": [name] }, { "name": [name] }] }),
+        ] {
+            let error = import::grpc(&config).expect_err("twice").to_string();
+            assert!(error.contains("which has a policy already"), "{error}");
         }
     }
-    let total = |uri: &'static str| {
-        let mount = mounts.get(&http::Uri::from_static(uri)).expect(uri);
-        mount.policy().total()
-    };
-    assert_eq!(
-        total("https://a.test/helloworld.Greeter/SayHello"),
-        Limit::AtMost(3)
-    );
-    assert_eq!(
-        total("https://a.test/helloworld.Greeter/Other"),
-        Limit::AtMost(3)
-    );
-    assert_eq!(
-        total("https://a.test/helloworld.Other/SayHello"),
-        Limit::Unlimited
-    );
+    let policy = RetryPolicy::grpc();
+    for name in ["", "/", "a.B/Get", "/a.B", "//Get", "/a.B/Get/more"] {
+        let error = GrpcPolicies::new(policy.clone()).name(name, policy.clone());
+        let error = error.expect_err(name).to_string();
+        assert!(
+            error.starts_with(&format!("`name` is {name}: allowed is `/package")),
+            "{error}"
+        );
+    }
+    let once = GrpcPolicies::new(policy.clone()).name("/a.B/", policy.clone());
+    let twice = once
+        .expect("a name")
+        .name("/a.B/", policy)
+        .expect_err("twice");
+    assert_eq!(twice.to_string(), "`name` is /a.B/: allowed is a name once");
 }
 
 fn retry_policy(changes: &[(&str, Value)]) -> Value {
@@ -329,21 +362,8 @@ fn a_bare_grpc_retry_policy_is_imported_as_well() {
         .jitter(Jitter::Around(0.2));
     assert_eq!(*imported.policy.backoff(), backoff);
     assert!(layer(imported).contains("attempt_timeout: Some(3s)"));
+    assert!(lost(imported).contains(&("perAttemptRecvTimeout", "\"3s\"")));
     is_whole(imported);
-
-    // A code that only `grpc-status` has: nothing that HTTP can see is retried.
-    let methods = import::grpc(&retry_policy(&[(
-        "retryableStatusCodes",
-        json!(["ABORTED"]),
-    )]));
-    let imported = &methods.expect("a policy")[0].imported;
-    assert_eq!(imported.policy.limit(LimitKind::Read), Limit::Never);
-    assert_eq!(imported.policy.status_forcelist().count(), 0);
-    assert!(
-        imported.untranslated[0]
-            .why
-            .ends_with("no HTTP status stands for this code")
-    );
 }
 
 #[test]
@@ -371,7 +391,7 @@ fn what_grpc_would_refuse_is_an_error() {
         ),
         (
             retry_policy(&[("retryableStatusCodes", json!(["DOWN"]))]),
-            "`retryableStatusCodes` is \"DOWN\": allowed is the name of a gRPC status code, or its number",
+            "`retryableStatusCodes` is \"DOWN\": allowed is the name of a gRPC status code of failure, or its number",
         ),
         (json!({ "maxAttempts": 3 }), "`initialBackoff` is missing"),
         (

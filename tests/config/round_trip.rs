@@ -31,6 +31,7 @@ other = "unlimited"
 unprocessed = 0
 allowed_methods = ["HEAD", "GET", "PUT", "DELETE", "OPTIONS", "TRACE"]
 status_forcelist = []
+retryable_status_codes = []
 respect_retry_after_header = true
 retry_after_max = "6h"
 retry_after_mode = "clamp"
@@ -52,7 +53,8 @@ jitter = "none"
         r#"{"preset":"default","total":3,"connect":"unlimited","read":"unlimited","#,
         r#""redirect":"unlimited","status":"unlimited","other":"unlimited","unprocessed":2,"#,
         r#""allowed_methods":"idempotent","#,
-        r#""status_forcelist":[408,425,429,500,502,503,504],"respect_retry_after_header":true,"#,
+        r#""status_forcelist":[408,425,429,500,502,503,504],"#,
+        r#""retryable_status_codes":["UNAVAILABLE"],"respect_retry_after_header":true,"#,
         r#""retry_after_max":"1m","retry_after_mode":"give_up","retry_after_jitter":0.1,"#,
         r#""should_retry_header":"x-should-retry","raise_on_status":false,"#,
         r#""reset_headers":[{"name":"x-ratelimit-reset","format":"auto","#,
@@ -299,14 +301,15 @@ fn change(negative: bool) -> impl Strategy<Value = Change> {
 
 /// Any policy that can be built.
 fn policy() -> impl Strategy<Value = RetryPolicy> {
-    const PRESETS: &[Preset] = &[Preset::Default, Preset::Urllib3];
+    const PRESETS: &[Preset] = &[Preset::Default, Preset::Grpc, Preset::Urllib3];
     select(PRESETS).prop_flat_map(|preset| {
         let urllib3 = preset == Preset::Urllib3;
         let changes = proptest::collection::vec(change(urllib3), 0..8);
         changes.prop_map(move |changes| {
-            let builder = match urllib3 {
-                true => RetryPolicy::urllib3_builder(),
-                false => RetryPolicy::builder(),
+            let builder = match preset {
+                Preset::Urllib3 => RetryPolicy::urllib3_builder(),
+                Preset::Grpc => RetryPolicy::grpc_builder(),
+                _ => RetryPolicy::builder(),
             };
             let builder = changes
                 .iter()

@@ -24,13 +24,13 @@ use tower_http_retry::{
     body::PeekedBody,
     grpc::{GrpcCode, GrpcLayer},
     policy::{Backoff, Idempotent, RetryPolicy, StopReason, WaitReason},
-    reason::Cause,
+    reason::{Cause, HintHeader},
     stack::LayerOutcome,
 };
 
 /// What a scripted body gives, one step a poll.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Data(&'static str),
     Trailers(Vec<(&'static str, String)>),
     /// Not there yet.
@@ -38,13 +38,13 @@ enum Step {
     Broken,
 }
 
-fn trailers(code: u8) -> Step {
+pub(super) fn trailers(code: u8) -> Step {
     Step::Trailers(vec![("grpc-status", code.to_string())])
 }
 
 /// A body that follows a script, and notes how often it was asked.
 #[derive(Debug, Default)]
-struct Scripted {
+pub(super) struct Scripted {
     steps: VecDeque<Step>,
     polls: Arc<Mutex<u32>>,
 }
@@ -85,16 +85,18 @@ fn map(fields: &[(&'static str, String)]) -> HeaderMap {
 }
 
 /// One answer of a scripted server.
-#[derive(Clone, Debug, Default)]
-struct Answer {
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    status: u16,
     head: Vec<(&'static str, String)>,
     steps: Vec<Step>,
     polls: Arc<Mutex<u32>>,
 }
 
 impl Answer {
-    fn grpc(steps: impl IntoIterator<Item = Step>) -> Self {
+    pub(super) fn grpc(steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
+            status: 200,
             head: vec![("content-type", "application/grpc".to_owned())],
             steps: steps.into_iter().collect(),
             polls: Arc::default(),
@@ -102,15 +104,24 @@ impl Answer {
     }
 
     /// A response that is nothing but trailers.
-    fn trailers_only(code: u8) -> Self {
+    pub(super) fn trailers_only(code: u8) -> Self {
         Self::grpc([]).head("grpc-status", &code.to_string())
     }
 
-    fn ok() -> Self {
+    pub(super) fn ok() -> Self {
         Self::grpc([Step::Data("hello"), trailers(0)])
     }
 
-    fn head(mut self, name: &'static str, value: &str) -> Self {
+    /// What a proxy answers that knows nothing of gRPC.
+    pub(super) fn http(status: u16) -> Self {
+        Self {
+            status,
+            head: Vec::new(),
+            ..Self::grpc([])
+        }
+    }
+
+    pub(super) fn head(mut self, name: &'static str, value: &str) -> Self {
         self.head.retain(|(other, _)| *other != name);
         self.head.push((name, value.to_owned()));
         self
@@ -119,20 +130,34 @@ impl Answer {
 
 /// A server that gives these answers, one after the other, and counts how often it was called.
 #[derive(Clone, Default)]
-struct Server {
+pub(super) struct Server {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<Instant>>>,
+    heads: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl Server {
-    fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub(super) fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
         Self {
             answers: Arc::new(Mutex::new(answers.into_iter().collect())),
             calls: Arc::default(),
+            heads: Arc::default(),
         }
     }
 
-    fn calls(&self) -> Vec<Instant> {
+    /// Whether the script goes on.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answers.lock().expect("no panic").is_empty()
+    }
+
+    /// What each call had under this name.
+    pub(super) fn headers(&self, name: &str) -> Vec<Option<String>> {
+        let heads = self.heads.lock().expect("no panic");
+        let text = |head: &HeaderMap| Some(head.get(name)?.to_str().expect("text").to_owned());
+        heads.iter().map(text).collect()
+    }
+
+    pub(super) fn calls(&self) -> Vec<Instant> {
         self.calls.lock().expect("no panic").clone()
     }
 }
@@ -146,14 +171,17 @@ impl Service<Request<Full<Bytes>>> for Server {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         self.calls.lock().expect("no panic").push(Instant::now());
+        let head = request.into_parts().0.headers;
+        self.heads.lock().expect("no panic").push(head);
         let answer = self.answers.lock().expect("no panic").pop_front();
         let answer = answer.expect("a call that the script does not expect");
         let mut response = Response::new(Scripted {
             steps: answer.steps.into(),
             polls: answer.polls,
         });
+        *response.status_mut() = answer.status.try_into().expect("a status");
         *response.headers_mut() = map(&answer.head);
         ready(Ok(response))
     }
@@ -169,13 +197,13 @@ fn policy() -> RetryPolicy {
 }
 
 /// A call of a method that may be repeated: gRPC's are all POST.
-fn call() -> Request<Full<Bytes>> {
+pub(super) fn call() -> Request<Full<Bytes>> {
     let mut request = plain_call();
     request.extensions_mut().insert(Idempotent);
     request
 }
 
-fn plain_call() -> Request<Full<Bytes>> {
+pub(super) fn plain_call() -> Request<Full<Bytes>> {
     Request::post("http://greeter.test/helloworld.Greeter/SayHello")
         .body(Full::default())
         .expect("a valid request")
@@ -194,7 +222,7 @@ async fn ask_with(
     client.oneshot(request).await.expect("a response")
 }
 
-fn report(response: &Response<impl Sized>) -> &RetryReport {
+pub(super) fn report(response: &Response<impl Sized>) -> &RetryReport {
     response
         .extensions()
         .get()
@@ -202,7 +230,7 @@ fn report(response: &Response<impl Sized>) -> &RetryReport {
 }
 
 /// Everything that is left of a body, in words.
-async fn read(mut body: PeekedBody<Scripted>) -> Vec<String> {
+pub(super) async fn read(mut body: PeekedBody<Scripted>) -> Vec<String> {
     let mut seen = Vec::new();
     while let Some(frame) = body.frame().await {
         seen.push(match frame {
@@ -241,15 +269,51 @@ async fn a_status_right_behind_a_message_is_seen_and_nothing_is_lost() {
     let answer = Answer::grpc([Step::Data("half"), trailers(5)]);
     let server = Server::with([answer]);
     let response = ask(&server).await;
-    let code = GrpcCode::NotFound;
+    let report = report(&response);
     assert_eq!(
-        report(&response).stop,
-        StopReason::GrpcStatusNotListed { code }
+        report.attempts[0].failed_within,
+        Some(Cause::Grpc(GrpcCode::NotFound))
     );
     assert_eq!(
         read(response.into_body()).await,
         ["half", r#"{"grpc-status": "5"}"#]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_commits_the_call_whatever_comes_behind_it() {
+    for steps in [
+        vec![Step::Data("half"), trailers(14)],
+        vec![Step::Data("half"), Step::Broken],
+    ] {
+        let response = ask(&Server::with([Answer::grpc(steps)])).await;
+        assert_eq!(
+            report(&response).to_string().lines().last(),
+            Some(
+                "  not retried: GrpcLayer forbids it: a message of the response has come, so the \
+                 call is committed"
+            )
+        );
+    }
+    // A frame without anything in it is no message.
+    let empty = Answer::grpc([Step::Data(""), trailers(14)]);
+    let response = ask(&Server::with([empty, Answer::ok()])).await;
+    assert_eq!(report(&response).attempt_count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_commits_the_call_where_that_is_asked_for() {
+    let layer = GrpcLayer::new().commit_on_head();
+    let failed = Answer::grpc([trailers(14)]);
+    let response = ask_with(layer.clone(), &Server::with([failed]), call()).await;
+    let stop = report(&response).stop.to_string();
+    assert!(
+        stop.ends_with("head has come, so the call is committed"),
+        "{stop}"
+    );
+    let server = Server::with([Answer::trailers_only(14), Answer::ok()]);
+    let response = ask_with(layer, &server, call()).await;
+    assert_eq!(report(&response).attempt_count(), 2, "nothing but trailers");
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,10 +394,9 @@ async fn a_call_that_may_not_be_repeated_says_so() {
 async fn a_body_that_ends_without_a_status_is_unknown() {
     for steps in [vec![], vec![Step::Later], vec![Step::Data("x")]] {
         let response = ask(&Server::with([Answer::grpc(steps)])).await;
-        let code = GrpcCode::Unknown;
         assert_eq!(
-            report(&response).stop,
-            StopReason::GrpcStatusNotListed { code }
+            report(&response).attempts[0].failed_within,
+            Some(Cause::Grpc(GrpcCode::Unknown))
         );
     }
 }
@@ -352,17 +415,19 @@ async fn pushback_in_the_trailers_is_obeyed_exactly() {
     let calls = server.calls();
     assert_eq!(calls[1] - calls[0], Duration::from_millis(700));
     let wait = report(&response).attempts[0].wait.as_ref();
-    assert!(matches!(
+    let header = HintHeader::GrpcRetryPushbackMs;
+    assert_eq!(
         wait.map(|wait| &wait.why),
-        Some(WaitReason::Opinion { .. })
-    ));
+        Some(&WaitReason::ServerHint(header.clone()))
+    );
 
     for never in ["-1", "soon", "99999999999"] {
         let response = ask(&Server::with([pushback(never)])).await;
-        assert!(
-            matches!(report(&response).stop, StopReason::Vetoed { .. }),
-            "{never}"
-        );
+        let header = header.clone();
+        let stop = &report(&response).stop;
+        assert_eq!(*stop, StopReason::ForbiddenByServer { header }, "{never}");
+        let hint = report(&response).attempts[0].hint.as_ref().expect("kept");
+        assert_eq!(hint.headers[0].1, never);
     }
 }
 

@@ -8,6 +8,8 @@ mod connection;
 mod endpoints;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(all(feature = "grpc", feature = "h2", feature = "hyper"))]
+mod grpc_policy;
 #[cfg(feature = "hedge")]
 mod hedge;
 mod order;

@@ -1,48 +1,50 @@
 //! gRPC's service config.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use http::Method;
 use serde::Deserializer;
 
 use super::{Import, Imported, count, list, object, read, time};
 use crate::{
     budget::{BudgetKind, RetryBudget, Written},
     config::{InvalidConfig, backoff::Kind, value::Value},
-    policy::{Base, InvalidPolicy, Jitter, Limit, LimitKind, Methods, PerKind},
+    policy::{Base, GrpcPolicies, InvalidPolicy, Jitter, Limit, LimitKind, Preset},
+    reason::GrpcCode,
 };
 
 /// The policy for some methods of a gRPC service config.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GrpcMethods {
-    /// The paths of the methods, for [`Mounts`](crate::mounts::Mounts) below an origin:
-    /// `/package.Service/Method` for one, `/package.Service/` for a service, `/` for all others.
+    /// Their names, for [`GrpcPolicies`]: `/package.Service/Method` for one, `/package.Service/`
+    /// for a service, `/` for all others.
     pub paths: Vec<String>,
     /// Their policy.
     pub imported: Imported,
 }
 
-/// Imports a gRPC service config: a policy for each `methodConfig`, and for all of them one
-/// budget of `retryThrottling`. A bare `retryPolicy` will do as well.
+/// Imports a gRPC service config: a policy for each `methodConfig`, all of them with the one
+/// budget of `retryThrottling`, and a last one for all other methods if the document has none. A
+/// bare `retryPolicy` will do as well.
+///
+/// [`GrpcPolicies`] takes them all. They have the rules of
+/// [`RetryPolicy::grpc`](crate::policy::RetryPolicy::grpc), which are gRPC's own.
 ///
 /// What a method config without `retryPolicy` retries is only what was never processed, as in
-/// gRPC. `maxAttempts` above 5 is 5, as there, and `timeout` is the layer's deadline.
-///
-/// A policy sees HTTP, not gRPC: of `retryableStatusCodes` it retries the HTTP statuses and
-/// failures that gRPC maps to these codes ("HTTP to gRPC Status Code Mapping"), and not the codes
-/// in `grpc-status`, for which a classifier is needed. Each code is reported.
-///
-/// `grpc-retry-pushback-ms` is obeyed, as in gRPC, and so is `Retry-After`; both up to the default
-/// preset's `retry_after_max`.
+/// gRPC. `maxAttempts` above 5 is 5, as there. `timeout` and `perAttemptRecvTimeout` are the
+/// layer's: they are in [`Imported::config`], and a layer has one of each. A call can have a
+/// deadline of its own ([`RequestDeadline`](crate::RequestDeadline)).
 ///
 /// ```
-/// use tower_http_retry::{config::import, mounts::Mounts, policy::RetryPolicy};
+/// use tower_http_retry::{
+///     RetryLayer,
+///     config::import,
+///     policy::{GrpcPolicies, Limit},
+/// };
 ///
 /// let document = serde_json::json!({
 ///     "methodConfig": [{
 ///         "name": [{ "service": "helloworld.Greeter" }],
-///         "timeout": "2s",
 ///         "retryPolicy": {
 ///             "maxAttempts": 4,
 ///             "initialBackoff": "0.1s",
@@ -53,56 +55,52 @@ pub struct GrpcMethods {
 ///     }],
 ///     "retryThrottling": { "maxTokens": 10, "tokenRatio": 0.1 }
 /// });
-/// let mut mounts = Mounts::new();
-/// for methods in import::grpc(&document)? {
-///     for path in &methods.paths {
-///         let prefix = format!("https://greeter.example.com{path}");
-///         mounts = mounts.mount(&prefix, methods.imported.policy.clone())?;
-///     }
-/// }
-/// let uri = "https://greeter.example.com/helloworld.Greeter/SayHello".parse()?;
-/// assert!(mounts.get(&uri).is_some());
+/// let policies = GrpcPolicies::try_from(import::grpc(&document)?)?;
+/// let greeter = policies.get("/helloworld.Greeter/SayHello");
+/// assert_eq!(greeter.total(), Limit::AtMost(3));
+/// assert_eq!(policies.get("/other.Service/Call").total(), Limit::AtMost(0));
+/// let layer = RetryLayer::new(policies);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
-/// What gRPC refuses as well: a field of the wrong type or out of its range, and a `retryPolicy`
-/// that lacks one. And what the format itself refuses.
+/// What gRPC refuses as well: a field of the wrong type or out of its range, a `retryPolicy`
+/// that lacks one, and a name that is there twice. And what the format itself refuses.
 pub fn grpc<'de, D: Deserializer<'de>>(document: D) -> Result<Vec<GrpcMethods>, D::Error> {
     read(document, import)
 }
 
-/// What each code is called, by its number.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+impl TryFrom<Vec<GrpcMethods>> for GrpcPolicies {
+    type Error = InvalidPolicy;
 
-/// The HTTP statuses of responses without `grpc-status` that gRPC takes for these codes. All
-/// others are UNKNOWN.
-const STATUSES: [(&str, &[u16]); 5] = [
-    ("INTERNAL", &[400]),
-    ("UNAUTHENTICATED", &[401]),
-    ("PERMISSION_DENIED", &[403]),
-    ("UNIMPLEMENTED", &[404]),
-    ("UNAVAILABLE", &[429, 502, 503, 504]),
-];
+    /// What [`grpc`] returns has no name twice.
+    fn try_from(methods: Vec<GrpcMethods>) -> Result<Self, InvalidPolicy> {
+        let named = methods.iter().flat_map(|methods| {
+            let policy = &methods.imported.policy;
+            methods.paths.iter().map(move |path| (&**path, policy))
+        });
+        let (others, named): (Vec<_>, Vec<_>) = named.partition(|(path, _)| *path == OTHERS);
+        let others = match others[..] {
+            [(_, policy)] => policy.clone(),
+            _ => {
+                let times = format_args!("{} times", others.len());
+                return Err(InvalidPolicy::new(
+                    "/",
+                    times,
+                    "a policy for all others once",
+                ));
+            }
+        };
+        let none = Self::new(others);
+        named
+            .into_iter()
+            .try_fold(none, |all, (path, policy)| all.name(path, policy.clone()))
+    }
+}
+
+/// The name of all methods that have none.
+const OTHERS: &str = "/";
 
 /// gRFC A6: more attempts are treated as so many.
 const MOST_ATTEMPTS: u32 = 5;
@@ -113,19 +111,28 @@ fn import(document: Value) -> Result<Vec<GrpcMethods>, InvalidConfig> {
         let mut import = bare();
         retry_policy(&mut import, "", Value::Table(entries))?;
         return Ok(vec![GrpcMethods {
-            paths: vec!["/".to_owned()],
+            paths: vec![OTHERS.to_owned()],
             imported: import.finish()?,
         }]);
     }
 
     let mut methods = Vec::new();
+    let mut names = HashSet::new();
     let mut budget = None;
     let mut lost = Import::default();
     for (key, value) in entries {
         match key.as_str() {
             "methodConfig" => {
                 for (at, config) in list(&key, value)?.into_iter().enumerate() {
-                    methods.push(method_config(&format!("methodConfig[{at}]."), config)?);
+                    let place = format!("methodConfig[{at}].");
+                    let (paths, import) = method_config(&place, config)?;
+                    for path in &paths {
+                        if !names.insert(path.clone()) {
+                            let why = format!("has `{path}`, which has a policy already");
+                            return Err(InvalidConfig::conflict(format!("{place}name"), why));
+                        }
+                    }
+                    methods.push((paths, import));
                 }
             }
             "retryThrottling" => budget = Some(throttling(value)?),
@@ -136,6 +143,9 @@ fn import(document: Value) -> Result<Vec<GrpcMethods>, InvalidConfig> {
         Some(budget) => Some(budget.build().map_err(throttling_error)?),
         None => None,
     };
+    if !names.contains(OTHERS) {
+        methods.push((vec![OTHERS.to_owned()], bare()));
+    }
     let mut all = Vec::new();
     for (paths, mut import) in methods {
         import
@@ -160,16 +170,8 @@ fn import(document: Value) -> Result<Vec<GrpcMethods>, InvalidConfig> {
 fn bare() -> Import {
     let mut import = Import::default();
     let policy = &mut import.policy;
-    policy.limits = PerKind::all(Some(Limit::Never));
-    *policy.limits.get_mut(LimitKind::Total) = Some(Limit::Unlimited);
-    // The caller declared that these methods can be retried; all of them are POST.
-    policy.allowed_methods = Some(Methods::from([Method::POST]));
-    policy.status_forcelist = Some(Vec::new());
-    // For the pushback, which is exact.
-    policy.respect_retry_after_header = Some(true);
-    policy.retry_after_jitter = Some(0.0);
-    policy.reset_headers = Some(Vec::new());
-    policy.should_retry_header = Some(None);
+    policy.preset = Some(Preset::Grpc);
+    *policy.limits.get_mut(LimitKind::Total) = Some(Limit::AtMost(0));
     policy.budget = Some(None::<&RetryBudget>.into());
     import
 }
@@ -187,7 +189,9 @@ fn method_config(place: &str, config: Value) -> Result<(Vec<String>, Import), In
             }
             "timeout" => import.layer.deadline = Some(time(&name, &value)?),
             "retryPolicy" => retry_policy(&mut import, &format!("{name}."), value)?,
-            "hedgingPolicy" => import.lost(name, value, "requests are never sent twice at a time"),
+            "hedgingPolicy" => {
+                import.lost(name, value, "what sends a call twice is a layer of its own")
+            }
             "waitForReady" => import.lost(
                 name,
                 value,
@@ -262,7 +266,13 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
             }
             "retryableStatusCodes" => codes = Some((name.clone(), list(&name, value)?)),
             "perAttemptRecvTimeout" => {
-                import.layer.attempt_timeout = Some(positive(&name, &value)?)
+                let timeout = positive(&name, &value)?;
+                import.layer.attempt_timeout = Some(timeout);
+                import.lost(
+                    name,
+                    value,
+                    "an attempt that takes longer is repeated only if DEADLINE_EXCEEDED is listed",
+                );
             }
             _ => import.lost(name, value, "gRPC's `retryPolicy` has no such field"),
         }
@@ -289,9 +299,8 @@ fn retry_policy(import: &mut Import, place: &str, value: Value) -> Result<(), In
         backoff.kind = Some(Kind::List);
         backoff.waits = Some(shrinking(initial, multiplier, attempts - 1));
     }
-    for code in codes {
-        status_code(import, &codes_key, &code)?;
-    }
+    let codes = codes.iter().map(|code| status_code(&codes_key, code));
+    import.policy.retryable_status_codes = Some(codes.collect::<Result<_, _>>()?);
     Ok(())
 }
 
@@ -304,46 +313,16 @@ fn shrinking(initial: Duration, multiplier: f64, retries: u32) -> Vec<Duration> 
     waits
 }
 
-fn status_code(import: &mut Import, key: &str, code: &Value) -> Result<(), InvalidConfig> {
+fn status_code(key: &str, code: &Value) -> Result<GrpcCode, InvalidConfig> {
     let known = match code {
-        Value::Int(number) => usize::try_from(*number).ok().and_then(|n| CODES.get(n)),
-        Value::Text(name) => CODES.iter().find(|known| known.eq_ignore_ascii_case(name)),
+        Value::Int(number @ 1..=16) => i64::try_from(*number).ok().map(GrpcCode::from_number),
+        Value::Text(name) => name.parse().ok().filter(|code| *code != GrpcCode::Ok),
         _ => None,
     };
-    let Some(name) = known else {
-        let allowed = "the name of a gRPC status code, or its number";
-        return Err(InvalidConfig::value(key, code, allowed));
-    };
-    let policy = &mut import.policy;
-    let mut allow = |kind: LimitKind| *policy.limits.get_mut(kind) = Some(Limit::Unlimited);
-    match *name {
-        "UNAVAILABLE" => {
-            allow(LimitKind::Connect);
-            allow(LimitKind::Read);
-        }
-        "UNKNOWN" => allow(LimitKind::Other),
-        _ => {}
-    }
-    let statuses = STATUSES.iter().find(|(known, _)| known == name);
-    let why = match statuses {
-        Some((_, statuses)) => {
-            allow(LimitKind::Status);
-            if let Some(all) = &mut policy.status_forcelist {
-                all.extend(*statuses);
-            }
-            let shown: Vec<_> = statuses.iter().map(u16::to_string).collect();
-            format!(
-                "`grpc-status` is not looked at, a classifier can do that; responses without it \
-                 are retried when their HTTP status is {}",
-                shown.join(", ")
-            )
-        }
-        None => "`grpc-status` is not looked at, a classifier can do that; and no HTTP status \
-                 stands for this code"
-            .to_owned(),
-    };
-    import.lost(key, name, why);
-    Ok(())
+    known.ok_or_else(|| {
+        let allowed = "the name of a gRPC status code of failure, or its number";
+        InvalidConfig::value(key, code, allowed)
+    })
 }
 
 fn throttling(value: Value) -> Result<Written, InvalidConfig> {

@@ -286,6 +286,31 @@ impl HintReading {
         }
     }
 
+    /// gRPC's pushback alone, in the head or the trailers of a response.
+    pub(crate) fn pushback(
+        headers: &HeaderMap,
+        trailers: Option<&HeaderMap>,
+        cap: Duration,
+    ) -> Self {
+        let mut said = Self::default();
+        let header = || HintHeader::GrpcRetryPushbackMs;
+        said.take(veto::pushback(headers), header, cap);
+        said.and_trailers(trailers, cap)
+    }
+
+    /// What the trailers say as well. Only gRPC has hints there, and its pushback goes first.
+    pub(crate) fn and_trailers(mut self, trailers: Option<&HeaderMap>, cap: Duration) -> Self {
+        let header = HintHeader::GrpcRetryPushbackMs;
+        match trailers.map_or(HeaderReading::Nothing, veto::pushback) {
+            HeaderReading::Wait(asked) => self.hint = Hint::new(asked, cap, header),
+            HeaderReading::Never => {
+                self.veto.get_or_insert(header);
+            }
+            HeaderReading::Nothing | HeaderReading::Partly(_) | HeaderReading::Unreadable => {}
+        }
+        self
+    }
+
     /// In one word: the hint, or the header that could not be read.
     fn into_hint(self) -> Hint {
         match (self.hint, self.ignored) {

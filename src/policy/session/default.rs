@@ -1,7 +1,5 @@
 //! The rules of [`RetryPolicy::default`](crate::policy::RetryPolicy::default).
 
-use std::time::Duration;
-
 use http::{HeaderMap, StatusCode};
 
 use super::{
@@ -11,27 +9,26 @@ use super::{
 use crate::{
     classify::{Cause, Failure, Outcome},
     policy::{
-        Attempt, Decision, Gate, Gates, Limit, LimitKind, Note, RetryDecision, StopDecision,
-        StopReason, WaitReason, hints::HintReading,
+        Attempt, Decision, Gate, Gates, HintHeader, Limit, LimitKind, Note, RetryDecision,
+        StopDecision, StopReason, hints::HintReading,
     },
-    reason::GrpcCode,
     stack::Opinion,
 };
 
 /// What a failure is, before the gates are asked whether it is retried.
-struct FailureFacts {
+pub(super) struct FailureFacts {
     /// The limit it is charged to.
-    kind: LimitKind,
+    pub(super) kind: LimitKind,
     /// Why it is no transient failure, if it is none.
-    not_transient: Option<StopReason>,
+    pub(super) not_transient: Option<StopReason>,
     /// Whether the server certainly did not apply the request.
-    safe: bool,
+    pub(super) safe: bool,
     /// Whether it is the answer to what came over the wrong connection, which is left.
-    misdirected: bool,
+    pub(super) misdirected: bool,
     /// What the server says of it.
-    said: HintReading,
+    pub(super) said: HintReading,
     /// What the report should say of it.
-    note: Option<Note>,
+    pub(super) note: Option<Note>,
 }
 
 /// Whether a server that answers so has not processed the request: 421 is for another one (RFC 9110,
@@ -72,29 +69,10 @@ impl RetrySession {
             return None;
         }
         self.unprocessed += 1;
-        let (wait, why) = if self.unprocessed == 1 {
-            (Duration::ZERO, WaitReason::NeverProcessed)
-        } else {
+        if self.unprocessed > 1 {
             self.set_cost(attempt);
-            // Counted by itself, as all of it.
-            let run = std::mem::replace(&mut self.run, self.unprocessed - 1);
-            let backoff = self.backoff(attempt, false);
-            self.run = run;
-            backoff
-        };
-        let mut gates = Gates::default();
-        gates.set(Gate::Transient, true);
-        gates.set(Gate::Method, true);
-        Some(Decision::Retry(RetryDecision {
-            wait,
-            why,
-            charged: None,
-            raise: false,
-            last: self.is_last(),
-            gates,
-            asked: None,
-            note: None,
-        }))
+        }
+        Some(self.again(attempt, self.unprocessed))
     }
 
     /// A response: `None` if it is no failure.
@@ -121,7 +99,8 @@ impl RetrySession {
         let mut said =
             if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
                 let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
-                settings.hints().read(status, headers, now, cap)
+                let said = settings.hints().read(status, headers, now, cap);
+                said.and_trailers(attempt.trailers(), cap)
             } else {
                 HintReading::default()
             };
@@ -167,7 +146,7 @@ impl RetrySession {
             None => false,
             // A status is listed or not, wherever it stands.
             Some(Cause::Status(status)) => self.settings().lists(status),
-            Some(Cause::Grpc(code)) => code == GrpcCode::Unavailable,
+            Some(Cause::Grpc(code)) => self.settings().retryable_status_codes.contains(code),
             Some(cause) => !cause.is_permanent(),
         }
     }
@@ -192,7 +171,7 @@ impl RetrySession {
     }
 
     /// Asks every gate, also those behind the first that says no, so that the report is whole.
-    fn ask_gates(&mut self, attempt: &Attempt<'_>, found: FailureFacts) -> Decision {
+    pub(super) fn ask_gates(&mut self, attempt: &Attempt<'_>, found: FailureFacts) -> Decision {
         let mut gates = Gates::default();
         let mut reason = None;
         let mut ask = |gate, no: Option<StopReason>| {
@@ -258,6 +237,7 @@ impl RetrySession {
             ignored,
             asks_for_retry,
         } = found.said;
+        let forbidden_by_pushback = veto == Some(HintHeader::GrpcRetryPushbackMs);
         let layer_hint = attempt.layer_hint().is_some();
         let throttled = asks_for_retry || hint.is_present() || ignored.is_some() || layer_hint;
         note = note.or_else(|| ignored.map(Note::HintIgnored));
@@ -276,7 +256,8 @@ impl RetrySession {
             gates.set(Gate::Hint, true);
         }
 
-        if transient {
+        // To gRPC's throttling, a server that forbids the retry has failed, whatever the code.
+        if transient || forbidden_by_pushback {
             self.set_cost(attempt);
         }
         let raise = transient && method_ok && self.settings().raise_on_status;

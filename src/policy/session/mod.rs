@@ -1,6 +1,7 @@
-//! The memory of one request under a [`RetryPolicy`], and the rules of the two presets.
+//! The memory of one request under a [`RetryPolicy`], and the rules of the presets.
 
 mod default;
+mod grpc;
 mod urllib3;
 
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    Attempt, Decision, Due, Eligibility, Hint, HintHeader, LimitKind, Preset, RequestHead,
-    RetryAfterMode, RetryPolicy, Rng, Session, StopReason, WaitReason,
+    Attempt, Decision, Due, Eligibility, Gate, Gates, Hint, HintHeader, LimitKind, Preset,
+    RequestHead, RetryAfterMode, RetryDecision, RetryPolicy, Rng, Session, StopReason, WaitReason,
     backoff::Circumstances,
     limit::PerKind,
     repeatable::{is_keyed, is_marked},
@@ -31,6 +32,8 @@ pub struct RetrySession {
     unprocessed: u32,
     /// Whether it was sent again because it came over the wrong connection.
     misdirected: bool,
+    /// Of these, to gRPC, those that never left the client.
+    never_left: u32,
     /// Failures in a row; urllib3 starts anew after a redirect.
     run: u32,
     /// The previous wait in nanoseconds, for decorrelated jitter.
@@ -91,6 +94,7 @@ impl RetrySession {
             },
             unprocessed: 0,
             misdirected: false,
+            never_left: 0,
             run: 0,
             previous: 0,
             rng,
@@ -133,7 +137,13 @@ impl RetrySession {
 
     /// Whether no failure of the next attempt can be followed by another one.
     fn is_last(&self) -> bool {
-        self.left(LimitKind::Total) == Some(0) && self.unprocessed >= self.settings().unprocessed
+        let settings = self.settings();
+        let unprocessed = match settings.preset {
+            // What never left is sent again however often it was.
+            Preset::Grpc => settings.unprocessed == 0,
+            Preset::Default | Preset::Urllib3 => self.unprocessed >= settings.unprocessed,
+        };
+        self.left(LimitKind::Total) == Some(0) && unprocessed
     }
 
     /// A transient failure: what a retry would cost the budget, also if none is made.
@@ -160,6 +170,32 @@ impl RetrySession {
             slot,
             kind: cost.kind,
             throttled: cost.throttled,
+        })
+    }
+
+    /// The request is sent again because it was not processed, outside of the counts: the first
+    /// time at once, then after a backoff by the number of `times`.
+    fn again(&mut self, attempt: &Attempt<'_>, times: u32) -> Decision {
+        let (wait, why) = if times == 1 {
+            (Duration::ZERO, WaitReason::NeverProcessed)
+        } else {
+            let run = std::mem::replace(&mut self.run, times - 1);
+            let backoff = self.backoff(attempt, false);
+            self.run = run;
+            backoff
+        };
+        let mut gates = Gates::default();
+        gates.set(Gate::Transient, true);
+        gates.set(Gate::Method, true);
+        Decision::Retry(RetryDecision {
+            wait,
+            why,
+            charged: None,
+            raise: false,
+            last: self.is_last(),
+            gates,
+            asked: None,
+            note: None,
         })
     }
 
@@ -343,7 +379,7 @@ impl Session for RetrySession {
     #[inline]
     fn is_final(&self, status: StatusCode, _: &HeaderMap) -> bool {
         let code = status.as_u16();
-        code < 400 && !self.settings().status_forcelist.contains(code)
+        code < 400 && !self.policy.inner.asked.contains(code)
     }
 
     fn decide(&mut self, attempt: &Attempt<'_>) -> Decision {
@@ -351,6 +387,7 @@ impl Session for RetrySession {
         let decision = match self.settings().preset {
             Preset::Default => self.decide_default(attempt),
             Preset::Urllib3 => self.decide_urllib3(attempt),
+            Preset::Grpc => self.decide_grpc(attempt),
         };
         if let Some(ledger) = &self.policy.inner.ledger {
             ledger.set_due(self.due());

@@ -27,6 +27,9 @@ use crate::{
     stack::{Admission, AttemptInfo},
 };
 
+/// Where gRPC's servers read how many attempts there were.
+pub(super) const GRPC_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
+
 /// Retries the requests of the service it wraps, by the rules of a
 /// [`Policy`](crate::policy::Policy).
 ///
@@ -449,12 +452,38 @@ impl<P, R> RetryLayer<P, R> {
         self
     }
 
+    /// Tells a gRPC server with each attempt how long this layer waits for it, in `grpc-timeout`
+    /// ([`deadline_header`](Self::deadline_header)), and from the second one on how many there were
+    /// before, in `grpc-previous-rpc-attempts` ([`attempt_header`](Self::attempt_header)). Those
+    /// that were not processed, and sent again outside of the counts, are none.
+    ///
+    /// A `grpc-timeout` that a call brings along is its deadline: it holds for all attempts
+    /// together, and each is told what is left of it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_http_retry::{RetryLayer, policy::RetryPolicy};
+    ///
+    /// let layer = RetryLayer::new(RetryPolicy::grpc())
+    ///     .deadline(Duration::from_secs(10))
+    ///     .grpc_headers();
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn grpc_headers(mut self) -> Self {
+        let settings = self.change();
+        settings.deadline_header = Some(DeadlineHeader::GrpcTimeout);
+        // Nothing else gives the name a meaning.
+        settings.attempt_header = OwnHeader::try_from(GRPC_ATTEMPTS).ok();
+        self
+    }
+
     /// Tells the server with each attempt, the first one too, how long this layer waits for it: the
     /// smaller one of the [attempt timeout](Self::attempt_timeout) and what is left until the
     /// deadline, rounded down. A server that knows `header` does not work on for nobody.
     ///
-    /// What the request says there itself is never made longer, and stays if there are no time
-    /// limits. Where less time is left than the header can say (a millisecond, with
+    /// What the request says there itself is a deadline for all attempts together: none is told
+    /// more than what is left of it. Where less time is left than the header can say (a millisecond, with
     /// `grpc-timeout` a nanosecond), the attempt is not sent: the request ends with
     /// [`DeadlineTooClose`](crate::policy::StopReason::DeadlineTooClose).
     ///
