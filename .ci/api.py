@@ -1,7 +1,6 @@
 """Lists the public API: every type, trait and function, and first how many there are.
 
-    cargo +nightly rustdoc --lib -- -Z unstable-options --output-format json
-    python3 .ci/api.py target/doc/tower_http_retry.json
+What is hidden from the documentation is not part of it. `.ci/steps/85-api` has the command.
 """
 
 import json,sys

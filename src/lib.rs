@@ -132,7 +132,7 @@ pub mod classify;
 pub mod config;
 #[cfg(feature = "connection")]
 pub mod connection;
-#[cfg(any(doc, feature = "dry-run"))]
+#[cfg(feature = "dry-run")]
 pub mod dry_run;
 #[cfg(feature = "endpoints")]
 pub mod endpoints;
@@ -154,12 +154,12 @@ pub mod veto;
 #[cfg(doc)]
 pub mod guide;
 pub mod lint;
-#[cfg(any(doc, feature = "mounts"))]
+#[cfg(feature = "mounts")]
 pub mod mounts;
 pub mod policy;
 pub mod reason;
 
-#[cfg(any(doc, feature = "shared-hints", feature = "throttle"))]
+#[cfg(any(feature = "shared-hints", feature = "throttle"))]
 mod admitted;
 #[cfg(test)]
 mod arrows;
@@ -177,16 +177,16 @@ pub mod reqwest;
 mod retry;
 #[cfg(feature = "serde")]
 mod serde_http;
-#[cfg(any(doc, feature = "shared-hints"))]
+#[cfg(feature = "shared-hints")]
 pub mod shared_hints;
 mod snapshot;
 pub mod stack;
 mod text;
-#[cfg(any(doc, feature = "throttle"))]
+#[cfg(feature = "throttle")]
 pub mod throttle;
 mod trial;
 
-#[cfg(any(doc, feature = "shared-hints", feature = "throttle"))]
+#[cfg(any(feature = "shared-hints", feature = "throttle"))]
 pub use self::admitted::{Admitted, AdmittedFuture};
 pub use self::{
     classify::NeverSent,

@@ -3,12 +3,12 @@
 use tower_layer::Layer;
 
 use super::Admitted;
-#[cfg(any(doc, feature = "shared-hints"))]
+#[cfg(feature = "shared-hints")]
 use crate::shared_hints::SharedHints;
-#[cfg(any(doc, feature = "throttle"))]
+#[cfg(feature = "throttle")]
 use crate::throttle::AdaptiveThrottle;
 
-#[cfg(any(doc, feature = "throttle"))]
+#[cfg(feature = "throttle")]
 impl<S> Layer<S> for AdaptiveThrottle {
     type Service = Admitted<S, Self>;
 
@@ -17,7 +17,7 @@ impl<S> Layer<S> for AdaptiveThrottle {
     }
 }
 
-#[cfg(any(doc, feature = "shared-hints"))]
+#[cfg(feature = "shared-hints")]
 impl<S> Layer<S> for SharedHints {
     type Service = Admitted<S, Self>;
 

@@ -27,12 +27,13 @@ pub use self::peeked::PeekedBody;
 #[cfg(feature = "hedge")]
 pub use self::record::{CopyRecorded, SavedCopy};
 pub use self::{
-    clone::{CloneAny, CloneBody, CloneWith, SavedClone},
-    record::{RecordBody, RecordedBody, ReplayError, SavedRecording},
-    reopen::{Reopen, SavedFactory},
+    clone::CloneBody,
+    record::{RecordBody, RecordedBody, ReplayError},
+    reopen::Reopen,
     whole::WholeBody,
 };
 
+pub(crate) use self::clone::{CloneAny, CloneWith};
 pub(crate) use self::read_on::read_on;
 
 use std::{error::Error, fmt};

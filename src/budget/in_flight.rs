@@ -63,6 +63,7 @@ impl InFlightLimit {
     }
 
     /// Takes a place, if there is one. It is given back when it is dropped.
+    #[doc(hidden)]
     pub fn acquire(&self) -> Option<InFlightPlace> {
         let max = self.inner.max;
         let taken = self

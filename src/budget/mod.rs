@@ -54,16 +54,19 @@ mod tower;
 #[cfg(feature = "serde")]
 mod written;
 
-#[cfg(any(doc, feature = "mounts"))]
+pub(crate) use self::in_flight::InFlightPlace;
+#[cfg(feature = "mounts")]
+pub(crate) use self::scope::KeyHasher;
+#[cfg(feature = "mounts")]
 pub(crate) use self::scope::host_and_port;
 #[cfg(feature = "serde")]
 pub(crate) use self::written::{BudgetKind, Written};
 pub use self::{
-    builder::RetryBudgetBuilder,
-    in_flight::{InFlightLimit, InFlightPlace},
-    permit::RetryPermit,
-    scope::{KeyFn, KeyHasher, Scope, Slot},
+    builder::RetryBudgetBuilder, in_flight::InFlightLimit, permit::RetryPermit, scope::Scope,
 };
+// What tests and simulations of this workspace drive a budget with, and no API.
+#[doc(hidden)]
+pub use self::scope::Slot;
 
 use std::{
     fmt,
@@ -196,6 +199,7 @@ enum Mode {
 ///
 /// Dropping it gives nothing back, which is right for a retry that was sent.
 #[derive(Debug)]
+#[doc(hidden)]
 pub struct Withdrawal {
     index: u32,
     units: u32,
@@ -203,6 +207,7 @@ pub struct Withdrawal {
 
 /// Why a retry was refused: what it costs and what there was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[doc(hidden)]
 pub struct Refused {
     balance: Option<u32>,
     needed: Option<u32>,
@@ -316,6 +321,7 @@ impl RetryBudget {
 
     /// The slot of a request to `uri`, for the other methods.
     #[inline]
+    #[doc(hidden)]
     pub fn slot(&self, uri: &http::Uri) -> Slot {
         self.inner.scope.slot(uri)
     }
@@ -327,6 +333,7 @@ impl RetryBudget {
     }
 
     /// Which requests share a bucket.
+    #[doc(hidden)]
     pub fn scope(&self) -> &Scope {
         &self.inner.scope
     }
@@ -337,6 +344,7 @@ impl RetryBudget {
     ///
     /// If the bucket is full this reads one word and writes nothing.
     #[inline(always)]
+    #[doc(hidden)]
     pub fn deposit(&self, slot: Slot) {
         match &self.inner.store {
             Store::One(bucket) => bucket.0.deposit(self.inner.rules.deposit),
@@ -371,6 +379,7 @@ impl RetryBudget {
     /// The same for a success of a retry, where `last` is what that retry took. Differs from
     /// [`deposit`](Self::deposit) only with [`RetryBudget::aws`].
     #[inline(never)]
+    #[doc(hidden)]
     pub fn deposit_retried(&self, slot: Slot, last: Withdrawal) {
         match (self.inner.rules.mode, self.inner.bucket(last.index)) {
             (Mode::GivesBack, Some(bucket)) => bucket.deposit(last.units),
@@ -385,6 +394,7 @@ impl RetryBudget {
     /// # Errors
     ///
     /// [`Refused`] if the budget does not allow it.
+    #[doc(hidden)]
     pub fn withdraw(
         &self,
         slot: Slot,
@@ -439,6 +449,7 @@ impl RetryBudget {
     /// Counts a failure for which no retry is asked, for instance because the request has none
     /// left. Matters only with [`RetryBudget::grpc`], where each failure is charged;
     /// [`withdraw`](Self::withdraw) has already done it for those that ask.
+    #[doc(hidden)]
     pub fn failed(&self, slot: Slot, now: Instant) {
         let inner = &*self.inner;
         if let Mode::Threshold(_) = inner.rules.mode {
@@ -452,6 +463,7 @@ impl RetryBudget {
     ///
     /// A bucket never holds more than its capacity. A budget of tower's cannot take back and
     /// does not.
+    #[doc(hidden)]
     pub fn refund(&self, withdrawal: Withdrawal) {
         let inner = &*self.inner;
         if let Some(bucket) = inner.bucket(withdrawal.index) {
@@ -461,6 +473,7 @@ impl RetryBudget {
     }
 
     /// The tokens that `slot` has at `now`. `None` if the budget is another library's.
+    #[doc(hidden)]
     pub fn balance(&self, slot: Slot, now: Instant) -> Option<f64> {
         let inner = &*self.inner;
         let limits = inner.rules.limits;

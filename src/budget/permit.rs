@@ -49,6 +49,7 @@ impl RetryPermit {
     }
 
     /// Whether a budget was asked.
+    #[doc(hidden)]
     pub const fn is_charged(&self) -> bool {
         !matches!(self.0, Taken::Nothing)
     }

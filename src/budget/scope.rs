@@ -55,6 +55,7 @@ impl Scope {
     /// Equal scopes give equal slots, so one slot serves a budget and an
     /// [`AdaptiveThrottle`](crate::throttle::AdaptiveThrottle) of the same scope.
     #[inline(always)]
+    #[doc(hidden)]
     pub fn slot(&self, uri: &Uri) -> Slot {
         match self {
             Self::Shared => Slot::default(),
@@ -100,7 +101,7 @@ pub struct Slot(pub(crate) NonZeroU64);
 
 impl Slot {
     /// The slot of the key that another slot's number is.
-    #[cfg(any(doc, feature = "shared-hints", feature = "throttle"))]
+    #[cfg(any(feature = "shared-hints", feature = "throttle"))]
     pub(crate) fn from_key(key: u64) -> Self {
         Self(NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN))
     }
@@ -187,7 +188,7 @@ impl KeyHasher {
     }
 
     /// Takes in a host without regard to case.
-    #[cfg(any(doc, feature = "mounts"))]
+    #[cfg(feature = "mounts")]
     pub(crate) fn write_host(&mut self, host: &[u8]) {
         self.mix_bytes(host, LOWER_CASE);
         self.mix(host.len() as u64);
@@ -230,7 +231,7 @@ impl Hasher for KeyHasher {
 }
 
 /// The host and the port of an authority, without user information.
-#[cfg(any(doc, feature = "mounts"))]
+#[cfg(feature = "mounts")]
 pub(crate) fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     let (host, port) = split_port(authority);
     (after_user_info(host), port)

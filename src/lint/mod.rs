@@ -68,13 +68,13 @@ mod code;
 mod context;
 mod finding;
 mod limits;
-#[cfg(any(doc, feature = "mounts"))]
+#[cfg(feature = "mounts")]
 mod mounts;
 mod rules;
 
 pub(crate) use self::limits::time_limits;
 pub use self::{
-    code::{LintCode, UnknownLint},
+    code::LintCode,
     context::LintContext,
     finding::{Finding, Severity},
 };
@@ -119,12 +119,12 @@ pub trait Lint: Policy {
     /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
     /// ```
     fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        #[cfg(any(doc, feature = "mounts"))]
+        #[cfg(feature = "mounts")]
         let mut tables = mounts::Tables::of(self);
         let mut findings = Vec::new();
         self.parts(&mut |part| {
             let mut found = Vec::new();
-            #[cfg(any(doc, feature = "mounts"))]
+            #[cfg(feature = "mounts")]
             found.extend(tables.findings(&part));
             if let Some(policy) = part.policy {
                 found.extend(rules::policy(policy, context));

@@ -6,13 +6,13 @@ mod prefix;
 mod session;
 mod table;
 
-pub use self::{prefix::InvalidMount, session::MountSession};
+pub use self::prefix::InvalidMount;
 
 use std::{fmt, sync::Arc};
 
 use http::Uri;
 
-use self::{prefix::Prefix, table::Table};
+use self::{prefix::Prefix, session::MountSession, table::Table};
 use crate::policy::{Mounted, Part, Policy, RequestHead};
 
 /// Maps URL prefixes to policies: a request is judged by the policy with the longest prefix of

@@ -287,12 +287,14 @@ impl Backoff {
     /// Sets the base in seconds, as urllib3's `backoff_factor` does.
     ///
     /// A list has no base; [`validate`](Self::validate) refuses one.
+    #[doc(hidden)]
     pub fn set_factor(&mut self, factor: f64) {
         self.base = seconds(factor).unwrap_or_default();
         self.factor = factor;
     }
 
     /// How the waits grow.
+    #[doc(hidden)]
     pub fn kind(&self) -> &BackoffKind {
         &self.kind
     }
@@ -469,6 +471,7 @@ impl Backoff {
     /// assert_eq!(first, (second, second * 3));
     /// assert_eq!(backoff.bounds(2, first), (second, second * 9));
     /// ```
+    #[doc(hidden)]
     pub fn bounds(&self, n: u32, previous: (Duration, Duration)) -> (Duration, Duration) {
         let max = self.ceiling();
         let low = self.range(n, previous.0, false).0;

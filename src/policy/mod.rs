@@ -44,7 +44,7 @@ mod session;
 mod settings;
 mod wall_clock;
 
-#[cfg(any(doc, feature = "mounts"))]
+#[cfg(feature = "mounts")]
 pub(crate) use self::parts::Mounted;
 #[cfg(feature = "reload")]
 pub use self::reload::Reloadable;
@@ -52,25 +52,35 @@ pub use self::reload::Reloadable;
 pub(crate) use self::second::{Second, second};
 pub use self::{
     attempt::{Attempt, RequestHead},
-    backoff::{Backoff, BackoffKind, Jitter},
+    backoff::{Backoff, Jitter},
     builder::RetryPolicyBuilder,
     decide::{Decision, RetryDecision, StopDecision},
     dynamic::{DynPolicy, SharedPolicy},
     grpc::GrpcPolicies,
-    hints::{
-        Hint, InvalidRetryAfter, RETRY_AFTER_STATUSES, ResetFormat, ResetHeader, parse_retry_after,
-        retry_after, standard_retry_after,
-    },
-    limit::{Limit, Methods, Seconds},
+    hints::{ResetFormat, ResetHeader},
+    limit::{Limit, Methods},
     overrides::{Idempotent, RetryDisabled},
     parts::Part,
-    policy_fn::{PolicyFn, PolicyFnSession, policy_fn},
+    policy_fn::policy_fn,
     retry_policy::{Preset, RetryAfterMode, RetryPolicy},
     rng::Rng,
-    session::RetrySession,
 };
 #[cfg(feature = "serde")]
-pub(crate) use self::{backoff::Base, limit::PerKind, settings::settings_table};
+pub(crate) use self::{
+    backoff::{BackoffKind, Base},
+    limit::PerKind,
+    settings::settings_table,
+};
+// What the tests and simulations of this workspace compare with other libraries, and no API.
+#[doc(hidden)]
+pub use self::{
+    hints::{
+        Hint, InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after,
+        standard_retry_after,
+    },
+    limit::Seconds,
+    session::RetrySession,
+};
 pub(crate) use self::{
     overrides::{AnySession, IDEMPOTENCY_KEY, select},
     rehearsal::{Due, Ledger, Rehearsal},

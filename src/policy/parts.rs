@@ -14,12 +14,12 @@ pub struct Part<'a> {
     /// Which one it is, if there is more than one: a mount's prefix, for instance.
     pub place: Option<Cow<'a, str>>,
     /// Where it is mounted, if it is.
-    #[cfg(any(doc, feature = "mounts"))]
+    #[cfg(feature = "mounts")]
     pub(crate) mounted: Option<Mounted<'a>>,
 }
 
 /// A place in a table of mounts.
-#[cfg(any(doc, feature = "mounts"))]
+#[cfg(feature = "mounts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mounted<'a> {
     /// Tells the tables apart.
@@ -34,7 +34,7 @@ impl<'a> Part<'a> {
         Self {
             policy,
             place: None,
-            #[cfg(any(doc, feature = "mounts"))]
+            #[cfg(feature = "mounts")]
             mounted: None,
         }
     }

@@ -47,6 +47,7 @@ impl Rng {
     /// let wait = |unit| backoff.wait(1, Duration::ZERO, &mut Rng::constant(unit)).as_secs();
     /// assert_eq!([0.0, 0.5, 1.0].map(wait), [2, 3, 4]);
     /// ```
+    #[doc(hidden)]
     pub const fn constant(unit: f64) -> Self {
         Self(Source::Constant(if unit > 1.0 {
             1.0

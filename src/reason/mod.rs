@@ -15,11 +15,13 @@ mod limit_kind;
 mod not_resumed;
 mod stop;
 
+#[cfg(feature = "grpc")]
+pub use self::grpc_code::UnknownGrpcCode;
 pub use self::{
     evidence::Evidence,
     failure::{Cause, Failure, FailureKind, Sent},
     gates::{Gate, Gates},
-    grpc_code::{GrpcCode, UnknownGrpcCode},
+    grpc_code::GrpcCode,
     header::HintHeader,
     invalid::InvalidPolicy,
     limit_kind::LimitKind,

@@ -33,7 +33,7 @@ mod told;
 mod verdict;
 
 pub(crate) use self::settings::LayerSettings;
-#[cfg(any(doc, feature = "dry-run"))]
+#[cfg(feature = "dry-run")]
 pub(crate) use self::settings::RequestOptions;
 pub use self::{
     depth::RetryDepth,

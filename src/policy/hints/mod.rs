@@ -113,19 +113,19 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::GetAll};
 
+pub use self::reset::{ResetFormat, ResetHeader};
 pub(crate) use self::retry_after::as_urllib3_reads_it;
-pub use self::{
-    reset::{ResetFormat, ResetHeader},
-    retry_after::{
-        InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after,
-        standard_retry_after,
-    },
+// Compared with other libraries by tests, and no API.
+#[doc(hidden)]
+pub use self::retry_after::{
+    InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after, standard_retry_after,
 };
 pub use super::HintHeader;
 
 /// What a response says about when to come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(hidden)]
 pub enum Hint {
     /// Nothing: no such header, or an empty one.
     #[default]

@@ -1,6 +1,6 @@
 //! [`RetryLayer`]: what a user writes in a `ServiceBuilder`.
 
-#[cfg(any(doc, feature = "dry-run"))]
+#[cfg(feature = "dry-run")]
 mod explain;
 mod lint;
 
