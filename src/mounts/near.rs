@@ -1,7 +1,12 @@
 //! Which mounts come near to a URL that has none, without looking at all of them: whoever can
 //! choose URLs could otherwise make each failure as expensive as there are mounts.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    ops::Bound,
+    sync::{Arc, Mutex},
+};
 
 use http::Uri;
 
@@ -40,11 +45,78 @@ pub(super) struct Near {
     domains: BTreeMap<Box<str>, Arc<str>>,
     /// The first few mounts for all hosts.
     anywhere: Vec<usize>,
+    recent: Recent,
+}
+
+/// So many answers are remembered.
+const REMEMBERED: usize = 8;
+
+/// No authority is remembered that is longer.
+const LONGEST_PLACE: usize = LONGEST_NAME + ":65535".len();
+
+/// What was found for the schemes and authorities that were asked for last: all that is asked of a
+/// URL, and one client has few of them.
+#[derive(Default)]
+struct Recent(Mutex<VecDeque<Answer>>);
+
+struct Answer {
+    scheme: Box<str>,
+    place: Box<str>,
+    nearest: Arc<[String]>,
+}
+
+impl Recent {
+    /// Neither waits for another request: looking again is not much dearer.
+    fn get(&self, (scheme, place): (&str, &str)) -> Option<Arc<[String]>> {
+        let known = self.0.try_lock().ok()?;
+        let is = |answer: &&Answer| *answer.scheme == *scheme && *answer.place == *place;
+        let answer = known.iter().find(is)?;
+        Some(Arc::clone(&answer.nearest))
+    }
+
+    fn keep(&self, (scheme, place): (&str, &str), nearest: &[String]) {
+        if scheme.len() + place.len() > LONGEST_PLACE {
+            return;
+        }
+        let answer = Answer {
+            scheme: scheme.into(),
+            place: place.into(),
+            nearest: nearest.into(),
+        };
+        if let Ok(mut known) = self.0.try_lock() {
+            known.truncate(REMEMBERED - 1);
+            known.push_front(answer);
+        }
+    }
+}
+
+/// A copy has its own.
+impl Clone for Recent {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Recent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recent").finish_non_exhaustive()
+    }
+}
+
+/// The scheme and authority of a URL, without userinfo.
+fn place(uri: &Uri) -> Option<(&str, &str)> {
+    let authority = uri.authority()?.as_str();
+    let place = authority.rsplit_once('@');
+    Some((
+        uri.scheme_str()?,
+        place.map_or(authority, |(_, place)| place),
+    ))
 }
 
 impl Near {
     /// Takes in the mount `number`, whose prefix is not among the `others` yet.
     pub(super) fn insert(&mut self, others: &[Prefix], number: usize, prefix: &Prefix) {
+        self.recent = Recent::default();
         let Some(place) = &prefix.authority else {
             if self.anywhere.len() < ANYWHERE {
                 self.anywhere.push(number);
@@ -70,6 +142,18 @@ impl Near {
 
     /// The mounts that come nearest to `uri`, each with what is different.
     pub(super) fn nearest(&self, mounts: &[Prefix], uri: &Uri) -> Vec<String> {
+        let place = place(uri);
+        if let Some(known) = place.and_then(|place| self.recent.get(place)) {
+            return known.to_vec();
+        }
+        let found = self.look_for(mounts, uri);
+        if let Some(place) = place {
+            self.recent.keep(place, &found);
+        }
+        found
+    }
+
+    fn look_for(&self, mounts: &[Prefix], uri: &Uri) -> Vec<String> {
         let mut found: Vec<_> = self
             .candidates(uri)
             .into_iter()
@@ -310,6 +394,43 @@ mod tests {
             let uri: Uri = long.parse().expect("a URL");
             assert!(table.near().candidates(&uri).len() <= ANYWHERE);
         }
+    }
+
+    #[test]
+    fn what_was_found_before_is_found_again() {
+        let count = |table: &Table| table.near().recent.0.lock().expect("no panic").len();
+        let mut table = table(["https://a.b.test/v1".to_owned()].into_iter());
+        let urls = [
+            "http://a.b.test/",
+            "https://a.b.test/x",
+            "https://u:p@c.b.test/",
+        ];
+        let urls = urls.map(Uri::from_static);
+        let first = urls.each_ref().map(|uri| table.nearest(uri));
+        assert_eq!(count(&table), 3);
+        for _ in 0..2 {
+            assert_eq!(urls.each_ref().map(|uri| table.nearest(uri)), first);
+        }
+        assert_eq!(count(&table), 3);
+        assert_eq!(first[0], ["https://a.b.test/v1 (other scheme)"]);
+        assert_eq!(first[1], ["https://a.b.test/v1 (other path)"]);
+        assert_eq!(first[2], ["https://a.b.test/v1 (other host)"]);
+
+        // Whoever chooses URLs can make it forget, and no more.
+        for number in 0..1000 {
+            let url = format!("https://{number}.b.test/");
+            table.nearest(&url.parse().expect("a URL"));
+        }
+        let long = format!("https://{}b.test/", "a.".repeat(200));
+        table.nearest(&long.parse().expect("a URL"));
+        assert_eq!(count(&table), REMEMBERED);
+
+        // Another mount may be nearer.
+        table.insert(Prefix::parse("http://a.b.test/v1").expect("a prefix"));
+        assert_eq!(
+            table.nearest(&urls[0])[0],
+            "http://a.b.test/v1 (other path)"
+        );
     }
 
     /// What a walk over all mounts finds.
