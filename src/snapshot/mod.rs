@@ -5,6 +5,7 @@
 //! packs the URI and all headers into one buffer instead, which the next request uses again, and
 //! builds them anew only when a retry happens.
 
+mod beside;
 mod names;
 mod pool;
 #[cfg(test)]
@@ -19,10 +20,10 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-use self::pool::Buffer;
+use self::{beside::Recycled, pool::Buffer};
 
-/// A request with a value of so many bytes is cloned if its head is too large for a buffer that is
-/// kept: sharing the value is cheaper than new memory and two copies.
+/// A value of so many bytes is not packed if the head is too large for a buffer that is kept:
+/// sharing the value is cheaper than new memory and two copies.
 const LONG_VALUE: usize = 2 * 1024;
 /// As is one with more headers: an `http` map refuses more at some number of thousands, which
 /// depends on the order they came in, so a large map might not be built a second time.
@@ -71,15 +72,8 @@ enum Rest {
 enum Own {
     /// Packed, in memory of one's own.
     Packed(Buffer),
-    /// Not packed, or no longer.
-    Cloned(Box<Cloned>),
-}
-
-struct Cloned {
-    uri: Uri,
-    headers: HeaderMap,
-    /// The packed bytes, if this is a spare that the next restored request takes.
-    packed: Option<Bytes>,
+    /// Not packed, not wholly, or no longer.
+    Cloned(Recycled),
 }
 
 /// Whether a head is restored once more after this time.
@@ -113,16 +107,24 @@ impl Snapshot {
             layout: Layout::default(),
             rest: Rest::Own(Own::Packed(Buffer::recycled())),
         };
-        if snapshot.fill(request.uri(), request.headers()).is_none() {
+        let never = |_: &HeaderValue| false;
+        let filled = snapshot.fill(request.uri(), request.headers(), never);
+        if filled.is_none() {
             snapshot.pack_anew(request.uri(), request.headers());
         }
         snapshot.layout.version = request.version();
         snapshot
     }
 
-    /// Packs a request; `None` if the buffer is too small, or packing is not for this request.
+    /// Packs a request, but for the values that are `apart`; `None` if the buffer is too small, or
+    /// packing is not for this request.
     #[inline(always)]
-    fn fill(&mut self, uri: &Uri, headers: &HeaderMap) -> Option<()> {
+    fn fill(
+        &mut self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        mut apart: impl FnMut(&HeaderValue) -> bool,
+    ) -> Option<()> {
         let Rest::Own(Own::Packed(buffer)) = &mut self.rest else {
             return None;
         };
@@ -142,10 +144,12 @@ impl Snapshot {
         room = put(room, authority.as_bytes())?;
         room = put(room, path.as_bytes())?;
         for (name, value) in headers {
-            let text = value.as_bytes();
+            let apart = apart(value);
+            let text = if apart { &[] } else { value.as_bytes() } as &[u8];
             let mut head = Head {
                 number: CUSTOM,
                 sensitive: value.is_sensitive(),
+                apart,
                 // A longer one fits into no buffer.
                 value: text.len() as u16,
             };
@@ -154,7 +158,7 @@ impl Snapshot {
                     head.number = number;
                     put_chunk(room, head.to_bytes())?
                 }
-                None => put_name(room, name, head)?,
+                None => put_name(room, name, head.to_bytes())?,
             };
             room = put(room, text)?;
         }
@@ -167,18 +171,29 @@ impl Snapshot {
         Some(())
     }
 
-    /// Does not fit into the buffer: packs into a new one of exactly the size that the request
-    /// needs, or clones it.
+    /// Does not fit into the buffer: leaves out what is too long, or packs into a new one of exactly
+    /// the size that the request needs, or clones it.
     #[cold]
     #[inline(never)]
     fn pack_anew(&mut self, uri: &Uri, headers: &HeaderMap) {
+        let longest = match leaves_out(uri, headers) {
+            true => LONG_VALUE,
+            false => usize::MAX,
+        };
+        if longest < usize::MAX && self.fill_apart(uri, headers).is_some() {
+            return;
+        }
         if let (Some(size), Rest::Own(Own::Packed(small))) =
-            (packed_size(uri, headers), &mut self.rest)
+            (packed_size(uri, headers, longest), &mut self.rest)
         {
             // Takes its place among those that are kept, or the thread would keep small ones for
             // ever.
             small.grow(size);
-            if self.fill(uri, headers).is_some() {
+            let filled = match longest {
+                LONG_VALUE => self.fill_apart(uri, headers),
+                _ => self.fill(uri, headers, |_| false),
+            };
+            if filled.is_some() {
                 return;
             }
         }
@@ -186,11 +201,29 @@ impl Snapshot {
             headers: u16::try_from(headers.len()).unwrap_or(u16::MAX),
             ..Layout::default()
         };
-        self.rest = Rest::Own(Own::Cloned(Box::new(Cloned {
-            uri: uri.clone(),
-            headers: headers.clone(),
-            packed: None,
-        })));
+        let mut cloned = Recycled::new();
+        cloned.uri = uri.clone();
+        cloned.headers = headers.clone();
+        self.rest = Rest::Own(Own::Cloned(cloned));
+    }
+
+    /// Packs all but the long values, if the buffer is large enough for the others.
+    fn fill_apart(&mut self, uri: &Uri, headers: &HeaderMap) -> Option<()> {
+        let mut beside = Recycled::new();
+        let values = &mut beside.apart;
+        let filled = self.fill(uri, headers, |value| {
+            let long = value.len() >= LONG_VALUE;
+            if long {
+                values.push(value.clone());
+            }
+            long
+        });
+        filled?;
+        if let Rest::Own(Own::Packed(buffer)) = &mut self.rest {
+            beside.buffer = mem::take(buffer);
+            self.rest = Rest::Own(Own::Cloned(beside));
+        }
+        Some(())
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -201,7 +234,10 @@ impl Snapshot {
         let (authority, path_and_query) = match &self.rest {
             Rest::Own(Own::Packed(buffer)) => self.layout.texts(buffer.as_ref()),
             Rest::Shared(packed) => self.layout.texts(packed),
-            Rest::Own(Own::Cloned(cloned)) => return Target::of(&cloned.uri),
+            Rest::Own(Own::Cloned(cloned)) if cloned.apart.is_empty() => {
+                return Target::of(&cloned.uri);
+            }
+            Rest::Own(Own::Cloned(cloned)) => self.layout.texts(cloned.packed()),
         };
         Target {
             scheme: match self.layout.scheme {
@@ -218,6 +254,7 @@ impl Snapshot {
     pub(crate) fn settle(&mut self) {
         match &mut self.rest {
             Rest::Own(Own::Packed(buffer)) => buffer.settle(),
+            Rest::Own(Own::Cloned(cloned)) if !cloned.apart.is_empty() => cloned.buffer.settle(),
             Rest::Own(Own::Cloned(cloned)) => {
                 if let Some(packed) = cloned.packed.take() {
                     self.rest = Rest::Shared(packed);
@@ -231,11 +268,16 @@ impl Snapshot {
     #[cold]
     pub(crate) fn copy(&self) -> Option<Parts> {
         let (uri, headers) = match &self.rest {
-            Rest::Own(Own::Cloned(cloned)) => (cloned.uri.clone(), cloned.headers.clone()),
-            Rest::Own(Own::Packed(buffer)) => {
-                self.unpack(&Bytes::copy_from_slice(buffer.as_ref()))?
+            Rest::Own(Own::Cloned(cloned)) if cloned.apart.is_empty() => {
+                (cloned.uri.clone(), cloned.headers.clone())
             }
-            Rest::Shared(packed) => self.unpack(packed)?,
+            Rest::Own(Own::Cloned(cloned)) => {
+                self.unpack(&Bytes::copy_from_slice(cloned.packed()), &cloned.apart)?
+            }
+            Rest::Own(Own::Packed(buffer)) => {
+                self.unpack(&Bytes::copy_from_slice(buffer.as_ref()), &[])?
+            }
+            Rest::Shared(packed) => self.unpack(packed, &[])?,
         };
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.uri = uri;
@@ -246,10 +288,10 @@ impl Snapshot {
         Some(parts)
     }
 
-    fn unpack(&self, packed: &Bytes) -> Option<(Uri, HeaderMap)> {
+    fn unpack(&self, packed: &Bytes, apart: &[HeaderValue]) -> Option<(Uri, HeaderMap)> {
         Some((
             unpack_uri(packed, self.layout)?,
-            unpack_headers(packed, self.layout)?,
+            unpack_headers(packed, self.layout, HeaderMap::new(), apart)?,
         ))
     }
 
@@ -258,7 +300,12 @@ impl Snapshot {
     /// `None` if `http` refuses what it once accepted. That takes a header value which was made
     /// by `HeaderValue::from_maybe_shared_unchecked` from bytes that no value may hold.
     pub(crate) fn restore(&mut self, next: Next) -> Option<Parts> {
-        let (uri, headers) = self.restore_rest(next)?;
+        self.restore_into(next, HeaderMap::new())
+    }
+
+    /// The same, with the headers in the memory of `empty` if there is room enough.
+    pub(crate) fn restore_into(&mut self, next: Next, empty: HeaderMap) -> Option<Parts> {
+        let (uri, headers) = self.restore_rest(next, empty)?;
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.uri = uri;
         parts.headers = headers;
@@ -272,22 +319,28 @@ impl Snapshot {
         Some(parts)
     }
 
-    fn restore_rest(&mut self, next: Next) -> Option<(Uri, HeaderMap)> {
+    fn restore_rest(&mut self, next: Next, empty: HeaderMap) -> Option<(Uri, HeaderMap)> {
         if let Rest::Own(Own::Packed(buffer)) = &mut self.rest {
             self.rest = Rest::Shared(Bytes::from_owner(mem::take(buffer)));
         }
         match &mut self.rest {
             Rest::Shared(packed) => {
                 let uri = unpack_uri(packed, self.layout)?;
-                let headers = unpack_headers(packed, self.layout)?;
+                let headers = unpack_headers(packed, self.layout, empty, &[])?;
                 if let Next::Soon = next {
-                    let spare = Box::new(Cloned {
-                        uri: uri.clone(),
-                        headers: headers.clone(),
-                        packed: Some(mem::take(packed)),
-                    });
+                    let mut spare = Recycled::new();
+                    spare.uri = uri.clone();
+                    spare.headers = headers.clone();
+                    spare.packed = Some(mem::take(packed));
                     self.rest = Rest::Own(Own::Cloned(spare));
                 }
+                Some((uri, headers))
+            }
+            Rest::Own(Own::Cloned(cloned)) if !cloned.apart.is_empty() => {
+                cloned.share();
+                let packed = cloned.packed.as_ref()?;
+                let uri = unpack_uri(packed, self.layout)?;
+                let headers = unpack_headers(packed, self.layout, empty, &cloned.apart)?;
                 Some((uri, headers))
             }
             Rest::Own(Own::Cloned(cloned)) => match cloned.packed.take() {
@@ -342,11 +395,11 @@ impl Layout {
     }
 
     fn texts(self, packed: &[u8]) -> (&str, &str) {
-        let text = |range| {
-            let bytes = packed.get(range).unwrap_or_default();
-            std::str::from_utf8(bytes).unwrap_or_default()
-        };
-        (text(self.authority()), text(self.path_and_query()))
+        // Both at once, since it is checked what they are.
+        let both = packed.get(..self.path_and_query().end).unwrap_or_default();
+        let both = std::str::from_utf8(both).unwrap_or_default();
+        both.split_at_checked(self.authority().end)
+            .unwrap_or_default()
     }
 }
 
@@ -357,6 +410,8 @@ struct Head {
     /// The number of a standard name, or [`CUSTOM`].
     number: u8,
     sensitive: bool,
+    /// Whether the value is not packed.
+    apart: bool,
     /// Bytes of the value.
     value: u16,
 }
@@ -372,8 +427,8 @@ impl Head {
 
     #[inline]
     fn to_bytes(self) -> [u8; Self::BYTES] {
-        let word =
-            u32::from(self.number) | u32::from(self.sensitive) << 8 | u32::from(self.value) << 16;
+        let flags = u32::from(self.sensitive) | u32::from(self.apart) << 1;
+        let word = u32::from(self.number) | flags << 8 | u32::from(self.value) << 16;
         word.to_ne_bytes()
     }
 
@@ -383,6 +438,7 @@ impl Head {
         Self {
             number: word as u8,
             sensitive: word >> 8 & 1 == 1,
+            apart: word >> 9 & 1 == 1,
             value: (word >> 16) as u16,
         }
     }
@@ -403,30 +459,47 @@ fn put_chunk<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> Option<&mut [u8
     Some(rest)
 }
 
-/// The bytes that a request takes; `None` if it is one to be cloned.
-fn packed_size(uri: &Uri, headers: &HeaderMap) -> Option<usize> {
+/// Whether some of the values are long, and the head is too large for a buffer that is kept.
+fn leaves_out(uri: &Uri, headers: &HeaderMap) -> bool {
+    let (mut long, mut size) = (false, 0);
+    for value in headers.values() {
+        long |= value.len() >= LONG_VALUE;
+        size += value.len();
+    }
+    let whole = || packed_size(uri, headers, usize::MAX);
+    long && (size > pool::MAX_BYTES || whole().is_none_or(|size| size > pool::MAX_BYTES))
+}
+
+/// The bytes that a request takes without the values of that length or more; `None` if it is one to
+/// be cloned.
+fn packed_size(uri: &Uri, headers: &HeaderMap, longest: usize) -> Option<usize> {
     if headers.len() > MAX_HEADERS {
         return None;
     }
     let target = Target::of(uri);
     let mut size = target.authority.len() + target.path_and_query.len();
-    let mut long = false;
     for (name, value) in headers {
         let name = match names::number(name) {
             Some(_) => 0,
             None => NAME_LENGTH + u16::try_from(name.as_str().len()).ok()? as usize,
         };
-        long |= value.len() >= LONG_VALUE;
-        size += Head::BYTES + name + value.len();
+        size += Head::BYTES + name;
+        if value.len() < longest {
+            size += value.len();
+        }
     }
-    (size <= pool::MAX_BYTES || !long).then_some(size)
+    Some(size)
 }
 
 /// Out of the loop, because its registers are worth more than the call.
 #[inline(never)]
-fn put_name<'a>(room: &'a mut [u8], name: &HeaderName, head: Head) -> Option<&'a mut [u8]> {
+fn put_name<'a>(
+    room: &'a mut [u8],
+    name: &HeaderName,
+    head: [u8; Head::BYTES],
+) -> Option<&'a mut [u8]> {
     let text = name.as_str().as_bytes();
-    let room = put_chunk(room, head.to_bytes())?;
+    let room = put_chunk(room, head)?;
     let room = put_chunk(room, u16::try_from(text.len()).ok()?.to_ne_bytes())?;
     put(room, text)
 }
@@ -451,8 +524,17 @@ fn unpack_uri(packed: &Bytes, layout: Layout) -> Option<Uri> {
 }
 
 #[inline]
-fn unpack_headers(packed: &Bytes, layout: Layout) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::try_with_capacity(layout.headers.into()).ok()?;
+fn unpack_headers(
+    packed: &Bytes,
+    layout: Layout,
+    empty: HeaderMap,
+    apart: &[HeaderValue],
+) -> Option<HeaderMap> {
+    let mut apart = apart.iter();
+    let mut headers = match empty.capacity() < layout.headers.into() {
+        true => HeaderMap::try_with_capacity(layout.headers.into()).ok()?,
+        false => empty,
+    };
     let mut at = layout.path_and_query().end;
     for _ in 0..layout.headers {
         let head = Head::from_bytes(*packed.get(at..)?.first_chunk()?);
@@ -461,13 +543,16 @@ fn unpack_headers(packed: &Bytes, layout: Layout) -> Option<HeaderMap> {
             let length = u16::from_ne_bytes(*packed.get(at..)?.first_chunk()?);
             let start = at + NAME_LENGTH;
             at = start + usize::from(length);
-            Some(HeaderName::from_bytes(packed.get(start..at)?).ok()?)
+            Some(names::custom(packed.get(start..at)?)?)
         } else {
             None
         };
         let text = at..at + usize::from(head.value);
         at = text.end;
-        let mut value = HeaderValue::from_maybe_shared(packed.slice(text)).ok()?;
+        let mut value = match head.apart {
+            true => apart.next()?.clone(),
+            false => HeaderValue::from_maybe_shared(packed.slice(text)).ok()?,
+        };
         if head.sensitive {
             value.set_sensitive(true);
         }

@@ -6,6 +6,7 @@
 //! if `http` ever hashes otherwise, names are kept as text, which costs time, and are still
 //! never mistaken for each other.
 
+use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
@@ -30,6 +31,48 @@ pub(super) fn number(name: &HeaderName) -> Option<u8> {
 #[inline]
 pub(super) fn name(number: u8) -> Option<&'static HeaderName> {
     KNOWN.get(usize::from(number))?.get()
+}
+
+/// So many custom names are shared by the requests that a thread restores.
+const SHARED: usize = 256;
+/// None of them is longer: names come from callers, and a thread keeps at most 16 KiB of them.
+const LONGEST: usize = 64;
+
+thread_local! {
+    static CUSTOM: RefCell<Vec<Option<HeaderName>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A custom name, which is not parsed and has no memory of its own if the thread has had it before.
+pub(super) fn custom(text: &[u8]) -> Option<HeaderName> {
+    let parse = || HeaderName::from_bytes(text).ok();
+    if text.len() > LONGEST {
+        return parse();
+    }
+    let shared = CUSTOM.try_with(|names| {
+        let names = &mut *names.try_borrow_mut().ok()?;
+        if names.is_empty() {
+            names.resize(SHARED, None);
+        }
+        // FNV-1a. Names that get in each other's way are parsed each time, and no more than that.
+        let hash = text.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let first = (hash ^ hash >> 32) as usize % SHARED;
+        let is_it = |name: &Option<HeaderName>| {
+            let name = name.as_ref();
+            name.is_some_and(|name| name.as_str().as_bytes() == text)
+        };
+        let places = [first, first ^ 1];
+        if let Some(place) = places.into_iter().find(|place| is_it(&names[*place])) {
+            return names[place].clone();
+        }
+        let free = places.into_iter().find(|place| names[*place].is_none());
+        let name = parse()?;
+        names[free.unwrap_or(first)] = Some(name.clone());
+        Some(name)
+    });
+    // Access fails only while the thread ends.
+    shared.ok().flatten().or_else(parse)
 }
 
 /// Remembers the number that is hashed, unless text is hashed.
