@@ -158,7 +158,11 @@ impl AdaptiveThrottle {
 
     /// Whether to refuse a request at `now`. `random` is evenly distributed from 0 to below 1.
     pub fn should_reject(&self, slot: Slot, now: Instant, random: f64) -> bool {
-        let rejected = random < self.probability(slot, now);
+        self.rejects(slot, self.inner.part(now), random)
+    }
+
+    fn rejects(&self, slot: Slot, part: u64, random: f64) -> bool {
+        let rejected = random < self.probability_in(slot, part);
         if rejected {
             self.inner.counters.0.rejected.fetch_add(1, Relaxed);
         }
@@ -167,11 +171,15 @@ impl AdaptiveThrottle {
 
     /// The probability with which a request is refused at `now`: from 0 to below 1.
     pub fn probability(&self, slot: Slot, now: Instant) -> f64 {
+        self.probability_in(slot, self.inner.part(now))
+    }
+
+    fn probability_in(&self, slot: Slot, part: u64) -> f64 {
         let inner = &*self.inner;
         let Some(ring) = inner.table.find(slot.0) else {
             return 0.0;
         };
-        inner.probability(ring.sum(inner.part(now)))
+        inner.probability(ring.sum(part))
     }
 
     /// The highest [`probability`](Self::probability) of all keys. Walks through the table.
@@ -211,8 +219,8 @@ impl Admission for AdaptiveThrottle {
             return Admit::Now;
         }
         let slot = Slot::from_key(ticket.key);
-        let is_rejected = self.should_reject(slot, ask.now, self.inner.dice.draw());
         let part = self.inner.part(ask.now);
+        let is_rejected = self.rejects(slot, part, self.inner.dice.draw());
         self.count(slot, part);
         if is_rejected {
             return Admit::Refuse(StopReason::Throttled);
@@ -456,14 +464,15 @@ impl Ring {
     }
 
     fn sum(&self, number: u64) -> Counts {
-        self.0
-            .iter()
-            .map(|cell| Part::unpack(cell.load(Relaxed)))
-            .filter(|part| part.age(number) < PARTS as u64)
-            .fold(Counts::default(), |sum, part| Counts {
-                requests: sum.requests + part.counts.requests,
-                accepts: sum.accepts + part.counts.accepts,
-            })
+        let mut sum = Counts::default();
+        for cell in &self.0 {
+            let part = Part::unpack(cell.load(Relaxed));
+            // Without a branch: every request sums.
+            let counts = u64::from(part.age(number) < PARTS as u64);
+            sum.requests += part.counts.requests * counts;
+            sum.accepts += part.counts.accepts * counts;
+        }
+        sum
     }
 }
 
