@@ -269,18 +269,30 @@ impl HintRecord {
 
 /// Whether the name of a header has `retry`, `ratelimit` or `rate-limit` in it.
 ///
-/// Every header of every failed response is asked, so it looks at each place only once: searching
-/// for the three in turn was most of what such a response cost.
+/// Every header of every failed response is asked, so it looks at few places only (Horspool's
+/// search): where five bytes that the three begin with could end, and then as far on as the byte
+/// there allows.
 fn is_hint(name: &str) -> bool {
-    name.as_bytes().windows(5).enumerate().any(|(at, part)| {
-        part[0] == b'r'
-            && match part {
-                b"retry" => true,
-                b"ratel" => name[at..].starts_with("ratelimit"),
-                b"rate-" => name[at..].starts_with("rate-limit"),
-                _ => false,
+    let name = name.as_bytes();
+    let mut end = 4;
+    while let Some(last) = name.get(end) {
+        end += match last {
+            // Stand at the end of `retry`, `ratel` and `rate-`, and nowhere else in them.
+            b'y' | b'l' | b'-' => {
+                let part = &name[end - 4..];
+                let is = |word: &[u8]| part.starts_with(word);
+                if is(b"retry") || is(b"ratelimit") || is(b"rate-limit") {
+                    return true;
+                }
+                5
             }
-    })
+            b'e' | b'r' => 1,
+            b't' => 2,
+            b'a' => 3,
+            _ => 5,
+        };
+    }
+    false
 }
 
 /// How an attempt ended.
@@ -411,8 +423,15 @@ impl RetryReport {
     /// the condition of a write no longer holds, what is to be deleted is not there (RFC 9110,
     /// sections 13.2.2 and 9.3.5).
     pub(crate) fn note_what_was_done_before(&mut self) {
-        // The last answer counts one itself.
-        if *self.effects().end() < 2 {
+        // The last answer counts one itself, and is all that there is in most reports.
+        let only = matches!(
+            self.attempts.as_slice(),
+            [AttemptRecord {
+                inner_attempts: None,
+                ..
+            }]
+        );
+        if only || *self.effects().end() < 2 {
             return;
         }
         let delete = self.method == Method::DELETE;
@@ -510,10 +529,12 @@ pub(crate) fn sanitized(scheme: Option<&str>, authority: &str, path_and_query: &
     let query = path_and_query.bytes().position(|byte| byte == b'?');
     let path = query.map_or(path_and_query, |at| &path_and_query[..at]);
     let path = one_line(path);
-    match scheme {
-        Some(scheme) => [scheme, "://", host, &path].concat(),
-        None => [host, &path].concat(),
+    let (scheme, separator) = scheme.map_or(("", ""), |scheme| (scheme, "://"));
+    let mut url = String::with_capacity(scheme.len() + separator.len() + host.len() + path.len());
+    for part in [scheme, separator, host, &path] {
+        url.push_str(part);
     }
+    url
 }
 
 impl AttemptOutcome {

@@ -27,6 +27,11 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
 
 /// `text` as one line, with nothing else removed: for what was made of a URL's path, or of a header.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    // Nearly every text; without a way out of the loop it goes by many bytes at once.
+    let plain = |plain: bool, byte: u8| plain & matches!(byte, b' '..=b'~');
+    if text.bytes().fold(true, plain) {
+        return Cow::Borrowed(text);
+    }
     let is_break = |char: char| {
         char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') || is_bidi_control(char)
     };

@@ -283,15 +283,13 @@ fn ask<'a, S: Session>(
         .with_changes(judged.changes)
         .with_room(room(conditions));
     let decision = session.decide(&attempt);
-    match (decision, outcome) {
+    if let (Decision::Accept, Outcome::Error { failure, .. }) = (&decision, outcome) {
         // An error cannot be handed out as a response.
-        (Decision::Accept, Outcome::Error { failure, .. }) => {
-            Decision::Stop(StopDecision::because(StopReason::NotTransient {
-                cause: failure.cause,
-            }))
-        }
-        (decision, _) => decision,
+        return Decision::Stop(StopDecision::because(StopReason::NotTransient {
+            cause: failure.cause,
+        }));
     }
+    decision
 }
 
 /// So much later than asked for a timer of tokio's can end.

@@ -12,6 +12,9 @@ static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// is nothing but trailers ("trailers-only").
 #[inline]
 pub(crate) fn failure(headers: &HeaderMap) -> Option<Failure> {
+    if headers.is_empty() {
+        return None;
+    }
     match GrpcCode::from_header(headers.get(&STATUS)?) {
         GrpcCode::Ok => None,
         code => Some(Cause::Grpc(code).into()),

@@ -158,6 +158,7 @@ impl<'a> Attempt<'a> {
     /// Attempt `number` (1 is the first one) of a request with `method` ended with `outcome`.
     ///
     /// The time is zero and the wall clock stands at the Unix epoch until they are set.
+    #[inline]
     pub fn new(number: u32, method: &'a Method, outcome: Outcome<'a>) -> Self {
         Self {
             number,
@@ -176,6 +177,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sets the time since the request started.
+    #[inline]
     #[must_use]
     pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
         self.elapsed = elapsed;
@@ -183,6 +185,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sets the longest wait after which another attempt could still end before the deadline.
+    #[inline]
     #[must_use]
     pub fn with_room(mut self, room: impl Into<Option<Duration>>) -> Self {
         self.room = room.into();
@@ -190,6 +193,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sets the wall clock, which dates in `Retry-After` are compared with.
+    #[inline]
     #[must_use]
     pub fn with_wall_clock(mut self, now: SystemTime) -> Self {
         self.wall_clock = Wall::Shows(now);
@@ -197,12 +201,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// The same, with a clock that is read when it is asked for.
+    #[inline]
     pub(crate) fn with_wall_clock_of(mut self, clock: &'a WallClock<'a>) -> Self {
         self.wall_clock = Wall::Asked(clock);
         self
     }
 
     /// Sets what the classifiers said, and the name of the one that said it.
+    #[inline]
     #[must_use]
     pub fn with_opinion(mut self, by: impl Into<Cow<'static, str>>, opinion: Opinion) -> Self {
         self.by = by.into();
@@ -211,6 +217,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sets what a layer below found to have failed in the response.
+    #[inline]
     pub(crate) fn with_layer_failure(mut self, failure: Option<Failure>) -> Self {
         self.layer_failure = failure;
         self

@@ -16,11 +16,33 @@ pub(super) type List = Arc<[Arc<dyn Admission>]>;
 /// What they remember of one request. Exists only where the layer has any.
 pub(super) struct Admissions {
     list: List,
-    tickets: Box<[Ticket]>,
+    tickets: Tickets,
     /// Whether they have let something through of which they have not heard yet.
     outstanding: bool,
     /// Since when the coming attempt is held back.
     held_since: Option<Instant>,
+}
+
+/// One for each admission; nearly always there is only one.
+enum Tickets {
+    One(Ticket),
+    Many(Box<[Ticket]>),
+}
+
+impl Tickets {
+    fn of(list: &List, uri: &Uri) -> Self {
+        match &**list {
+            [only] => Self::One(only.ticket(uri)),
+            all => Self::Many(all.iter().map(|one| one.ticket(uri)).collect()),
+        }
+    }
+
+    fn all(&mut self) -> &mut [Ticket] {
+        match self {
+            Self::One(ticket) => std::slice::from_mut(ticket),
+            Self::Many(tickets) => tickets,
+        }
+    }
 }
 
 impl Admissions {
@@ -30,7 +52,7 @@ impl Admissions {
             return None;
         }
         Some(Self {
-            tickets: list.iter().map(|admission| admission.ticket(uri)).collect(),
+            tickets: Tickets::of(list, uri),
             list: Arc::clone(list),
             outstanding: false,
             held_since: None,
@@ -52,7 +74,7 @@ impl Admissions {
             .map_or(Duration::ZERO, |since| now.duration_since(since));
         self.outstanding = true;
         let mut longest = Duration::ZERO;
-        for (admission, ticket) in self.list.iter().zip(&mut self.tickets) {
+        for (admission, ticket) in self.list.iter().zip(self.tickets.all()) {
             match admission.admit(ticket, &ask) {
                 Admit::Now => {}
                 Admit::Wait(wait) => longest = longest.max(wait),
@@ -71,9 +93,7 @@ impl Admissions {
     /// The attempt goes elsewhere: it counts there, and no longer where it would have gone.
     pub(super) fn moved(&mut self, uri: &Uri, now: Instant) {
         self.answered(&Answer::dropped(now.into_std()));
-        for (admission, ticket) in self.list.iter().zip(&mut self.tickets) {
-            *ticket = admission.ticket(uri);
-        }
+        self.tickets = Tickets::of(&self.list, uri);
         // It has waited already, and is on its way whatever they say.
         let _ = self.admit(AskFor::Retry { told: true }, now, None);
         self.outstanding = true;
@@ -87,7 +107,7 @@ impl Admissions {
     /// What became of the attempt that they let through.
     pub(super) fn answered(&mut self, answer: &Answer) {
         if std::mem::take(&mut self.outstanding) {
-            for (admission, ticket) in self.list.iter().zip(&mut self.tickets) {
+            for (admission, ticket) in self.list.iter().zip(self.tickets.all()) {
                 admission.answered(ticket, answer);
             }
         }

@@ -75,7 +75,15 @@ impl Clock {
     }
 
     pub(super) fn end_attempt(&mut self, now: Instant) -> AttemptTime {
-        let started = *self.started.get_or_insert(now);
+        let Some(started) = self.started else {
+            // It had ended when it was first looked at.
+            self.started = Some(now);
+            return AttemptTime {
+                offset: Duration::ZERO,
+                took: Duration::ZERO,
+                elapsed: Duration::ZERO,
+            };
+        };
         let attempt = self.attempt.take().unwrap_or(now);
         let offset = attempt.duration_since(started);
         let took = now.duration_since(attempt);

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, response::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -28,11 +28,12 @@ use super::{
 use crate::{
     BoxError,
     body::SavedBody,
-    classify,
+    classify::{self, Exchange, Outcome},
     error::RetryError,
     policy::{AnySession, Session},
     reason::StopReason,
     stack::{Answer, LayerOutcome, TimeOut, drop_late},
+    trial::Judged,
 };
 
 pin_project! {
@@ -113,6 +114,33 @@ pub(super) struct Turn<'a, 'cx> {
     pub(super) cx: &'a mut Context<'cx>,
     /// The time, as long as nothing was waited for.
     pub(super) now: Option<Instant>,
+    /// What the classifiers have said of the attempt in flight, once it has ended.
+    pub(super) judged: Option<Judged>,
+    /// What a failed response has left, as long as nothing was waited for.
+    pub(super) spare: Option<Spare>,
+}
+
+/// The memory of a failed response's head, emptied: the head of the next attempt is built in it.
+#[derive(Default)]
+pub(super) struct Spare {
+    pub(super) headers: HeaderMap,
+    pub(super) extensions: Extensions,
+}
+
+impl Spare {
+    pub(super) fn of(response: Parts) -> Self {
+        let Parts {
+            mut headers,
+            mut extensions,
+            ..
+        } = response;
+        headers.clear();
+        extensions.clear();
+        Self {
+            headers,
+            extensions,
+        }
+    }
 }
 
 impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
@@ -184,16 +212,18 @@ where
         // What most requests take: a response is large, so it is moved once only.
         let this = self.as_mut().project();
         let StateProj::Called { future } = this.state.project() else {
-            return self.poll_slow(None, cx);
+            return self.poll_slow(None, None, cx);
         };
+        let mut judged = None;
         let polled = match future.poll(cx) {
             Poll::Ready(Ok(response)) => {
                 let session = &mut *this.session;
                 if this.history.is_none()
-                    && this.settings.classifiers.is_empty()
                     && session.is_final(response.status(), response.headers())
                     && LayerOutcome::of(response.extensions()).is_none()
                     && classify::grpc::failure(response.headers()).is_none()
+                    && (this.settings.classifiers.is_empty()
+                        || asked(this.kept, this.settings, &response, &mut judged))
                 {
                     session.succeeded();
                     let method = this.kept.method();
@@ -210,8 +240,25 @@ where
             Poll::Ready(Err(error)) => Poll::Ready(Ended::Error(error.into())),
             Poll::Pending => Poll::Pending,
         };
-        self.poll_slow(Some(polled), cx)
+        self.poll_slow(Some(polled), judged, cx)
     }
+}
+
+/// Asks the classifiers of a first attempt. Returns whether they have nothing to say.
+#[inline(never)]
+fn asked<S, Saved, ResBody>(
+    kept: &mut Retained<S, Saved>,
+    settings: &LayerSettings,
+    response: &Response<ResBody>,
+    judged: &mut Option<Judged>,
+) -> bool {
+    let (head, _) = kept.head_and_body();
+    let outcome = Outcome::Response {
+        status: response.status(),
+        headers: response.headers(),
+    };
+    *judged = settings.judge(|| Exchange::new(1, outcome, &head));
+    judged.is_none()
 }
 
 impl<S, Fut, Sess, ReqBody, Saved, ResBody, E> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
@@ -224,13 +271,19 @@ where
     ResBody: Body,
 {
     /// Goes from state to state until there is an answer. If the attempt in flight was just
-    /// polled, then with what came of it.
+    /// polled, then with what came of it, and what the classifiers said.
     fn poll_slow(
         mut self: Pin<&mut Self>,
         polled: Option<Poll<Ended<ResBody>>>,
+        judged: Option<Judged>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<ResBody>, RetryError>> {
-        let mut turn = Turn { cx, now: None };
+        let mut turn = Turn {
+            cx,
+            now: None,
+            judged,
+            spare: None,
+        };
         let mut step = match polled {
             Some(polled) => self.as_mut().called(polled, &mut turn),
             None => Poll::Ready(Step::Next),

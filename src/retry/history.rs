@@ -217,28 +217,53 @@ impl History {
         &mut self,
         kept: &Retained<S, Saved>,
         extras: Option<&Extras>,
-        mut stop: StopReason,
+        stop: StopReason,
         elapsed: Duration,
         settings: &LayerSettings,
     ) -> RetryReport {
-        stop.clean();
         let omitted = self.attempts.omitted;
         let attempts = self.attempts.take();
-        let mut report = RetryReport {
-            method: kept.method().clone(),
-            url: kept.url(settings),
-            stop,
-            outer_attempt: extras.and_then(|extras| extras.outer_attempt),
-            // A first attempt starts at once unless it was held back.
-            held: attempts
-                .first()
-                .map_or(Duration::ZERO, |first| first.started),
-            elapsed,
-            attempts,
-            omitted,
-        };
-        report.note_what_was_done_before();
-        observe::finished(settings, &report);
-        report
+        told(attempts, omitted, kept, extras, stop, elapsed, settings)
     }
+}
+
+/// The whole story of a request with a single attempt.
+pub(super) fn only<S, Saved>(
+    mut record: AttemptRecord,
+    kept: &Retained<S, Saved>,
+    extras: Option<&Extras>,
+    stop: StopReason,
+    elapsed: Duration,
+    settings: &LayerSettings,
+) -> RetryReport {
+    record.clean();
+    told(vec![record], 0, kept, extras, stop, elapsed, settings)
+}
+
+fn told<S, Saved>(
+    attempts: Vec<AttemptRecord>,
+    omitted: u32,
+    kept: &Retained<S, Saved>,
+    extras: Option<&Extras>,
+    mut stop: StopReason,
+    elapsed: Duration,
+    settings: &LayerSettings,
+) -> RetryReport {
+    stop.clean();
+    let mut report = RetryReport {
+        method: kept.method().clone(),
+        url: kept.url(settings),
+        stop,
+        outer_attempt: extras.and_then(|extras| extras.outer_attempt),
+        // A first attempt starts at once unless it was held back.
+        held: attempts
+            .first()
+            .map_or(Duration::ZERO, |first| first.started),
+        elapsed,
+        attempts,
+        omitted,
+    };
+    report.note_what_was_done_before();
+    observe::finished(settings, &report);
+    report
 }

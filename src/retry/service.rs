@@ -107,7 +107,7 @@ where
     // that succeeds costs is, besides the snapshot, mostly what is moved.
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !self.plain || !request.extensions().is_empty() {
+        if !request.extensions().is_empty() || !self.plain && !self.settings.leaves(&request) {
             return self.call_with_extras(request);
         }
         let counted = Counted::start(&self.settings, request.uri());
@@ -190,21 +190,7 @@ impl<S, P, R> Retry<S, P, R> {
             Some(stop) => AnySession::Refused(Box::new(stop)),
             None => select(&self.policy, &RequestHead::of(&request)),
         };
-        let (kept, mut request) = if session.is_eligible() {
-            let head = Snapshot::take(&request);
-            let service = self.inner.clone();
-            let (parts, body) = request.into_parts();
-            let (first, body) = self.rewind.prepare(body);
-            let kept = Retained::Replayable {
-                head,
-                service,
-                body,
-            };
-            (kept, Request::from_parts(parts, first))
-        } else {
-            let kept = Retained::head_only(&request);
-            (kept, request.map(|body| self.rewind.pass(body)))
-        };
+        let (kept, mut request) = self.keep(request, session.is_eligible());
         told::first(request.headers_mut(), &self.settings);
         let entry = match entry {
             Entry::Now => {
@@ -213,7 +199,55 @@ impl<S, P, R> Retry<S, P, R> {
             }
             entry => entry,
         };
-        let state = match entry {
+        let state = self.begin(entry, request);
+        ResponseFuture {
+            state,
+            kept,
+            session,
+            clock,
+            counted,
+            settings: Arc::clone(&self.settings),
+            extras,
+            history: None,
+        }
+    }
+
+    /// Keeps what another attempt needs of a request that can be retried.
+    fn keep<B>(
+        &self,
+        request: Request<B>,
+        is_eligible: bool,
+    ) -> (Retained<S, R::Saved>, Request<R::Body>)
+    where
+        S: Clone,
+        R: Rewind<B>,
+    {
+        if !is_eligible {
+            let kept = Retained::head_only(&request);
+            return (kept, request.map(|body| self.rewind.pass(body)));
+        }
+        let head = Snapshot::take(&request);
+        let service = self.inner.clone();
+        let (parts, body) = request.into_parts();
+        let (first, body) = self.rewind.prepare(body);
+        let kept = Retained::Replayable {
+            head,
+            service,
+            body,
+        };
+        (kept, Request::from_parts(parts, first))
+    }
+
+    /// Sends a first attempt that may be sent now.
+    fn begin<B, ResBody>(
+        &mut self,
+        entry: Entry,
+        request: Request<B>,
+    ) -> State<S::Future, ResBody, HeldAttempt<S, B>>
+    where
+        S: Service<Request<B>> + Clone,
+    {
+        match entry {
             Entry::Now => State::Called {
                 future: self.inner.call(request),
             },
@@ -233,16 +267,6 @@ impl<S, P, R> Retry<S, P, R> {
                     stop: Some(Box::new(stop)),
                 }
             }
-        };
-        ResponseFuture {
-            state,
-            kept,
-            session,
-            clock,
-            counted,
-            settings: Arc::clone(&self.settings),
-            extras,
-            history: None,
         }
     }
 

@@ -287,10 +287,19 @@ impl LayerSettings {
         self.before_retry.is_some() || self.prepare_retry.is_some()
     }
 
-    /// Whether nothing is to be done to a request before it is sent.
+    /// Whether nothing is to be done to any request before it is sent.
     pub(crate) fn is_plain(&self) -> bool {
-        self.new_key.is_none()
-            && self.admissions.is_empty()
+        self.new_key.is_none() && self.only_gives_keys()
+    }
+
+    /// Whether nothing is to be done to this request, which has no extensions.
+    #[inline(never)]
+    pub(super) fn leaves<B>(&self, request: &Request<B>) -> bool {
+        self.only_gives_keys() && !self.gives_key(request.method(), request.headers())
+    }
+
+    fn only_gives_keys(&self) -> bool {
+        self.admissions.is_empty()
             && self.deadline_header.is_none()
             && self.attempt_count_header.is_none()
             && self.max_depth.is_none()
@@ -305,6 +314,7 @@ impl LayerSettings {
     }
 
     /// Whether such a request is given an idempotency key.
+    #[inline]
     pub(crate) fn gives_key(&self, method: &Method, headers: &HeaderMap) -> bool {
         self.new_key.is_some()
             && matches!(*method, Method::POST | Method::PATCH)
@@ -312,14 +322,19 @@ impl LayerSettings {
     }
 
     /// What the first classifier with an opinion says.
-    pub(crate) fn judge(&self, exchange: &Exchange<'_>) -> Judged {
+    #[inline]
+    pub(crate) fn judge<'a>(&self, exchange: impl FnOnce() -> Exchange<'a>) -> Option<Judged> {
+        if self.classifiers.is_empty() {
+            return None;
+        }
+        let exchange = exchange();
         for classifier in &self.classifiers {
-            match classifier.classify_exchange(exchange) {
+            match classifier.classify_exchange(&exchange) {
                 Opinion::NoOpinion => {}
-                opinion => return Judged::by(classifier.name().to_owned().into(), opinion),
+                opinion => return Some(Judged::by(classifier.name().to_owned().into(), opinion)),
             }
         }
-        Judged::default()
+        None
     }
 
     pub(crate) fn wall_clock(&self) -> SystemTime {

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::{Poll, ready},
@@ -18,7 +19,7 @@ use super::{
     clock::{TimeLimit, after},
     drain::Drain,
     extras,
-    future::{ResponseFuture, State, StateProj, Step, Turn},
+    future::{ResponseFuture, Spare, State, StateProj, Step, Turn},
     history::History,
     kept::{HeldAttempt, Retained},
     settings::Preparing,
@@ -160,11 +161,17 @@ where
                 }
             }
         };
-        match self.as_mut().decide(ended) {
+        match self.as_mut().decide(ended, turn.judged.take()) {
             Next::Return(result) => Poll::Ready(Step::Return(result)),
-            Next::Wait { body, now, until } => {
+            Next::Wait {
+                body,
+                spare,
+                now,
+                until,
+            } => {
                 let waits = self.wait(body, now, until);
                 turn.now = (!waits).then_some(now);
+                turn.spare = spare.filter(|_| !waits);
                 Poll::Ready(Step::Next)
             }
         }
@@ -278,7 +285,8 @@ where
                 return fail(self.deadline_exceeded(deadline));
             }
         }
-        match self.send_again(now, at_once) {
+        let spare = turn.spare.take().unwrap_or_default();
+        match self.send_again(now, at_once, spare) {
             Ok(()) => Poll::Ready(Step::Next),
             Err(error) => fail(error),
         }
@@ -362,6 +370,7 @@ where
         mut self: Pin<&mut Self>,
         now: Instant,
         at_once: bool,
+        mut spare: Spare,
     ) -> Result<(), RetryError>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
@@ -389,8 +398,14 @@ where
         let hooked = history.hooked.as_mut();
         let parts = match hooked.and_then(|hooked| hooked.prepared.take()) {
             Some(parts) => Some(parts),
-            None => head.restore(next(history.last, at_once)),
+            None => head.restore_into(next(history.last, at_once), mem::take(&mut spare.headers)),
         };
+        let parts = parts.map(|mut parts| {
+            if parts.extensions.is_empty() {
+                parts.extensions = spare.extensions;
+            }
+            parts
+        });
         let made = make_request(parts, body, &info, history, this.settings);
         let mut request = match made {
             Ok(request) => request,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -11,7 +11,8 @@ use super::{
     admissions::Admissions,
     clock::AttemptTime,
     extras::{self, Extras},
-    history::History,
+    future::Spare,
+    history::{self, History},
 };
 use crate::{
     BoxError,
@@ -41,6 +42,7 @@ pub(super) enum Next<ResBody> {
     /// drained.
     Wait {
         body: Option<ResBody>,
+        spare: Option<Spare>,
         now: Instant,
         until: Option<Instant>,
     },
@@ -87,7 +89,7 @@ impl<ResBody> Ended<ResBody> {
         }
     }
 
-    fn record(&self, number: u32, time: AttemptTime, examined: Option<Examined>) -> AttemptRecord {
+    fn record(&self, facts: &Facts<'_>, examined: Option<Examined>) -> AttemptRecord {
         let error = match self {
             Self::Response(_) => String::new(),
             Self::Error(error) => classify::chain(&**error),
@@ -100,12 +102,13 @@ impl<ResBody> Ended<ResBody> {
             Self::Error(_) | Self::TimedOut(..) => AttemptOutcome::failed(failure, error),
         };
         AttemptRecord {
-            started: time.offset,
-            took: time.took,
-            failed_within: self.failed_within().map(|failure| failure.cause),
+            started: facts.time.offset,
+            took: facts.time.took,
+            failed_within: facts.failed_within.map(|failure| failure.cause),
             evidence: evidence.map(Box::new),
             inner_attempts: self.inner_attempts(),
-            ..AttemptRecord::new(number, outcome)
+            hint: self.hint(facts.wall),
+            ..AttemptRecord::new(facts.number, outcome)
         }
     }
 
@@ -126,17 +129,12 @@ impl<ResBody> Ended<ResBody> {
         }
     }
 
-    /// The response's headers, if they are `wanted`, and its body, which is still to be drained; or
-    /// the error.
-    fn let_go(self, wanted: bool) -> (Option<HeaderMap>, Option<ResBody>, Option<BoxError>) {
+    /// The response's head, and its body, which is still to be drained; or the error.
+    fn let_go(self) -> Result<Response<ResBody>, BoxError> {
         match self {
-            Self::Response(response) if wanted => {
-                let (parts, body) = response.into_parts();
-                (Some(parts.headers), Some(body), None)
-            }
-            Self::Response(response) => (None, Some(response.into_body()), None),
-            Self::Error(error) => (None, None, Some(error)),
-            Self::TimedOut(after, _) => (None, None, Some(Box::new(AttemptTimedOut::new(after)))),
+            Self::Response(response) => Ok(response),
+            Self::Error(error) => Err(error),
+            Self::TimedOut(after, _) => Err(Box::new(AttemptTimedOut::new(after))),
         }
     }
 
@@ -226,6 +224,8 @@ struct Facts<'a> {
     number: u32,
     time: AttemptTime,
     failure: Option<Failure>,
+    /// What failed in a response whose status does not say so.
+    failed_within: Option<Failure>,
     wall: &'a WallClock<'a>,
 }
 
@@ -235,8 +235,13 @@ where
     Saved: SavedBody<ReqBody>,
     ResBody: Body,
 {
-    /// Decides what becomes of an attempt that has ended, and keeps record of it.
-    pub(super) fn decide(mut self: Pin<&mut Self>, ended: Ended<ResBody>) -> Next<ResBody> {
+    /// Decides what becomes of an attempt that has ended, and keeps record of it. The classifiers
+    /// are asked unless they have `judged` it already.
+    pub(super) fn decide(
+        mut self: Pin<&mut Self>,
+        ended: Ended<ResBody>,
+        judged: Option<Judged>,
+    ) -> Next<ResBody> {
         let now = Instant::now();
         let this = self.as_mut().project();
         if let Some(url) = ended.below().and_then(|below| below.url.as_ref()) {
@@ -251,20 +256,48 @@ where
             number: this.history.as_ref().map_or(1, |history| history.number()),
             time: this.clock.end_attempt(now),
             failure: examined.as_ref().map(|examined| examined.failure),
+            failed_within: ended.failed_within(),
             wall: &WallClock::new(&read),
         };
-        let (ruling, place) = self.as_mut().rule(&ended, &facts);
-        let has_story = self.history.is_some() || ended.was_sent_twice();
-        let ended = match (&ruling, has_story, ended) {
-            (Ruling::Accept, false, Ended::Response(response)) => {
-                let method = self.kept.method();
-                self.counted.succeeded(&settings, method, response.status());
-                return Next::Return(Ok(response));
+        let (ruling, place) = self.as_mut().rule(&ended, &facts, judged);
+        let stop = match ruling {
+            Ruling::Accept => {
+                if self.history.is_none() && !ended.was_sent_twice() {
+                    if let Ended::Response(response) = ended {
+                        let method = self.kept.method();
+                        self.counted.succeeded(&settings, method, response.status());
+                        return Next::Return(Ok(response));
+                    }
+                }
+                StopDecision::because(StopReason::Succeeded)
             }
-            (_, _, ended) => ended,
+            Ruling::Stop(stop) => stop,
+            Ruling::Retry(retry, permit) => {
+                let record = self.record(&ended, &facts, examined);
+                let history = self.as_mut().project().history;
+                let history = history.get_or_insert_with(History::new);
+                // First, since who is told may panic.
+                history.permit = Some(permit);
+                history.place = place.or(history.place.take());
+                let until = self.as_mut().prepare_retry(record, retry, now);
+                return self.next_attempt(ended, now, until);
+            }
         };
-        let mut record = ended.record(facts.number, facts.time, examined);
-        record.hint = ended.hint(facts.wall);
+        let mut record = self.record(&ended, &facts, examined);
+        record.gates = stop.gates;
+        record.note = stop.note.map(Box::new);
+        let report = self.conclude(record, stop.reason, facts.time.elapsed);
+        Next::Return(ended.with_report(report, stop.raise))
+    }
+
+    /// What the report says of the attempt.
+    fn record(
+        &self,
+        ended: &Ended<ResBody>,
+        facts: &Facts<'_>,
+        examined: Option<Examined>,
+    ) -> AttemptRecord {
+        let mut record = ended.record(facts, examined);
         if let AttemptOutcome::Failed { error, .. } = &mut record.outcome {
             self.kept.hide_path(error, &self.settings);
         }
@@ -275,39 +308,51 @@ where
                 record.layer_notes.push(Note::GrpcHeadOnly);
             }
         }
-        let below = ended.below();
-        record.note_layer(below);
-        let elsewhere = below.and_then(|below| below.url.clone());
+        record.note_layer(ended.below());
         if record.url.is_none() {
             record.url = self.history.as_ref().and_then(|history| history.url());
         }
-        let stop = match ruling {
-            Ruling::Accept => StopDecision::because(StopReason::Succeeded),
-            Ruling::Stop(stop) => stop,
-            Ruling::Retry(retry, permit) => {
-                let history = self.as_mut().project().history;
-                let history = history.get_or_insert_with(History::new);
-                // First, since who is told may panic.
-                history.permit = Some(permit);
-                history.place = place.or(history.place.take());
-                let until = self.as_mut().prepare_retry(record, retry, now);
-                if let Some(url) = elsewhere {
-                    Extras::tried(self.as_mut().project().extras, url);
+        record
+    }
+
+    /// Another attempt follows: lets go of the one that has ended.
+    fn next_attempt(
+        mut self: Pin<&mut Self>,
+        ended: Ended<ResBody>,
+        now: Instant,
+        until: Option<Instant>,
+    ) -> Next<ResBody> {
+        if let Some(url) = ended.below().and_then(|below| below.url.clone()) {
+            Extras::tried(self.as_mut().project().extras, url);
+        }
+        let this = self.project();
+        let wanted = this.settings.prepare_retry.is_some();
+        let (mut body, mut spare, mut error, mut headers) = (None, None, None, None);
+        match ended.let_go() {
+            Ok(response) => {
+                let (parts, rest) = response.into_parts();
+                body = Some(rest);
+                match wanted {
+                    true => headers = Some(parts.headers),
+                    // A request that waits keeps nothing.
+                    false if until.is_none() => spare = Some(Spare::of(parts)),
+                    false => {}
                 }
-                let (headers, body, error) = ended.let_go(settings.prepare_retry.is_some());
-                if let Some(history) = self.project().history {
-                    history.last_error = error;
-                    if headers.is_some() {
-                        history.hooked().response_headers = headers;
-                    }
-                }
-                return Next::Wait { body, now, until };
             }
-        };
-        record.gates = stop.gates;
-        record.note = stop.note.map(Box::new);
-        let report = self.conclude(record, stop.reason, facts.time.elapsed);
-        Next::Return(ended.with_report(report, stop.raise))
+            Err(last) => error = Some(last),
+        }
+        if let Some(history) = this.history {
+            history.last_error = error;
+            if headers.is_some() {
+                history.hooked().response_headers = headers;
+            }
+        }
+        Next::Wait {
+            body,
+            spare,
+            now,
+            until,
+        }
     }
 
     /// Asks the kernel.
@@ -315,6 +360,7 @@ where
         self: Pin<&mut Self>,
         ended: &Ended<ResBody>,
         facts: &Facts<'_>,
+        judged: Option<Judged>,
     ) -> (Ruling, Option<InFlightPlace>) {
         let this = self.project();
         let settings: &LayerSettings = this.settings;
@@ -343,20 +389,19 @@ where
         };
         let outcome = ended.outcome(facts.failure);
         let below = ended.below();
-        let exchange = Exchange::new(facts.number, outcome, &head);
-        let judged = match (settings.judge(&exchange), below) {
-            (judged, Some(below)) if judged.opinion == Opinion::NoOpinion => Judged::below(below),
-            (judged, _) => judged,
-        };
-        let changes = below.map(LayerOutcome::changes).unwrap_or_default();
-        live.elsewhere = changes.server;
-        let judged = Judged {
-            failure: ended.failed_within(),
-            asked: below.and_then(|below| Some((below.asked?, below.by.clone()))),
-            changes,
-            rejected: ended.rejected(facts.failure),
-            ..judged
-        };
+        let mut judged = judged
+            .or_else(|| settings.judge(|| Exchange::new(facts.number, outcome, &head)))
+            .unwrap_or_default();
+        if let Some(below) = below {
+            if judged.opinion == Opinion::NoOpinion {
+                judged = Judged::below(below);
+            }
+            judged.asked = below.asked.map(|asked| (asked, below.by.clone()));
+            judged.changes = below.changes();
+            live.elsewhere = judged.changes.server;
+        }
+        judged.failure = facts.failed_within;
+        judged.rejected = ended.rejected(facts.failure);
         let ended = trial::Ended {
             now: facts.now.into_std(),
             outcome,
@@ -407,11 +452,15 @@ where
         elapsed: Duration,
     ) -> RetryReport {
         let this = self.project();
-        let history = this.history.get_or_insert_with(History::new);
-        history.push(record);
-        let extras = this.extras.as_deref();
-        let report = history.finish(this.kept, extras, reason, elapsed, this.settings);
-        this.counted.finished(this.settings, &report);
+        let (extras, settings) = (this.extras.as_deref(), &**this.settings);
+        let report = match this.history {
+            Some(history) => {
+                history.push(record);
+                history.finish(this.kept, extras, reason, elapsed, settings)
+            }
+            None => history::only(record, this.kept, extras, reason, elapsed, settings),
+        };
+        this.counted.finished(settings, &report);
         report
     }
 }

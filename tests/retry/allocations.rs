@@ -132,23 +132,47 @@ fn a_limit_of_retries_in_flight_costs_a_request_without_any_none() {
 }
 
 #[test]
-fn two_retries_and_their_report_cost_eighteen() {
+fn a_value_too_long_to_be_copied_costs_one() {
+    let mut service = RetryLayer::new(RetryPolicy::default()).layer(server(&[200]));
+    let info = cost(&mut service, || {
+        let mut request = request(http::Method::GET, b"");
+        let cookie = HeaderValue::try_from("c".repeat(16 * 1024)).expect("a value");
+        request.headers_mut().insert(header::COOKIE, cookie);
+        request
+    });
+    // It becomes shared.
+    assert_eq!(info.count_total, 1);
+}
+
+#[test]
+fn a_failure_that_is_not_retried_costs_five() {
+    for (method, status) in [(http::Method::GET, &[404]), (http::Method::POST, &[500])] {
+        let mut service = RetryLayer::new(RetryPolicy::default()).layer(server(status));
+        let info = cost(&mut service, || {
+            let mut request = request(method.clone(), b"");
+            request.headers_mut().remove("idempotency-key");
+            request
+        });
+        // The report's URL and attempts, and three for it in the response's extensions.
+        assert_eq!(info.count_total, 5);
+    }
+}
+
+#[test]
+fn two_retries_and_their_report_cost_seventeen() {
     let policy = RetryPolicy::builder().backoff(Backoff::none());
     let policy = policy.build().expect("valid");
     let mut service = RetryLayer::new(policy).layer(server(&[503, 503, 200]));
-    // Each custom name is one more in each retry.
     let info = cost(&mut service, || {
         let mut request = request(http::Method::GET, b"");
-        request.headers_mut().remove("x-request-id");
-        request.headers_mut().remove("idempotency-key");
+        // Two of one name take two more in each map.
         request.headers_mut().remove(header::COOKIE);
         request
     });
-    // One that the values share, and two for the map of each retry, of which the second is a spare
-    // that takes one itself; the progress, its URL and its attempts; three for the report in the
-    // response's extensions, and three for the `AttemptInfo` in those of each retry, all of which
-    // `http::Extensions` asks for.
-    assert_eq!(info.count_total, 1 + 2 * 2 + 1 + 3 + 3 + 2 * 3);
+    // One that the values share, and two for the map of each retry; the progress, its URL and its
+    // attempts; three for the report in the response's extensions, and three for the
+    // `AttemptInfo` in those of each retry, all of which `http::Extensions` asks for.
+    assert_eq!(info.count_total, 1 + 2 * 2 + 3 + 3 + 2 * 3);
 }
 
 #[test]

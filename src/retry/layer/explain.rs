@@ -108,7 +108,8 @@ impl<P: Policy, R> RetryLayer<P, R> {
         let left =
             |deadline: crate::RequestDeadline| -> Duration { deadline.remaining(Instant::now()) };
         let judge = |number: u32, outcome: Outcome<'_>| -> Judged {
-            settings.judge(&Exchange::new(number, outcome, request))
+            let judged = settings.judge(|| Exchange::new(number, outcome, request));
+            judged.unwrap_or_default()
         };
         let venue = Venue {
             attempt_timeout: settings.attempt_timeout,
