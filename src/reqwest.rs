@@ -41,6 +41,14 @@
 //! A POST that was answered by a 303 to a closed port would be sent again. So only the errors of a
 //! client that [`ReqwestService::build`] made prove that a request was not sent; those of another
 //! one, [`ReqwestService::new`]'s, are retried for idempotent methods alone.
+//!
+//! # The connection that failed
+//!
+//! reqwest cannot be told to leave a connection. Over HTTP/2, a retry of an attempt that timed out
+//! is on the same one again if its other side is gone; see [`guide::places`](crate::guide::places).
+//! `http2_keep_alive_interval`, `http2_keep_alive_timeout` and `http2_keep_alive_while_idle` of
+//! reqwest's builder let it find out by itself. A `ConnectionLayer` (feature `connection`) does
+//! nothing here, and [says so](crate::lint::LintCode::ConnectionUnknown).
 
 use std::{
     any::Any,

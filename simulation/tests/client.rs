@@ -30,6 +30,8 @@ use tower_http_retry::{
     body::Rewind,
     budget::InFlightLimit,
     classify::FailureKind,
+    connection::ConnectionLayer,
+    endpoints::EndpointsLayer,
     policy::{Idempotent, InvalidPolicy, RetryPolicy},
     shared_hints::SharedHints,
 };
@@ -51,7 +53,7 @@ const AFTERWARDS: Duration = Duration::from_millis(600);
 /// As good as no limit.
 const PERMITS: usize = 1000;
 
-type Stack = BoxCloneService<Request<SimBody>, Response<Incoming>, RetryError>;
+type Stack = BoxCloneService<Request<SimBody>, Response<AnyBody>, RetryError>;
 type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Sends all requests of the client with this index.
@@ -274,13 +276,27 @@ fn stack(
         world: Arc::clone(world),
         semaphore: Arc::clone(semaphore),
     };
-    let below = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(semaphore)).layer(http);
+    let names = match world.sabotage {
+        Some(Sabotage::StaysThere) => &NAMES[..1],
+        _ => &NAMES[..],
+    };
+    let endpoints = plan
+        .two_names
+        .then(|| EndpointsLayer::ordered(NAMES[0], names));
+    let places = Places {
+        http: GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(semaphore)).layer(http),
+        endpoints: endpoints.transpose()?,
+        connection: plan.leaves.then(ConnectionLayer::new),
+    };
     Ok(match plan.rewind {
-        scenario::Rewind::Clone => boxed(layer, below),
-        scenario::Rewind::Replay(limit) => boxed(layer.replay_bodies(limit), below),
-        scenario::Rewind::Reopen => boxed(layer.reopen_bodies(reopen), below),
+        scenario::Rewind::Clone => boxed(layer, places),
+        scenario::Rewind::Replay(limit) => boxed(layer.replay_bodies(limit), places),
+        scenario::Rewind::Reopen => boxed(layer.reopen_bodies(reopen), places),
     })
 }
+
+/// The names of the server. To the client's pool they are two servers.
+const NAMES: [&str; 2] = ["http://server/", "http://server:81/"];
 
 fn reopen(head: &Parts) -> Result<SimBody, io::Error> {
     let content = head.extensions.get::<Content>();
@@ -289,16 +305,54 @@ fn reopen(head: &Parts) -> Result<SimBody, io::Error> {
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-type Below = tower::limit::ConcurrencyLimit<Http>;
+/// What is below the retries: where an attempt goes, and over which connection.
+struct Places {
+    http: tower::limit::ConcurrencyLimit<Http>,
+    endpoints: Option<EndpointsLayer>,
+    connection: Option<ConnectionLayer>,
+}
 
-fn boxed<R>(layer: RetryLayer<RetryPolicy, R>, below: Below) -> Stack
+type Below<B> = BoxCloneService<Request<B>, Response<AnyBody>, BoxError>;
+
+impl Places {
+    fn below<B>(self) -> Below<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let below = match self.connection {
+            Some(layer) => any(layer.layer(self.http)),
+            None => any(self.http),
+        };
+        match self.endpoints {
+            Some(layer) => any(layer.layer(below)),
+            None => below,
+        }
+    }
+}
+
+/// A service with any response body and error.
+fn any<S, B, D>(service: S) -> Below<B>
+where
+    S: Service<Request<B>, Response = Response<D>, Error: Into<BoxError>, Future: Send>,
+    S: Clone + Send + 'static,
+    B: 'static,
+    D: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let service = service.map_err(Into::into);
+    BoxCloneService::new(service.map_response(|response: Response<D>| {
+        response.map(|body| body.map_err(Into::into).boxed_unsync())
+    }))
+}
+
+fn boxed<R>(layer: RetryLayer<RetryPolicy, R>, places: Places) -> Stack
 where
     R: Rewind<SimBody> + Clone + Send + 'static,
     R::Body: Body<Data = Bytes> + Send + 'static,
     <R::Body as Body>::Error: Into<BoxError>,
     R::Saved: Send,
 {
-    BoxCloneService::new(layer.layer(below))
+    BoxCloneService::new(layer.layer(places.below()))
 }
 
 /// Notes what the layer tells.

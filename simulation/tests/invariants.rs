@@ -8,13 +8,13 @@ use http::Method;
 use tower_http_retry::{
     AttemptOutcome, AttemptRecord, RetryReport,
     classify::{Cause, FailureKind, Sent},
-    policy::{LimitKind, StopReason, WaitReason},
+    policy::{LimitKind, Note, StopReason, WaitReason},
 };
 
 use crate::{
     log::{Answered, Asked, End, Event, Left, Received},
     run::Run,
-    scenario::{self, Client, Fault, Key, Rewind, Rules},
+    scenario::{self, Client, Fault, Key, MISDIRECTED, Rewind, Rules},
     world::EPOCH,
 };
 
@@ -43,6 +43,8 @@ pub(crate) enum Invariant {
     Counts,
     /// Every retry is one that the policy's rules allow.
     RetriesAreAllowed,
+    /// Another attempt goes to another endpoint, where there is one.
+    GoesElsewhere,
     /// Waits are as long as planned.
     Waits,
     /// Nobody comes back before the server wants it.
@@ -64,7 +66,7 @@ pub(crate) enum Invariant {
 }
 
 impl Invariant {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::RunsToItsEnd,
         Self::EndsInTime,
         Self::AtMostOnce,
@@ -74,6 +76,7 @@ impl Invariant {
         Self::RecordsAreTrue,
         Self::Counts,
         Self::RetriesAreAllowed,
+        Self::GoesElsewhere,
         Self::Waits,
         Self::ServerHints,
         Self::NeverSilent,
@@ -157,6 +160,8 @@ struct Facts<'a> {
     applied: Vec<u32>,
     answered: Vec<(u32, &'a Answered)>,
     called_after_end: usize,
+    /// Whether a server asked for anything in an answer to another request.
+    others_were_held: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -176,6 +181,7 @@ impl<'a> Facts<'a> {
             applied: Vec::new(),
             answered: Vec::new(),
             called_after_end: 0,
+            others_were_held: false,
         };
         let mut clock = client.clock;
         for (at, event) in &run.trace {
@@ -216,6 +222,9 @@ impl<'a> Facts<'a> {
                     attempt,
                     answer,
                 } if *request == plan.id => facts.answered.push((*attempt, answer)),
+                Event::Answered { answer, .. } => {
+                    facts.others_were_held |= answer.asked.is_some();
+                }
                 _ => {}
             }
         }
@@ -459,8 +468,15 @@ impl<'a> Facts<'a> {
                     && self
                         .asked_of(number)
                         .is_some_and(|asked| !rules.urllib3 || !matches!(asked, Asked::AfterMs(_)));
+                let earlier = self
+                    .retrying
+                    .iter()
+                    .filter(|(_, _, earlier)| earlier.number < number && is_misdirected(earlier));
+                let first = is_misdirected(record) && earlier.count() == 0;
+                let misdirected = !rules.urllib3 && self.client.leaves && first;
                 let in_progress = !rules.urllib3 && status == 409 && number > 1 && self.has_key();
-                self.may_repeat() && (rules.listed.contains(&status) || asks || in_progress)
+                misdirected
+                    || self.may_repeat() && (rules.listed.contains(&status) || asks || in_progress)
             }
             (AttemptOutcome::Failed { kind, cause, .. }, Some(_)) => match kind {
                 FailureKind::Connect => true,
@@ -521,6 +537,10 @@ impl<'a> Facts<'a> {
             found.that(id, hint.at == shown, || {
                 format!("attempt {number} was looked at when the clock showed another time")
             });
+        }
+        if record.layer_notes.contains(&Note::HintElsewhere) {
+            // It does not hold for the other endpoint.
+            return;
         }
         let Some(asked) = self.asked(record).filter(|_| rules.respects_hints) else {
             return;
@@ -616,6 +636,18 @@ impl<'a> Facts<'a> {
             let Some(next) = attempts.get(index + 1) else {
                 continue;
             };
+            let held = self
+                .answered
+                .iter()
+                .any(|(_, answer)| answer.asked.is_some());
+            let elsewhere = record.url.is_some() && record.url != next.url;
+            let may_stay = !self.client.two_names || held || self.others_were_held;
+            found.that(Invariant::GoesElsewhere, elsewhere || may_stay, || {
+                format!(
+                    "attempts {number} and the next were both sent to {:?}",
+                    next.url
+                )
+            });
             let Some(wait) = &record.wait else {
                 found.that(id, false, || {
                     format!("nothing between {number} and the next")
@@ -767,6 +799,11 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Whether the attempt was answered that it came to the wrong place.
+fn is_misdirected(record: &AttemptRecord) -> bool {
+    matches!(record.outcome, AttemptOutcome::Response(status) if status == MISDIRECTED)
+}
+
 fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
     let left = run.trace.iter().find_map(|(at, event)| match event {
         Event::Idle { client, left } if *client == index => Some((at, left)),
@@ -821,10 +858,11 @@ fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
     found.that(Invariant::Budget, granted - refunded == sent, || {
         format!("client {index}: {sent} retries sent, {left:?}")
     });
-    let most = budget.capacity
+    // Each of the server's names is an authority of its own.
+    let buckets = if client.two_names { 2.0 } else { 1.0 };
+    let most = buckets * (budget.capacity + budget.per_second * at.as_secs_f64())
         + budget.ratio * f64::from(successes)
         + MIN_RATIO * f64::from(failures)
-        + budget.per_second * at.as_secs_f64()
         + 0.001;
     found.that(Invariant::Budget, sent as f64 <= most, || {
         format!("client {index}: {sent} retries sent, {most} allowed")

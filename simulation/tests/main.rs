@@ -34,13 +34,14 @@ use std::{
     thread,
 };
 
-use tower_http_retry::AttemptOutcome;
+use tower_http_retry::{AttemptOutcome, policy::Note};
 
 use crate::{
     invariants::{Invariant, check},
     log::{Asked, End, Event, Received},
     run::{Run, run},
     sabotage::Sabotage,
+    scenario::MISDIRECTED,
 };
 
 /// The seeds of a plain `cargo test`.
@@ -78,7 +79,7 @@ fn for_each_seed(seeds: u64, each: impl Fn(u64) -> bool + Sync) {
 struct Seen(BTreeMap<String, u64>);
 
 /// What must be among it.
-const EXPECTED: [&str; 40] = [
+const EXPECTED: [&str; 44] = [
     "answer with a date",
     "body again, clone",
     "body again, reopen",
@@ -108,6 +109,10 @@ const EXPECTED: [&str; 40] = [
     "fault Partition",
     "fault ServerClock",
     "fault Slow",
+    "hint for one endpoint",
+    "left a connection",
+    "misdirected, sent again",
+    "sent to an endpoint",
     "stop body_not_replayable",
     "stop budget_exhausted",
     "stop count_exhausted",
@@ -155,6 +160,18 @@ impl Seen {
                     self.count(format!("fault {name}"));
                 }
                 Event::Retrying { record, .. } => {
+                    if record.layer_notes.contains(&Note::ConnectionLeft) {
+                        self.count("left a connection");
+                    }
+                    if record.layer_notes.contains(&Note::HintElsewhere) {
+                        self.count("hint for one endpoint");
+                    }
+                    if record.url.is_some() {
+                        self.count("sent to an endpoint");
+                    }
+                    if matches!(record.outcome, AttemptOutcome::Response(it) if it == MISDIRECTED) {
+                        self.count("misdirected, sent again");
+                    }
                     if let AttemptOutcome::Failed { cause, .. } = &record.outcome {
                         self.count(format!("cause {cause}"));
                     }

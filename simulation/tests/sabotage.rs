@@ -35,10 +35,12 @@ pub(crate) enum Sabotage {
     NeverNotices,
     /// The server applies what it says that it refused.
     LyingServer,
+    /// The server's second name is forgotten.
+    StaysThere,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::RepeatsEverything,
         Self::OneRetryTooMany,
         Self::DeafToHints,
@@ -54,6 +56,7 @@ impl Sabotage {
         Self::ForgetsAttempts,
         Self::NeverNotices,
         Self::LyingServer,
+        Self::StaysThere,
     ];
 
     /// The invariants that it must break.
@@ -75,6 +78,7 @@ impl Sabotage {
             Self::ForgetsAttempts => &[I::ReportsAreWhole],
             Self::NeverNotices => &[I::RunsToItsEnd],
             Self::LyingServer => &[I::Effects, I::RecordsAreTrue],
+            Self::StaysThere => &[I::GoesElsewhere],
         }
     }
 }

@@ -18,6 +18,9 @@ pub(crate) const ATTEMPT: HeaderName = HeaderName::from_static("x-sim-attempt");
 /// The number of bytes in a response's body.
 pub(crate) const LENGTH: HeaderName = HeaderName::from_static("x-sim-length");
 
+/// What a server answers that is not meant on this connection.
+pub(crate) const MISDIRECTED: u16 = 421;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
@@ -65,6 +68,10 @@ pub(crate) struct Client {
     pub(crate) keeps_idle: bool,
     pub(crate) sends_canceled_again: bool,
     pub(crate) ping: Option<Duration>,
+    /// Whether connections that failed are left.
+    pub(crate) leaves: bool,
+    /// Whether the server has two names, of which each attempt takes the other.
+    pub(crate) two_names: bool,
 }
 
 /// How a client sends a body again.
@@ -219,7 +226,7 @@ impl Scenario {
                 requests.push(request(dice, id, index, client, http2, busy));
             }
         }
-        Self {
+        let mut scenario = Self {
             seed,
             tick: Duration::from_millis(dice.pick(&[1, 2, 5, 5, 5, 10])),
             latency: Duration::from_millis(dice.number(0..=most / 2))..=Duration::from_millis(most),
@@ -235,6 +242,28 @@ impl Scenario {
             faults: faults(dice, clients.len()),
             clients,
             requests,
+        };
+        scenario.place(&mut Dice::with_seed(!seed));
+        scenario
+    }
+
+    /// Puts layers below the retries that send an attempt elsewhere.
+    fn place(&mut self, dice: &mut Dice) {
+        for client in &mut self.clients {
+            client.leaves = dice.chance(40);
+            client.two_names = dice.chance(35);
+        }
+        for request in &mut self.requests {
+            for step in request.script.iter_mut().take(2) {
+                if dice.chance(10) {
+                    step.applies = false;
+                    step.answer = Answer::Status {
+                        status: MISDIRECTED,
+                        hint: None,
+                        content: response_content(dice),
+                    };
+                }
+            }
         }
     }
 
@@ -283,6 +312,8 @@ fn client(dice: &mut Dice) -> Client {
         keeps_idle: dice.chance(85),
         sends_canceled_again: dice.chance(60),
         ping: dice.maybe(20, |dice| dice.ms(100..=300)),
+        leaves: false,
+        two_names: false,
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -282,7 +285,10 @@ fn http_date(time: SystemTime) -> HeaderValue {
 }
 
 /// Reads a body and compares it with what it should be.
-pub(crate) async fn receive(mut body: Incoming, reads: Reads, expected: &Content) -> Received {
+pub(crate) async fn receive<B>(mut body: B, reads: Reads, expected: &Content) -> Received
+where
+    B: Body<Data = Bytes, Error: fmt::Display> + Unpin,
+{
     let mut bytes = Vec::new();
     let mut trailers = None;
     loop {

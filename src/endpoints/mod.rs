@@ -87,7 +87,8 @@
 //! What was tried is in the [`RequestState`](crate::stack::RequestState) in the request's
 //! extensions, which is there from the second attempt on; a balancer below that sees the request
 //! can read and extend it. A hedge goes to another endpoint than the request it is for if its layer
-//! is told so (`HedgeBuilder::elsewhere`). Which balancers can use it, and which cannot, is in the guide: `guide::places`.
+//! is told so (`HedgeBuilder::elsewhere`). Which balancers can use it, and which cannot, is in
+//! [`guide::places`](crate::guide::places).
 
 mod base;
 mod future;
