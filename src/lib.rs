@@ -74,6 +74,8 @@
 //! | how is a body sent a second time? | [`body`] |
 //! | how are all requests together kept from a storm? | [`budget`] |
 //! | what else holds requests back, or refuses them? | [`throttle`], [`shared_hints`], [`stack::Admission`] |
+//! | what does a body say that its head does not? | `peek::PeekLayer` (feature `peek`) |
+//! | how does a download go on that broke? | `resume::ResumeLayer` (feature `resume`) |
 //! | how do the layers of one stack talk? | [`stack`] |
 //! | what was tried, and why did it stop? | [`RetryReport`], [`RetryError`], [`RetryEvent`] |
 //! | would this request be retried, and why not? | [`dry_run`] |

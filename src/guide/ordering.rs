@@ -13,6 +13,8 @@
 //! | `LoadShedLayer` | sheds whole requests, never a retry | a refusal is a failed attempt |
 //! | a circuit breaker | opens late, and turns whole requests away | each attempt counts, and a break is waited for |
 //! | `HedgeLayer` | each hedge has retries of its own | an attempt, twice if it is late |
+//! | `ResumeLayer` | a body that breaks goes on, in the same counts | the retries would count each continuation anew |
+//! | `PeekLayer` | finds failures that nobody retries any more | what a body says is judged, and retried |
 //! | `TraceLayer` | one span, and only the final failure | a span and a failure for each attempt |
 //! | `FollowRedirectLayer` | each hop has its own retries | all hops together are one attempt |
 //! | `SetRequestIdLayer` | one id | a new id for each attempt |

@@ -10,8 +10,10 @@ use super::{
     layer::Settings,
     plan::{Plan, content_length},
 };
+#[cfg(feature = "telemetry")]
+use crate::telemetry::Metrics;
 use crate::{
-    reason::NotResumed,
+    reason::{NotResumed, StopReason},
     report::sanitized,
     snapshot::{Snapshot, Target},
     stack::RequestState,
@@ -60,6 +62,36 @@ impl<S, P> Asked<S, P> {
             Some(redact) => sanitized(target.scheme, target.authority, &redact(target.path())),
             None => sanitized(target.scheme, target.authority, target.path_and_query),
         }
+    }
+
+    /// So many bytes came after it broke.
+    pub(super) fn count_resumed(&self, bytes: u64) {
+        #[cfg(feature = "telemetry")]
+        if let (Some((metrics, uri)), 1..) = (self.metrics(), bytes) {
+            metrics.resumed(bytes, &uri);
+        }
+        #[cfg(not(feature = "telemetry"))]
+        let _ = bytes;
+    }
+
+    /// It could not go on.
+    pub(super) fn count_given_up(&self, stop: &StopReason) {
+        #[cfg(feature = "telemetry")]
+        if let Some((metrics, uri)) = self.metrics() {
+            metrics.suppressed(metrics.series(&uri), stop.name());
+        }
+        #[cfg(not(feature = "telemetry"))]
+        let _ = stop;
+    }
+
+    #[cfg(feature = "telemetry")]
+    fn metrics(&self) -> Option<(&Metrics, Uri)> {
+        let metrics = self.settings.metrics.as_ref()?;
+        let uri = match &self.line {
+            Line::Get { head, .. } => head.copy()?.uri,
+            Line::Other { uri, .. } => uri.clone(),
+        };
+        Some((metrics, uri))
     }
 
     /// When the body has to be at its end, by the layer's own deadline.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use sync_wrapper::SyncWrapper;
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -20,6 +22,8 @@ use super::{
     story::Story,
     watch::{Over, Watch},
 };
+#[cfg(feature = "telemetry")]
+use crate::telemetry::AttemptKind;
 use crate::{
     BoxError, RequestDeadline,
     policy::Policy,
@@ -34,6 +38,55 @@ pin_project! {
     ///
     /// Its frames are those of the first response and of its continuations, without a seam. Its
     /// length is that of the first response.
+    ///
+    /// Whatever has to be waited for needs a tokio runtime with its timer enabled.
+    ///
+    /// ```
+    /// # use std::{convert::Infallible, io};
+    /// # use bytes::Bytes;
+    /// # use futures_util::stream;
+    /// # use http::{Request, Response};
+    /// # use http_body::Frame;
+    /// # use http_body_util::{Empty, StreamBody};
+    /// use http_body_util::BodyExt;
+    /// use tower::{ServiceBuilder, ServiceExt};
+    /// use tower_http_retry::{policy::{Backoff, RetryPolicy}, resume::ResumeLayer};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # // A server that breaks off after half of the file, and sends the rest when it is asked for it.
+    /// # let server = tower::service_fn(|request: Request<Empty<Bytes>>| async move {
+    /// #     let rest = request.headers().contains_key("range");
+    /// #     let (status, range, frames) = match rest {
+    /// #         false => (200, "", vec![
+    /// #             Ok(Frame::data(Bytes::from("half"))),
+    /// #             Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+    /// #         ]),
+    /// #         true => (206, "bytes 4-7/8", vec![Ok(Frame::data(Bytes::from("half")))]),
+    /// #     };
+    /// #     let length = if rest { 4 } else { 8 };
+    /// #     let response = Response::builder().status(status);
+    /// #     let response = response.header("etag", "\"a\"").header("content-length", length);
+    /// #     let response = response.header("content-range", range);
+    /// #     Ok::<_, Infallible>(response.body(StreamBody::new(stream::iter(frames))).unwrap())
+    /// # });
+    /// let policy = RetryPolicy::builder().backoff(Backoff::none()).build()?;
+    /// let client = ServiceBuilder::new()
+    ///     .layer(ResumeLayer::new(policy))
+    ///     .service(server);
+    /// let request = Request::get("http://files.test/").body(Empty::new())?;
+    /// let mut body = std::pin::pin!(client.oneshot(request).await?.into_body());
+    /// let mut file = Vec::new();
+    /// while let Some(frame) = body.frame().await {
+    ///     // An error here is a `ResumeError`, which says why it could not go on.
+    ///     file.extend(frame?.into_data().unwrap_or_default());
+    /// }
+    /// assert_eq!(file, b"halfhalf");
+    /// let report = body.report().expect("it broke once");
+    /// assert_eq!(report.attempt_count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Dropping it at any point sends nothing more, and gives back what an unsent continuation took
     /// from a budget.
@@ -71,7 +124,7 @@ pin_project! {
         /// Polling the service below until it is ready for it.
         Readying,
         /// Polling the response to it.
-        Called { #[pin] future: Fut },
+        Called { #[pin] future: SyncWrapper<Fut> },
         /// Finished.
         Done,
     }
@@ -126,6 +179,7 @@ where
         let this = self.project();
         let asked = &*this.asked;
         let first = &mut *this.first;
+        let delivered = this.progress.delivered;
         let story = this.story.get_or_insert_with(|| {
             let report = match first.report.take() {
                 Some(report) => *report,
@@ -139,7 +193,7 @@ where
                     report
                 }
             };
-            Story::new(asked, report)
+            Story::new(asked, report, delivered)
         });
         story.broke(kind, source, this.progress);
     }
@@ -149,7 +203,7 @@ where
         let mut this = self.project();
         this.state.set(State::Done);
         if let Some(story) = this.story {
-            story.succeed(this.asked);
+            story.succeed(this.asked, this.progress);
         }
         Step::End
     }
@@ -161,7 +215,7 @@ where
         let Some(story) = this.story else {
             unreachable!("what fails has broken before")
         };
-        story.give_up(stop, this.asked);
+        story.give_up(stop, this.asked, this.progress);
         let come = (this.progress.delivered, this.progress.length);
         let source = story.source.take();
         Step::Fail(ResumeError::new(
@@ -286,10 +340,15 @@ where
         };
         plan.ask(&mut parts);
         story.sends(now);
+        #[cfg(feature = "telemetry")]
+        if let Some(metrics) = &this.asked.settings.metrics {
+            metrics.attempt(AttemptKind::Resume, &parts.uri);
+        }
         // As an instant, it is in there; a duration would start anew.
         parts.extensions.remove::<RequestDeadline>();
         parts.extensions.insert::<RequestState>(story.state.clone());
         let future = service.call(Request::from_parts(parts, ReqBody::default()));
+        let future = SyncWrapper::new(future);
         this.state.set(State::Called { future });
         Step::Next
     }
@@ -299,7 +358,7 @@ where
         let StateProj::Called { future } = this.state.project() else {
             unreachable!("the state is that one")
         };
-        match future.poll(cx) {
+        match future.get_pin_mut().poll(cx) {
             Poll::Ready(Ok(response)) => {
                 this.watch.moved();
                 Poll::Ready(self.answered(response))

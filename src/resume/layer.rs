@@ -6,6 +6,8 @@ use tower_layer::Layer;
 
 use super::Resume;
 use crate::RetryEvent;
+#[cfg(feature = "telemetry")]
+use crate::telemetry::Metrics;
 
 type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type RedactPath = Arc<dyn Fn(&str) -> String + Send + Sync>;
@@ -29,6 +31,8 @@ pub(super) struct Settings {
     pub(super) identity: bool,
     pub(super) on_event: Option<OnEvent>,
     pub(super) redact_path: Option<RedactPath>,
+    #[cfg(feature = "telemetry")]
+    pub(super) metrics: Option<Metrics>,
 }
 
 impl<P> ResumeLayer<P> {
@@ -42,6 +46,8 @@ impl<P> ResumeLayer<P> {
             identity: false,
             on_event: None,
             redact_path: None,
+            #[cfg(feature = "telemetry")]
+            metrics: None,
         };
         Self { policy, settings }
     }
@@ -111,6 +117,15 @@ impl<P> ResumeLayer<P> {
         F: Fn(&RetryEvent<'_>) + Send + Sync + 'static,
     {
         self.settings.on_event = Some(Arc::new(hook));
+        self
+    }
+
+    /// Counts continuations, the bytes that came by them, and the reasons of those that were not
+    /// made. The retries below count each continuation as a request of its own, as they see it.
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.settings.metrics = Some(metrics);
         self
     }
 

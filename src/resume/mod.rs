@@ -84,7 +84,8 @@
 //! Each break and each continuation is a line in the one [`RetryReport`](crate::RetryReport), which
 //! begins with the attempts at the head: [`ResumeBody::report`] while the body lives,
 //! [`ResumeError::report`] if it fails, and [`ResumeLayer::on_event`] for both ends, of which each
-//! has an event in the log as well. A body that arrives in one piece has no report and costs none.
+//! has an event in the log as well. With the feature `telemetry`, `ResumeLayer::metrics` counts all of
+//! them. A body that arrives in one piece has no report and costs none.
 
 mod answered;
 mod asking;

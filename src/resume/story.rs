@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -24,6 +25,12 @@ use crate::{
     trial::{self, Conditions, Ended, Judged, Ruling},
 };
 
+/// What nobody else has a hand on. The lock is never taken: it makes a body one that threads may
+/// share, whatever the policy's sessions are, as boxed bodies have to be.
+fn own<T>(locked: &mut Mutex<T>) -> &mut T {
+    locked.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What is kept of a body once it broke.
 pub(super) struct Story<Sess> {
     pub(super) report: RetryReport,
@@ -32,14 +39,16 @@ pub(super) struct Story<Sess> {
     pub(super) source: Option<BoxError>,
     /// What it counts together with the layers below.
     pub(super) state: RequestState,
-    session: Option<AnySession<Sess>>,
+    session: Mutex<Option<AnySession<Sess>>>,
     /// What was charged to `total` when the session was last asked.
     seen: u32,
     /// Of a continuation that is not sent yet.
-    permit: Option<RetryPermit>,
+    permit: Mutex<Option<RetryPermit>>,
     charged: Option<LimitKind>,
     /// When the continuation was sent.
     pub(super) sent: Instant,
+    /// The bytes that were handed on when it broke first.
+    whole_until: u64,
 }
 
 /// What the policy is asked about.
@@ -71,7 +80,11 @@ impl<S: Session> Conditions<S> for Left {
 
 impl<Sess: Session> Story<Sess> {
     /// A body broke for the first time. What was made of the head is counted already.
-    pub(super) fn new<S, P>(asked: &Asked<S, P>, mut report: RetryReport) -> Box<Self> {
+    pub(super) fn new<S, P>(
+        asked: &Asked<S, P>,
+        mut report: RetryReport,
+        delivered: u64,
+    ) -> Box<Self> {
         report.stop = StopReason::Succeeded;
         let state = match &asked.state {
             Some(shared) if asked.settings.deadline.is_none() => shared.clone(),
@@ -93,11 +106,12 @@ impl<Sess: Session> Story<Sess> {
             kind: ResumeErrorKind::Failed,
             source: None,
             state,
-            session: None,
+            session: Mutex::new(None),
             seen: 0,
-            permit: None,
+            permit: Mutex::new(None),
             charged: None,
             sent: asked.started,
+            whole_until: delivered,
         })
     }
 
@@ -120,7 +134,7 @@ impl<Sess: Session> Story<Sess> {
 
     /// The counts start anew.
     pub(super) fn start_anew(&mut self, ends: Option<Instant>) {
-        self.session = None;
+        self.session = Mutex::new(None);
         self.state = RequestState::new(ends);
     }
 
@@ -139,10 +153,11 @@ impl<Sess: Session> Story<Sess> {
         let (started, now) = times;
         let used = self.state.used(LimitKind::Total);
         // What the layers below have charged since then counts, too.
-        if self.session.is_none() || used != self.seen {
+        let session = own(&mut self.session);
+        if session.is_none() || used != self.seen {
             let mut parts = head.copy()?;
             parts.extensions.insert(self.state.clone());
-            self.session = Some(select(policy, &RequestHead::from(&parts)));
+            *session = Some(select(policy, &RequestHead::from(&parts)));
             self.seen = used;
         }
         let number = u32::try_from(self.report.attempt_count()).unwrap_or(u32::MAX);
@@ -166,7 +181,7 @@ impl<Sess: Session> Story<Sess> {
             judged: Judged::default(),
         };
         let method = head.method();
-        let session = self.session.as_mut()?;
+        let session = session.as_mut()?;
         Some(trial::rule(session, &mut Left(left), ended, |outcome| {
             Attempt::new(number, method, outcome)
                 .with_elapsed(now.duration_since(started))
@@ -182,7 +197,7 @@ impl<Sess: Session> Story<Sess> {
         asked: &Asked<S, P>,
         now: Instant,
     ) -> Option<Instant> {
-        self.permit = Some(permit);
+        self.permit = Mutex::new(Some(permit));
         self.charged = retry.charged;
         if let Some(last) = self.report.attempts.last_mut() {
             last.gates = retry.gates;
@@ -201,7 +216,7 @@ impl<Sess: Session> Story<Sess> {
     /// The continuation is sent.
     pub(super) fn sends(&mut self, now: Instant) {
         self.sent = now;
-        if let Some(permit) = self.permit.take() {
+        if let Some(permit) = own(&mut self.permit).take() {
             permit.sent();
         }
         if let Some(kind) = self.charged.take() {
@@ -234,8 +249,9 @@ impl<Sess: Session> Story<Sess> {
     }
 
     /// All of it has arrived.
-    pub(super) fn succeed<S, P>(&mut self, asked: &Asked<S, P>) {
-        if let Some(session) = &mut self.session {
+    pub(super) fn succeed<S, P>(&mut self, asked: &Asked<S, P>, progress: &Progress) {
+        asked.count_resumed(progress.delivered.saturating_sub(self.whole_until));
+        if let Some(session) = own(&mut self.session) {
             session.succeeded();
         }
         self.report.stop = StopReason::Succeeded;
@@ -251,10 +267,17 @@ impl<Sess: Session> Story<Sess> {
     }
 
     /// It does not go on.
-    pub(super) fn give_up<S, P>(&mut self, mut stop: StopReason, asked: &Asked<S, P>) {
+    pub(super) fn give_up<S, P>(
+        &mut self,
+        mut stop: StopReason,
+        asked: &Asked<S, P>,
+        progress: &Progress,
+    ) {
         stop.clean();
+        asked.count_resumed(progress.delivered.saturating_sub(self.whole_until));
+        asked.count_given_up(&stop);
         // What was granted and is not sent goes back.
-        self.permit = None;
+        self.permit = Mutex::new(None);
         self.report.stop = stop;
         self.report.elapsed = asked.started.elapsed();
         let report = &self.report;

@@ -824,6 +824,46 @@ async fn the_length_is_that_of_the_download_until_its_end() {
     assert!(body.is_end_stream());
 }
 
+#[test]
+fn a_body_above_hyper_is_one_that_can_be_boxed_and_read_without_pinning() {
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    fn is_boxable<B>(_: impl Fn(B))
+    where
+        B: Body<Data = Bytes, Error = ResumeError> + Send + Sync + Unpin + 'static,
+    {
+    }
+    fn body_of<S, B>(_: &S) -> impl Fn(B)
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>>,
+    {
+        |_| {}
+    }
+    let stack = ServiceBuilder::new()
+        .layer(layer())
+        .layer(RetryLayer::new(policy()))
+        .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+    is_boxable(body_of(&stack));
+}
+
+#[cfg(feature = "telemetry")]
+#[tokio::test(start_paused = true)]
+async fn continuations_are_counted_and_the_bytes_that_came_by_them() {
+    use tower_http_retry::telemetry::Metrics;
+
+    let metrics = Metrics::new();
+    let layer = layer().metrics(metrics.clone());
+    fetch(&layer, broken().rest(), get()).await;
+    fetch(&layer, broken().answer(412, &[], []), get()).await;
+    let counts = metrics.snapshot();
+    let count = |name: &str, labels: &[(&str, &str)]| {
+        counts.count(&format!("tower_http_retry_{name}"), labels)
+    };
+    assert_eq!(count("attempts_total", &[("kind", "resume")]), Some(2));
+    assert_eq!(count("resumed_bytes_total", &[]), Some(6));
+    let reason = [("reason", "not_resumable")];
+    assert_eq!(count("suppressed_total", &reason), Some(1));
+}
+
 /// Answers at once, with such headers.
 fn answering(
     fields: &'static [(&'static str, &'static str)],
