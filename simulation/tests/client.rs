@@ -32,7 +32,8 @@ use tower_http_retry::{
     classify::FailureKind,
     connection::ConnectionLayer,
     endpoints::EndpointsLayer,
-    policy::{Idempotent, InvalidPolicy, RetryPolicy},
+    hedge::{HedgeInfo, HedgeLayer},
+    policy::{Idempotent, InvalidPolicy, Methods, RetryPolicy},
     shared_hints::SharedHints,
 };
 
@@ -288,10 +289,29 @@ fn stack(
         endpoints: endpoints.transpose()?,
         connection: plan.leaves.then(ConnectionLayer::new),
     };
-    Ok(match plan.rewind {
-        scenario::Rewind::Clone => boxed(layer, places),
-        scenario::Rewind::Replay(limit) => boxed(layer.replay_bodies(limit), places),
-        scenario::Rewind::Reopen => boxed(layer.reopen_bodies(reopen), places),
+    let hedges = match plan.hedges {
+        Some(delay) => {
+            let mut policy = policy.clone();
+            if world.sabotage == Some(Sabotage::HedgesEverything) {
+                let every = policy.to_builder().allowed_methods(Methods::any());
+                policy = every.build()?;
+            }
+            Some(HedgeLayer::builder(&policy).fixed_delay(delay).build()?)
+        }
+        None => None,
+    };
+    Ok(match (plan.rewind, hedges) {
+        (scenario::Rewind::Clone, None) => boxed(layer, places),
+        (scenario::Rewind::Clone, Some(hedges)) => hedged(layer, hedges, places),
+        (scenario::Rewind::Replay(limit), None) => boxed(layer.replay_bodies(limit), places),
+        (scenario::Rewind::Replay(limit), Some(hedges)) => {
+            hedged(layer.replay_bodies(limit), hedges.recorded_bodies(), places)
+        }
+        (scenario::Rewind::Reopen, None) => boxed(layer.reopen_bodies(reopen), places),
+        (scenario::Rewind::Reopen, Some(hedges)) => {
+            let hedges = hedges.reopen_bodies(reopen);
+            hedged(layer.reopen_bodies(reopen), hedges, places)
+        }
     })
 }
 
@@ -355,6 +375,19 @@ where
     BoxCloneService::new(layer.layer(places.below()))
 }
 
+/// The same, with hedges between the retries and what is below.
+fn hedged<R, H>(layer: RetryLayer<RetryPolicy, R>, hedges: HedgeLayer<H>, places: Places) -> Stack
+where
+    R: Rewind<SimBody> + Clone + Send + 'static,
+    R::Body: Body<Data = Bytes> + Send + 'static,
+    <R::Body as Body>::Error: Into<BoxError>,
+    R::Saved: Send,
+    H: Rewind<R::Body, Body = R::Body> + Clone + Send + 'static,
+    H::Saved: Send,
+{
+    BoxCloneService::new(layer.layer(hedges.layer(places.below())))
+}
+
 /// Notes what the layer tells.
 fn note(log: &Log, event: &RetryEvent<'_>) {
     let id = |url: &str| -> u32 {
@@ -402,9 +435,17 @@ where
         let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
         let id = id.expect("every request has a number");
         let log = &self.world.log;
-        log.note(Event::Called {
-            request: id,
-            attempt,
+        let is_hedge = request.extensions().get::<HedgeInfo>().is_some();
+        log.note(if is_hedge {
+            Event::Hedged {
+                request: id,
+                attempt,
+            }
+        } else {
+            Event::Called {
+                request: id,
+                attempt,
+            }
         });
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         if let Some(sabotage) = self.world.sabotage {

@@ -63,10 +63,12 @@ pub(crate) enum Invariant {
     Budget,
     /// The recorded policy decides about the record as it did.
     Replays,
+    /// An attempt is hedged once at most, and only one that may be repeated; the report says so.
+    Hedges,
 }
 
 impl Invariant {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::RunsToItsEnd,
         Self::EndsInTime,
         Self::AtMostOnce,
@@ -86,6 +88,7 @@ impl Invariant {
         Self::NothingHeld,
         Self::Budget,
         Self::Replays,
+        Self::Hedges,
     ];
 }
 
@@ -151,6 +154,8 @@ struct Facts<'a> {
     begun: Option<Duration>,
     end: Option<(Duration, &'a End)>,
     calls: Vec<(Duration, u32)>,
+    /// The attempts that were sent a second time.
+    hedges: Vec<u32>,
     /// Each with what the client's clock was wrong by.
     retrying: Vec<(Duration, i64, &'a AttemptRecord)>,
     told: Vec<&'a RetryReport>,
@@ -173,6 +178,7 @@ impl<'a> Facts<'a> {
             begun: None,
             end: None,
             calls: Vec::new(),
+            hedges: Vec::new(),
             retrying: Vec::new(),
             told: Vec::new(),
             read: None,
@@ -196,6 +202,13 @@ impl<'a> Facts<'a> {
                         facts.called_after_end += 1;
                     } else {
                         facts.calls.push((at, *attempt));
+                    }
+                }
+                Event::Hedged { request, attempt } if *request == plan.id => {
+                    if facts.end.is_some() {
+                        facts.called_after_end += 1;
+                    } else {
+                        facts.hedges.push(*attempt);
                     }
                 }
                 Event::Retrying { request, record } if *request == plan.id => {
@@ -405,10 +418,15 @@ impl<'a> Facts<'a> {
             found.that(id, *attempt as usize == index + 1, || {
                 format!("attempt {attempt} was the {}th to be sent", index + 1)
             });
+            let hedges = self.hedges.iter().filter(|hedge| *hedge == attempt).count();
             let arrivals = self.arrived.iter().filter(|arrived| *arrived == attempt);
             let count = arrivals.count();
-            found.that(id, count <= 1, || {
-                format!("attempt {attempt} arrived {count} times")
+            found.that(id, count <= 1 + hedges, || {
+                format!("attempt {attempt} arrived {count} times, hedged {hedges} times")
+            });
+            let allowed = self.client.hedges.is_some() && self.may_repeat();
+            found.that(Invariant::Hedges, hedges <= usize::from(allowed), || {
+                format!("attempt {attempt} was hedged {hedges} times")
             });
         }
         let sent = self.calls.len();
@@ -465,9 +483,10 @@ impl<'a> Facts<'a> {
                 let status = status.as_u16();
                 let asks = rules.respects_hints
                     && matches!(status, 413 | 429 | 503)
-                    && self
-                        .asked_of(number)
-                        .is_some_and(|asked| !rules.urllib3 || !matches!(asked, Asked::AfterMs(_)));
+                    && (self.is_hedged(number)
+                        || self.asked_of(number).is_some_and(|asked| {
+                            !rules.urllib3 || !matches!(asked, Asked::AfterMs(_))
+                        }));
                 let earlier = self
                     .retrying
                     .iter()
@@ -493,6 +512,11 @@ impl<'a> Facts<'a> {
                 self.plan.method, record.outcome
             )
         });
+    }
+
+    /// Whether the attempt was sent a second time: the server may have answered both.
+    fn is_hedged(&self, attempt: u32) -> bool {
+        self.hedges.contains(&attempt)
     }
 
     fn asked_of(&self, attempt: u32) -> Option<&'a Asked> {
@@ -530,6 +554,9 @@ impl<'a> Facts<'a> {
             return;
         };
         let number = record.number;
+        if self.is_hedged(number) {
+            return;
+        }
         if let Some(hint) = &record.hint {
             let by = Duration::from_secs(clock.unsigned_abs());
             let right = std::time::SystemTime::UNIX_EPOCH + EPOCH + at;
@@ -621,6 +648,10 @@ impl<'a> Facts<'a> {
             let number = record.number;
             found.that(id, number as usize == index + 1, || {
                 format!("attempt {number} in place {}", index + 1)
+            });
+            let told = record.inner_attempts == Some(2);
+            found.that(Invariant::Hedges, told == self.is_hedged(number), || {
+                format!("attempt {number}: the report says hedged: {told}")
             });
             let started = called.saturating_sub(begun);
             found.that(id, record.started.abs_diff(started) <= TIMER, || {
@@ -780,7 +811,11 @@ impl<'a> Facts<'a> {
             }
             StopReason::RetryAfterTooLong { asked, cap } => {
                 let said = last.and_then(|record| self.asked(record));
-                asked > cap && *cap == rules.hint_max && !rules.clamps && said == Some(*asked)
+                let hedged = last.is_some_and(|record| self.is_hedged(record.number));
+                asked > cap
+                    && *cap == rules.hint_max
+                    && !rules.clamps
+                    && (hedged || said == Some(*asked))
             }
             StopReason::HeldTooLong { held, max } => {
                 held > max && self.client.share_hints && *max == Duration::from_secs(60)
@@ -851,12 +886,13 @@ fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
                         .any(|(_, call)| *call == record.number + 1)
             })
             .count() as u64;
+        sent += facts.hedges.len() as u64;
         let succeeded = matches!(facts.end, Some((_, End::Response { status: ..400, .. })));
         successes += u32::from(succeeded);
         failures += u32::from(!succeeded || !facts.retrying.is_empty());
     }
     found.that(Invariant::Budget, granted - refunded == sent, || {
-        format!("client {index}: {sent} retries sent, {left:?}")
+        format!("client {index}: {sent} retries and hedges sent, {left:?}")
     });
     // Each of the server's names is an authority of its own.
     let buckets = if client.two_names { 2.0 } else { 1.0 };
@@ -865,6 +901,6 @@ fn check_client(run: &Run, index: usize, client: &Client, found: &mut Found) {
         + MIN_RATIO * f64::from(failures)
         + 0.001;
     found.that(Invariant::Budget, sent as f64 <= most, || {
-        format!("client {index}: {sent} retries sent, {most} allowed")
+        format!("client {index}: {sent} retries and hedges sent, {most} allowed")
     });
 }

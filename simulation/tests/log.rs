@@ -27,6 +27,11 @@ pub(crate) enum Event {
         request: u32,
         attempt: u32,
     },
+    /// The same, of an attempt that was late and is under way already.
+    Hedged {
+        request: u32,
+        attempt: u32,
+    },
     /// The layer said that it goes on after this attempt.
     Retrying {
         request: u32,

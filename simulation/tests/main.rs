@@ -79,7 +79,7 @@ fn for_each_seed(seeds: u64, each: impl Fn(u64) -> bool + Sync) {
 struct Seen(BTreeMap<String, u64>);
 
 /// What must be among it.
-const EXPECTED: [&str; 44] = [
+const EXPECTED: [&str; 47] = [
     "answer with a date",
     "body again, clone",
     "body again, reopen",
@@ -113,6 +113,9 @@ const EXPECTED: [&str; 44] = [
     "left a connection",
     "misdirected, sent again",
     "sent to an endpoint",
+    "hedges, clone",
+    "hedges, replay",
+    "hedges, reopen",
     "stop body_not_replayable",
     "stop budget_exhausted",
     "stop count_exhausted",
@@ -136,6 +139,11 @@ impl Seen {
             match event {
                 Event::Called { attempt, .. } => {
                     self.count(if *attempt == 1 { "requests" } else { "retries" });
+                }
+                Event::Hedged { request, .. } => {
+                    let plan = &run.scenario.requests[*request as usize];
+                    let rewind = run.scenario.client_of(plan).rewind;
+                    self.count(format!("hedges, {}", rewind.name()));
                 }
                 Event::Applied { .. } => self.count("applied"),
                 Event::Received {

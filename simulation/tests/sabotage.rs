@@ -37,10 +37,12 @@ pub(crate) enum Sabotage {
     LyingServer,
     /// The server's second name is forgotten.
     StaysThere,
+    /// Hedges are sent of every method.
+    HedgesEverything,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::RepeatsEverything,
         Self::OneRetryTooMany,
         Self::DeafToHints,
@@ -57,6 +59,7 @@ impl Sabotage {
         Self::NeverNotices,
         Self::LyingServer,
         Self::StaysThere,
+        Self::HedgesEverything,
     ];
 
     /// The invariants that it must break.
@@ -79,6 +82,7 @@ impl Sabotage {
             Self::NeverNotices => &[I::RunsToItsEnd],
             Self::LyingServer => &[I::Effects, I::RecordsAreTrue],
             Self::StaysThere => &[I::GoesElsewhere],
+            Self::HedgesEverything => &[I::Hedges],
         }
     }
 }

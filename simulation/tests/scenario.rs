@@ -72,6 +72,8 @@ pub(crate) struct Client {
     pub(crate) leaves: bool,
     /// Whether the server has two names, of which each attempt takes the other.
     pub(crate) two_names: bool,
+    /// After what time an attempt is sent a second time.
+    pub(crate) hedges: Option<Duration>,
 }
 
 /// How a client sends a body again.
@@ -252,6 +254,9 @@ impl Scenario {
         for client in &mut self.clients {
             client.leaves = dice.chance(40);
             client.two_names = dice.chance(35);
+            // Where a hedge goes is the affair of the tests of those two.
+            let alone = !client.leaves && !client.two_names;
+            client.hedges = dice.maybe(60, |dice| dice.ms(5..=300)).filter(|_| alone);
         }
         for request in &mut self.requests {
             for step in request.script.iter_mut().take(2) {
@@ -314,6 +319,7 @@ fn client(dice: &mut Dice) -> Client {
         ping: dice.maybe(20, |dice| dice.ms(100..=300)),
         leaves: false,
         two_names: false,
+        hedges: None,
     }
 }
 

@@ -48,12 +48,9 @@ pin_project! {
     impl<S, Fut, ReqBody, Saved, ResBody> PinnedDrop for HedgeFuture<S, Fut, ReqBody, Saved, ResBody> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            let (Some(watched), Some(_)) = (this.watched, time_out()) else {
-                return;
-            };
-            watched.late();
-            if let Some(after) = this.race.as_ref().and_then(|race| race.sent_after) {
-                outcome::say_late(after);
+            if let Some(watched) = this.watched {
+                let sent_after = this.race.as_ref().and_then(|race| race.sent_after);
+                watched.dropped(sent_after);
             }
         }
     }
@@ -170,11 +167,20 @@ impl<S, Saved> Watched<S, Saved> {
         self.measure(!failed);
     }
 
-    /// The request is dropped because its time is over.
-    ///
-    /// It counts as the time that it took at least, if it was late: of one that had less time
-    /// nothing is known.
-    fn late(&self) {
+    /// The request is dropped, and its hedge, if one was sent. If that is because its time is over,
+    /// it was sent twice, which nobody else can tell.
+    fn dropped(&self, sent_after: Option<Duration>) {
+        if time_out().is_some() {
+            self.out_of_time();
+            if let Some(after) = sent_after {
+                outcome::say_late(after);
+            }
+        }
+    }
+
+    /// Counts as the time that it took at least, if it was late: of one that had less time nothing
+    /// is known.
+    fn out_of_time(&self) {
         let Some(estimate) = self.measured().filter(|_| self.started.is_some()) else {
             return;
         };
@@ -405,6 +411,9 @@ where
         let FirstProj::Sent { future } = this.first.as_mut().project() else {
             panic!("`HedgeFuture` polled after it finished")
         };
+        if this.watched.is_none() {
+            return future.poll(cx).map_err(Into::into);
+        }
         match future.poll(cx) {
             Poll::Ready(result) => {
                 let outcome = result.map_err(Into::into);
@@ -415,13 +424,11 @@ where
                 Poll::Ready(outcome)
             }
             Poll::Pending => {
-                if this.watched.is_some() {
-                    self.as_mut().start_race();
-                    if self.race.is_some() {
-                        return self.poll_hedge(cx);
-                    }
+                self.as_mut().start_race();
+                match self.race {
+                    Some(_) => self.poll_hedge(cx),
+                    None => Poll::Pending,
                 }
-                Poll::Pending
             }
         }
     }

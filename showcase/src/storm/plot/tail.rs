@@ -79,7 +79,8 @@ fn times(canvas: &Canvas<'_>, runs: &[(Hedger, Measured)]) -> io::Result<()> {
     for (hedger, run) in runs {
         let points: Vec<Place> = (0..=60)
             .map(|step| {
-                let nines = 0.30103 + f64::from(step) / 60.0 * (3.0 - 0.30103);
+                let (least, most) = (std::f64::consts::LOG10_2, 3.0);
+                let nines = least + f64::from(step) / 60.0 * (most - least);
                 let part = 1.0 - 10f64.powf(-nines);
                 (x(part), y(run.percentile(part).as_secs_f64() * 1000.0))
             })
