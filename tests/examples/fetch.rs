@@ -309,6 +309,45 @@ async fn the_demonstration_tells_what_became_of_each_request() {
     }
 }
 
+/// The words of a text that are not measured: no numbers, ports and units of time.
+fn unmeasured(text: &str) -> Vec<String> {
+    let words = text.split_whitespace().filter(|word| {
+        let number = word.trim_start_matches('+');
+        !number.starts_with(|c: char| c.is_ascii_digit()) && !["ms", "s", "\u{b5}s"].contains(word)
+    });
+    let port = |word: &str| match word.strip_prefix("http://127.0.0.1:") {
+        Some(rest) => rest
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .to_owned(),
+        None => word.to_owned(),
+    };
+    words.map(port).collect()
+}
+
+/// The README's picture is drawn from a run; it says what a run says.
+#[tokio::test]
+async fn the_picture_shows_what_is_printed() {
+    let picture = include_str!("../../examples/fetch/terminal.svg");
+    let lines = picture.lines().filter_map(|line| {
+        let texts = line.strip_prefix("<text")?.split("<tspan").skip(1);
+        let texts = texts.map(|text| {
+            let (_, text) = text.split_once('>').expect("an open tag");
+            text.split("</").next().expect("a text").to_owned()
+        });
+        Some(texts.collect::<String>())
+    });
+    let shown: Vec<_> = lines.collect();
+    assert!(shown.len() > 20, "{shown:?}");
+    let shown = shown
+        .join("\n")
+        .replace("&gt;", ">")
+        .replace("&lt;", "<")
+        .replace("&amp;", "&");
+    let printed = fetch(&[]).await.text();
+    let printed: Vec<_> = printed.lines().take(shown.lines().count()).collect();
+    assert_eq!(unmeasured(&shown), unmeasured(&printed.join("\n")));
+}
+
 #[tokio::test]
 async fn stdout_is_exactly_the_body_and_stderr_the_timeline() {
     let (server, hits) = serve(None).await;
