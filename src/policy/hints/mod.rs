@@ -59,6 +59,11 @@
 //! information; it is read only where `RateLimit` leaves the time open, since a quota is never
 //! renewed later than after its whole window. A window longer than `retry_after_max` is no hint.
 //!
+//! Hints in bodies (`google.rpc.RetryInfo`, problem details) are read by `peek::PeekLayer::hints`
+//! (feature `peek`), and those of any other layer below by
+//! [`LayerOutcome::asked`](crate::stack::LayerOutcome::asked). They count where no header has one,
+//! and are taken in the same ways.
+//!
 //! # Three ways to take it
 //!
 //! | way | setting | a hint within [`retry_after_max`] | a longer one |
