@@ -1,3 +1,4 @@
 //! The parts of the showcases that have tests of their own.
 
+pub mod grpc;
 pub mod storm;
