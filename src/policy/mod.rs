@@ -1,4 +1,5 @@
-//! When a request is sent again: pure decisions, without clock, I/O or runtime.
+//! When a request is sent again: pure decisions, without I/O or runtime. What time it is comes in
+//! with each attempt.
 //!
 //! A [`Policy`] makes a [`Session`] for each request; the session is asked after each attempt
 //! what to do. [`RetryPolicy`] is the one that most stacks need; [`policy_fn`] turns a closure
@@ -96,6 +97,7 @@ use std::time::Instant;
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::budget::RetryPermit;
+
 /// Decides which requests are sent again, and when.
 ///
 /// A policy is shared by all requests of a layer; what belongs to one request lives in its

@@ -1,5 +1,7 @@
 //! The rules of [`RetryPolicy::default`](crate::policy::RetryPolicy::default).
 
+use std::time::Duration;
+
 use http::{HeaderMap, StatusCode};
 
 use super::{
@@ -10,7 +12,7 @@ use crate::{
     classify::{Cause, Failure, Outcome},
     policy::{
         Attempt, Decision, Gate, Gates, HintHeader, Limit, LimitKind, Note, RetryDecision,
-        StopDecision, StopReason, hints::HintReading,
+        StopDecision, StopReason, WaitReason, hints::HintReading,
     },
     stack::Opinion,
 };
@@ -29,6 +31,56 @@ pub(super) struct FailureFacts {
     pub(super) said: HintReading,
     /// What the report should say of it.
     pub(super) note: Option<Note>,
+}
+
+/// What the gates said so far.
+#[derive(Default)]
+struct Asked {
+    gates: Gates,
+    /// The reason of the first that said no.
+    reason: Option<StopReason>,
+}
+
+impl Asked {
+    fn ask(&mut self, gate: Gate, no: Option<StopReason>) {
+        self.gates.set(gate, no.is_none());
+        if self.reason.is_none() {
+            self.reason = no;
+        }
+    }
+
+    /// Asks the classifiers; whether one of them wants the retry.
+    fn opinion(&mut self, attempt: &Attempt<'_>) -> bool {
+        match attempt.opinion() {
+            Opinion::Forbid(because) => {
+                let vetoed = StopReason::Vetoed {
+                    by: attempt.opinion_by().clone(),
+                    because: because.clone(),
+                };
+                self.ask(Gate::Classifiers, Some(vetoed));
+                false
+            }
+            Opinion::Retry(_) | Opinion::RetryIn(..) | Opinion::Unprocessed(_) => {
+                self.ask(Gate::Classifiers, None);
+                true
+            }
+            Opinion::NoOpinion => false,
+        }
+    }
+
+    /// Asks what the server says, if it says anything.
+    fn hint(&mut self, veto: Option<HintHeader>, hinted: &HintEffect) {
+        let no = match (veto, hinted) {
+            (Some(header), _) => Some(StopReason::ForbiddenByServer { header }),
+            (None, HintEffect::TooLong { asked, cap }) => Some(StopReason::RetryAfterTooLong {
+                asked: *asked,
+                cap: *cap,
+            }),
+            (None, HintEffect::Wait(..)) => None,
+            (None, HintEffect::None) => return,
+        };
+        self.ask(Gate::Hint, no);
+    }
 }
 
 /// Whether a server that answers so has not processed the request: 421 is for another one (RFC 9110,
@@ -96,14 +148,12 @@ impl RetrySession {
             && !self.misdirected;
         let transient =
             listed || judged_retry || in_progress || misdirected || self.is_transient(below);
-        let mut said =
-            if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
-                let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
-                let said = settings.hints().read(status, headers, now, cap);
-                said.and_trailers(attempt.trailers(), cap)
-            } else {
-                HintReading::default()
-            };
+        let mut said = HintReading::default();
+        if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
+            let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
+            said = settings.hints().read(status, headers, now, cap);
+            said = said.and_trailers(attempt.trailers(), cap);
+        }
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
         if attempt.goes_elsewhere() {
             let veto = said.veto;
@@ -120,13 +170,10 @@ impl RetrySession {
             } else {
                 kind_within(below).into()
             },
-            not_transient: (!transient).then_some(
-                if repeated && status == StatusCode::UNPROCESSABLE_ENTITY {
-                    StopReason::IdempotencyKeyReused
-                } else {
-                    not_listed(status, below)
-                },
-            ),
+            not_transient: (!transient).then_some(match status {
+                StatusCode::UNPROCESSABLE_ENTITY if repeated => StopReason::IdempotencyKeyReused,
+                status => not_listed(status, below),
+            }),
             note: if in_progress {
                 Some(Note::StillInProgress)
             } else {
@@ -170,66 +217,69 @@ impl RetrySession {
         }
     }
 
+    /// Whether the request may be applied twice, or was certainly not applied.
+    fn ask_repeatable(&self, attempt: &Attempt<'_>, safe: bool, asked: &mut Asked) -> bool {
+        let method_ok = safe || self.may_repeat();
+        let not_allowed = || StopReason::MethodNotAllowed {
+            method: attempt.method().clone(),
+        };
+        asked.ask(Gate::Method, (!method_ok).then(not_allowed));
+        if !safe && !self.method_allowed {
+            asked.gates.set(Gate::Idempotency, self.idempotent);
+        }
+        method_ok
+    }
+
+    /// Whether `total` and the limit of `kind` have retries left.
+    fn ask_counts(&self, kind: LimitKind, asked: &mut Asked) {
+        let limits = self.settings().limits;
+        let any_left = |kind| self.left(kind).is_none_or(|left| left > 0);
+        let (total_left, kind_left) = (any_left(LimitKind::Total), any_left(kind));
+        asked.gates.set(Gate::Total, total_left);
+        asked.gates.set(Gate::Count, kind_left);
+        if asked.reason.is_some() {
+            return;
+        }
+        let both = [(LimitKind::Total, total_left), (kind, kind_left)];
+        let disabled = both
+            .iter()
+            .find(|(kind, _)| limits.get(*kind) == Limit::Never)
+            .map(|(kind, _)| StopReason::KindDisabled { kind: *kind });
+        let used_up = both.iter().find(|(_, any_left)| !any_left);
+        asked.reason =
+            disabled.or_else(|| used_up.map(|(kind, _)| limits.get(*kind).exhausted(*kind)));
+    }
+
+    /// The wait before a retry that every gate has passed.
+    fn wait_after(
+        &mut self,
+        attempt: &Attempt<'_>,
+        hinted: HintEffect,
+        throttled: bool,
+    ) -> (Duration, WaitReason) {
+        self.run = self.run.saturating_add(1);
+        let (wait, why) = match hinted {
+            HintEffect::Wait(asked, why) => (self.hinted(asked, &why, attempt), why),
+            HintEffect::None | HintEffect::TooLong { .. } => self.backoff(attempt, throttled),
+        };
+        if is_pushback(&why) {
+            self.run = 0;
+        }
+        (wait, why)
+    }
+
     /// Asks every gate, also those behind the first that says no, so that the report is whole.
     pub(super) fn ask_gates(&mut self, attempt: &Attempt<'_>, found: FailureFacts) -> Decision {
-        let mut gates = Gates::default();
-        let mut reason = None;
-        let mut ask = |gate, no: Option<StopReason>| {
-            gates.set(gate, no.is_none());
-            if reason.is_none() {
-                reason = no;
-            }
-        };
-
         let transient = found.not_transient.is_none();
+        let mut asked = Asked::default();
         let mut note = found.note;
-        match attempt.opinion() {
-            Opinion::Forbid(because) => ask(
-                Gate::Classifiers,
-                Some(StopReason::Vetoed {
-                    by: attempt.opinion_by().clone(),
-                    because: because.clone(),
-                }),
-            ),
-            Opinion::Retry(_) | Opinion::RetryIn(..) | Opinion::Unprocessed(_) => {
-                ask(Gate::Classifiers, None);
-                note = attempt.note();
-            }
-            Opinion::NoOpinion => {}
+        if asked.opinion(attempt) {
+            note = attempt.note();
         }
-        ask(Gate::Transient, found.not_transient);
+        asked.ask(Gate::Transient, found.not_transient);
 
-        let method_ok = found.safe || self.may_repeat();
-        ask(
-            Gate::Method,
-            (!method_ok).then(|| StopReason::MethodNotAllowed {
-                method: attempt.method().clone(),
-            }),
-        );
-        if !found.safe && !self.method_allowed {
-            gates.set(Gate::Idempotency, self.idempotent);
-        }
-        let limits = self.settings().limits;
-        if reason.is_none() {
-            reason = [LimitKind::Total, found.kind]
-                .into_iter()
-                .find(|kind| limits.get(*kind) == Limit::Never)
-                .map(|kind| StopReason::KindDisabled { kind });
-        }
-        let total_left = self.left(LimitKind::Total).is_none_or(|left| left > 0);
-        let kind_left = self.left(found.kind).is_none_or(|left| left > 0);
-        gates.set(Gate::Total, total_left);
-        gates.set(Gate::Count, kind_left);
-        if reason.is_none() {
-            let used_up = if !total_left {
-                Some(LimitKind::Total)
-            } else if !kind_left {
-                Some(found.kind)
-            } else {
-                None
-            };
-            reason = used_up.map(|kind| limits.get(kind).exhausted(kind));
-        }
+        let method_ok = self.ask_repeatable(attempt, found.safe, &mut asked);
+        self.ask_counts(found.kind, &mut asked);
 
         let HintReading {
             veto,
@@ -245,16 +295,9 @@ impl RetrySession {
             HintEffect::None if transient => obey_layer(attempt, self.settings()),
             hinted => hinted,
         };
+        asked.hint(veto, &hinted);
+        let Asked { gates, reason } = asked;
         let asked = hinted.asked();
-        if let Some(header) = veto {
-            gates.set(Gate::Hint, false);
-            reason.get_or_insert(StopReason::ForbiddenByServer { header });
-        } else if let HintEffect::TooLong { asked, cap } = hinted {
-            gates.set(Gate::Hint, false);
-            reason.get_or_insert(StopReason::RetryAfterTooLong { asked, cap });
-        } else if let HintEffect::Wait(..) = hinted {
-            gates.set(Gate::Hint, true);
-        }
 
         // To gRPC's throttling, a server that forbids the retry has failed, whatever the code.
         if transient || forbidden_by_pushback {
@@ -273,14 +316,7 @@ impl RetrySession {
 
         self.misdirected |= found.misdirected;
         self.charge(found.kind);
-        self.run = self.run.saturating_add(1);
-        let (wait, why) = match hinted {
-            HintEffect::Wait(asked, why) => (self.hinted(asked, &why, attempt), why),
-            HintEffect::None | HintEffect::TooLong { .. } => self.backoff(attempt, throttled),
-        };
-        if is_pushback(&why) {
-            self.run = 0;
-        }
+        let (wait, why) = self.wait_after(attempt, hinted, throttled);
         Decision::Retry(RetryDecision {
             wait,
             why,

@@ -40,6 +40,31 @@ impl RetrySession {
         }
     }
 
+    /// What the server asks for as urllib3 reads it, and whether that alone makes a retry of it.
+    fn urllib3_hint(
+        &self,
+        attempt: &Attempt<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> (Hint, bool) {
+        let settings = self.settings();
+        if !settings.respect_retry_after_header {
+            return (Hint::Absent, false);
+        }
+        let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
+        let hint = as_urllib3_reads_it(status, headers, now, cap);
+        // `bool(self.total and …)`: None, which means unlimited, does not count as yes. Neither
+        // does 0; then `total` is why, although urllib3 does not come to `increment`.
+        let asked = settings.limits.get(LimitKind::Total) != Limit::Never
+            && self.left(LimitKind::Total).is_some()
+            && retry_after_alone(status)
+            && hint.is_present();
+        match attempt.goes_elsewhere() {
+            true => (Hint::Absent, asked),
+            false => (hint, asked),
+        }
+    }
+
     fn urllib3_response(
         &mut self,
         attempt: &Attempt<'_>,
@@ -52,26 +77,8 @@ impl RetrySession {
         let listed = settings.status_forcelist.contains(status.as_u16())
             || judged_retry
             || self.is_transient_to_urllib3(below);
-        let total = self.left(LimitKind::Total);
-        let hint = if settings.respect_retry_after_header {
-            let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
-            as_urllib3_reads_it(status, headers, now, cap)
-        } else {
-            Hint::Absent
-        };
-        // `bool(self.total and …)`: None, which means unlimited, does not count as yes. Neither
-        // does 0; then `total` is why, although urllib3 does not come to `increment`.
-        let asked = settings.respect_retry_after_header
-            && settings.limits.get(LimitKind::Total) != Limit::Never
-            && total.is_some()
-            && retry_after_alone(status)
-            && hint.is_present();
-        let used_up = asked && !listed && total == Some(0);
-        let hint = if attempt.goes_elsewhere() {
-            Hint::Absent
-        } else {
-            hint
-        };
+        let (hint, asked) = self.urllib3_hint(attempt, status, headers);
+        let used_up = asked && !listed && self.left(LimitKind::Total) == Some(0);
 
         let mut gates = Gates::default();
         let transient = listed || asked;
@@ -206,6 +213,21 @@ impl RetrySession {
         }
     }
 
+    /// Charges a retry to its limits; the one that this exceeds, if any.
+    fn ask_charge(
+        &mut self,
+        attempt: &Attempt<'_>,
+        kind: LimitKind,
+        gates: &mut Gates,
+    ) -> Option<StopReason> {
+        let exceeded = self.charge(kind);
+        self.set_cost(attempt);
+        let total_ok = self.left(LimitKind::Total).is_none_or(|left| left >= 0);
+        gates.set(Gate::Total, total_ok);
+        gates.set(Gate::Count, exceeded.is_none() || !total_ok);
+        exceeded
+    }
+
     /// `Retry.increment`, and then `Retry.sleep`.
     fn go_on(
         &mut self,
@@ -216,34 +238,29 @@ impl RetrySession {
         mut gates: Gates,
     ) -> Decision {
         let mut note = attempt.note();
-        let ignored = match &hint {
-            Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
-            _ => None,
-        };
+        let ignored = ignored(&hint);
         let has_hint = hint.is_present();
         let hinted = match obey(hint, self.settings().retry_after_mode) {
             HintEffect::None => obey_layer(attempt, self.settings()),
             hinted => hinted,
         };
         let asked = hinted.asked();
-        let exceeded = self.charge(kind);
-        self.set_cost(attempt);
-        let total_ok = self.left(LimitKind::Total).is_none_or(|left| left >= 0);
-        gates.set(Gate::Total, total_ok);
-        gates.set(Gate::Count, exceeded.is_none() || !total_ok);
-        if let Some(reason) = exceeded {
-            return Decision::Stop(StopDecision {
+        let exceeded = self.ask_charge(attempt, kind, &mut gates);
+        let stop = |reason, gates, asked, note| {
+            Decision::Stop(StopDecision {
                 reason,
                 raise,
                 gates,
                 asked,
                 note,
-            });
+            })
+        };
+        if let Some(reason) = exceeded {
+            return stop(reason, gates, asked, note);
         }
-        self.run = if kind == LimitKind::Redirect {
-            0
-        } else {
-            self.run.saturating_add(1)
+        self.run = match kind {
+            LimitKind::Redirect => 0,
+            _ => self.run.saturating_add(1),
         };
         let (wait, why) = match hinted {
             HintEffect::Wait(asked, why) => {
@@ -252,13 +269,8 @@ impl RetrySession {
             }
             HintEffect::TooLong { asked, cap } => {
                 gates.set(Gate::Hint, false);
-                return Decision::Stop(StopDecision {
-                    reason: StopReason::RetryAfterTooLong { asked, cap },
-                    raise,
-                    gates,
-                    asked: Some(cap),
-                    note,
-                });
+                let reason = StopReason::RetryAfterTooLong { asked, cap };
+                return stop(reason, gates, Some(cap), note);
             }
             HintEffect::None => {
                 note = note.or(ignored);
@@ -275,5 +287,13 @@ impl RetrySession {
             asked,
             note,
         })
+    }
+}
+
+/// What the report says of a hint that cannot be read.
+fn ignored(hint: &Hint) -> Option<Note> {
+    match hint {
+        Hint::Invalid { header } => Some(Note::HintIgnored(header.clone())),
+        Hint::Absent | Hint::Wait { .. } | Hint::OverCap { .. } => None,
     }
 }
