@@ -27,13 +27,12 @@ pub use self::peeked::PeekedBody;
 #[cfg(feature = "hedge")]
 pub use self::record::{CopyRecorded, SavedCopy};
 pub use self::{
-    clone::CloneBody,
+    clone::{CloneAny, CloneBody, CloneWith},
     record::{RecordBody, RecordedBody, ReplayError},
     reopen::Reopen,
     whole::WholeBody,
 };
 
-pub(crate) use self::clone::{CloneAny, CloneWith};
 pub(crate) use self::read_on::read_on;
 
 use std::{error::Error, fmt};
