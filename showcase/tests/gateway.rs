@@ -27,6 +27,8 @@ fn axum_gateway_tells_its_client_and_its_log_what_became_of_a_request() {
             "\"reason\":\"count_exhausted\",\"status\":502",
             "  503 Service Unavailable\n  retry-attempts: 1\n  retry-after: 120",
             "  504 Gateway Timeout",
+            "\"detail\":\"the deadline of 150 ms passed\"",
+            "  retry-stopped: retried_above",
             "all as it should be",
         ],
     );

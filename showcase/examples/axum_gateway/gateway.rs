@@ -18,11 +18,14 @@ use hyper_util::{
 };
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http_retry::{
-    AttemptOutcome, BoxError, Retry, RetryError, RetryErrorKind, RetryLayer, RetryReport,
+    AttemptOutcome, BoxError, RequestDeadline, Retry, RetryError, RetryErrorKind, RetryLayer,
+    RetryReport,
     body::{RecordBody, RecordedBody},
     classify::Cause,
     policy::{RetryPolicy, StopReason},
 };
+
+use super::caller::{Caller, DEADLINE};
 
 /// How hard the gateway tries.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,7 @@ struct Gateway {
     client: Upstream,
     scheme: Scheme,
     authority: Authority,
+    deadline: Duration,
 }
 
 /// Routes every request to `upstream`.
@@ -64,6 +68,10 @@ pub(crate) fn router(upstream: &Uri, limits: Limits) -> Result<Router, BoxError>
     let retries = RetryLayer::new(policy)
         .attempt_timeout(limits.attempt_timeout)
         .deadline(limits.deadline)
+        // So that the upstream does not work on for nobody.
+        .deadline_header(DEADLINE)
+        // A request that a client sends again is not multiplied here.
+        .max_retry_depth(0)
         // A request body is a stream here. It is passed on as it comes, and kept meanwhile.
         .replay_bodies(limits.replay);
     let mut connector = HttpConnector::new();
@@ -76,17 +84,18 @@ pub(crate) fn router(upstream: &Uri, limits: Limits) -> Result<Router, BoxError>
         client: ServiceBuilder::new().layer(retries).service(client),
         scheme: scheme.clone(),
         authority: authority.clone(),
+        deadline: limits.deadline,
     };
     Ok(Router::new().fallback(forward).with_state(state))
 }
 
 /// The only handler: sends the request on, and the answer back.
-async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
+async fn forward(State(gateway): State<Gateway>, caller: Caller, request: Request) -> Response {
     let plain_text = request
         .headers()
         .get(header::ACCEPT)
         .is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"));
-    let request = gateway.outgoing(request);
+    let request = gateway.outgoing(request, caller);
     match gateway.client.oneshot(request).await {
         Ok(response) => answered(response.map(Body::new)),
         Err(error) => gave_up(&error, plain_text),
@@ -95,7 +104,12 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
 
 impl Gateway {
     /// The request as the upstream gets it.
-    fn outgoing(&self, mut request: Request) -> Request {
+    fn outgoing(&self, mut request: Request, caller: Caller) -> Request {
+        if let Some(waits) = caller.waits {
+            let deadline = RequestDeadline::after(waits.min(self.deadline));
+            request.extensions_mut().insert(deadline);
+        }
+        request.extensions_mut().insert(caller.depth);
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.scheme.clone());
         uri.authority = Some(self.authority.clone());

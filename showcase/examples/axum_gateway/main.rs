@@ -13,6 +13,7 @@
 //! cargo run --example axum_gateway -- --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000
 //! ```
 
+mod caller;
 mod gateway;
 mod tour;
 mod upstream;

@@ -113,6 +113,23 @@ pub(crate) async fn drive(limits: Limits) -> Result<bool, BoxError> {
     )
     .await?;
 
+    tour.send(
+        "a caller that does not wait long",
+        to(Method::GET, "/hanging/1")
+            .header("x-envoy-expected-rq-timeout-ms", "150")
+            .body(Body::empty())?,
+        expect(504, "the deadline of 150 ms passed", 1),
+    )
+    .await?;
+    tour.send(
+        "a caller that tries again itself",
+        to(Method::GET, "/broken/again")
+            .header("x-envoy-attempt-count", "2")
+            .body(Body::empty())?,
+        expect(500, "retry-stopped: retried_above", 1),
+    )
+    .await?;
+
     let impatient = Limits {
         attempt_timeout: Duration::from_millis(60),
         deadline: Duration::from_millis(200),
