@@ -19,12 +19,21 @@ use tower_http_retry::{
 /// Exits with 0, with 1 if lint found an error, and with 2 if the arguments or the policy make no
 /// sense.
 #[derive(Debug, Parser)]
-#[command(name = "explain", version, max_term_width = 100)]
+#[command(
+    name = "explain",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// `default`, `urllib3`, or a TOML or JSON file with a policy, with or without mounts and the
     /// layer's settings (feature `serde`)
-    #[arg(value_name = "POLICY")]
-    pub(crate) policy: String,
+    #[arg(value_name = "POLICY", required = true)]
+    policy: Option<String>,
 
     /// The request's method, which lint takes for one that should be retried [default: GET]
     #[arg(value_name = "METHOD", requires = "url")]
@@ -57,6 +66,20 @@ pub(crate) struct Cli {
     pub(crate) outcome_name: String,
 }
 
+/// What else can be asked.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Says what another policy would have done to requests that are over (feature `serde`)
+    Compare {
+        /// The policy, as without `compare`
+        policy: String,
+
+        /// A file with the reports of requests, one as JSON in each line
+        #[arg(long, value_name = "FILE")]
+        reports: PathBuf,
+    },
+}
+
 impl Cli {
     /// Reads the arguments.
     pub(crate) fn read() -> Result<Self, clap::Error> {
@@ -68,6 +91,10 @@ impl Cli {
         cli.outcome = outcome;
         cli.outcome_name = name;
         Ok(cli)
+    }
+
+    pub(crate) fn policy(&self) -> &str {
+        self.policy.as_deref().unwrap_or("default")
     }
 
     pub(crate) fn method(&self) -> Method {
@@ -87,7 +114,7 @@ impl Cli {
         let url = self.url();
         let host = url.host().unwrap_or("-");
         let (method, outcome) = (self.method(), &self.outcome_name);
-        let policy = Path::new(&self.policy).file_name().unwrap_or_default();
+        let policy = Path::new(self.policy()).file_name().unwrap_or_default();
         let policy = policy.to_string_lossy();
         format!("policy {policy}, {method} {host}: each attempt ends with {outcome}")
     }

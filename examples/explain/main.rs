@@ -3,9 +3,12 @@
 //! `cargo run --example explain -- default POST https://api.example.com/orders` prints the mistakes
 //! that can be seen in a policy, what becomes of the request for each kind of failure, and when
 //! each retry is sent; `--plot FILE` draws the last as SVG. With the `serde` feature, the policy can
-//! be a TOML or JSON document.
+//! be a TOML or JSON document, and `-- compare POLICY --reports FILE` says what it would have done
+//! to requests whose reports are in a file.
 
 mod cli;
+#[cfg(feature = "serde")]
+mod compare;
 mod plot;
 mod source;
 
@@ -21,7 +24,7 @@ use tower_http_retry::{
     policy::RequestHead,
 };
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = match Cli::read() {
@@ -62,7 +65,10 @@ impl From<io::Error> for Failure {
 
 /// Whether lint found no error.
 fn run(cli: &Cli) -> Result<bool, Failure> {
-    let source = source::load(&cli.policy).map_err(Failure::Input)?;
+    if let Some(Command::Compare { policy, reports }) = &cli.command {
+        return compare_with(policy, reports);
+    }
+    let source = source::load(cli.policy()).map_err(Failure::Input)?;
     let mut request = Request::new(());
     *request.method_mut() = cli.method();
     *request.uri_mut() = cli.url();
@@ -100,6 +106,25 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
     out.flush()?;
     let is_error = |finding: &Finding| finding.severity >= Severity::Error;
     Ok(!findings.iter().any(is_error))
+}
+
+/// Prints what a policy would have done to recorded requests.
+#[cfg(feature = "serde")]
+fn compare_with(policy: &str, reports: &std::path::Path) -> Result<bool, Failure> {
+    let source = source::load(policy).map_err(Failure::Input)?;
+    let name = std::path::Path::new(policy).file_name().unwrap_or_default();
+    let policy = source.layer.policy();
+    let compared = compare::Comparison::read(reports, policy, &name.to_string_lossy());
+    write!(io::stdout(), "{}", compared.map_err(Failure::Input)?)?;
+    Ok(true)
+}
+
+#[cfg(not(feature = "serde"))]
+fn compare_with(_: &str, _: &std::path::Path) -> Result<bool, Failure> {
+    Err(Failure::Input(
+        "reports are JSON: `cargo run --features serde --example explain -- compare` reads them"
+            .to_owned(),
+    ))
 }
 
 fn list(findings: &[Finding]) -> String {

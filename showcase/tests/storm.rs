@@ -3,9 +3,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use tower_http_retry::config::RetryConfig;
+
 use showcase::storm::{
     plot,
-    simulation::{Contender, Measured, Scenario, run},
+    simulation::{Contender, Measured, OwnPolicy, Scenario, run},
     table::Table,
     tail::{self, Hedger, Weather},
 };
@@ -178,6 +180,44 @@ fn ten_million_clients_are_sampled() {
     let run = measure(&many, Contender::Budget);
     // Each asks once in 1000 seconds: what it has saved up is more than it can use.
     assert!(run.amplification() > 3.5, "{}", run.amplification());
+}
+
+#[test]
+fn a_policy_of_one_s_own_goes_through_a_fault_of_one_s_own() {
+    let config: RetryConfig = toml::from_str(
+        "total = 1\nbackoff = { kind = \"constant\", base = \"100ms\" }\nbudget = false",
+    )
+    .unwrap();
+    let own: &'static OwnPolicy = Box::leak(Box::new(OwnPolicy {
+        name: "own.toml".to_owned(),
+        config,
+    }));
+    // 20 processes with 10 requests a second each; nothing for 20 seconds, twice.
+    let curve = vec![
+        (0.0, 0.0),
+        (20.0, 0.0),
+        (20.0, 1.0),
+        (40.0, 1.0),
+        (40.0, 0.0),
+        (60.0, 0.0),
+        (60.0, 1.0),
+    ];
+    let scenario = Scenario::outage(Duration::from_secs(30), LOAD, SEED)
+        .with(1_000, 20, 1)
+        .sized(250.0, 10.0)
+        .along(curve);
+    assert_eq!(scenario.rate_per_process(), 10.0);
+    assert_eq!(scenario.fault, Duration::from_secs(60));
+    let run = measure(&scenario, Contender::Own(own));
+    // Two attempts while it is down, one while it is well.
+    let amplification = run.amplification();
+    assert!((1.6..1.75).contains(&amplification), "{amplification}");
+    let served = run.served_during();
+    assert!((0.3..0.4).contains(&served), "{served}");
+    let default = measure(&scenario, Contender::Budget);
+    assert!(default.amplification() < amplification);
+    let table = Table::of_policies(&[(Contender::Own(own), run)]).to_string();
+    assert!(table.contains("own.toml"), "{table}");
 }
 
 #[test]

@@ -214,3 +214,72 @@ fn the_plot_has_axes_and_a_bar_for_each_retry() {
     let svg = fs::read_to_string(none.path()).expect("the plot was written");
     assert!(svg.contains("not retried: 404 is not in"), "{svg}");
 }
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_policy_is_compared_with_recorded_requests() {
+    use http::{Method, Request, StatusCode};
+    use tower_http_retry::{
+        dry_run::Explain,
+        policy::{Backoff, RequestHead, RetryPolicy},
+    };
+
+    // Three retries, a second apart: two requests recover, one does not.
+    let recorded_by = RetryPolicy::builder()
+        .backoff(Backoff::constant(std::time::Duration::from_secs(1)))
+        .build()
+        .expect("a policy");
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri("http://a.test/")
+        .body(())
+        .expect("a request");
+    let mut lines = String::from("\nno report\n");
+    for statuses in [
+        &[503, 200][..],
+        &[503, 503, 503, 200],
+        &[503, 503, 503, 503],
+    ] {
+        let statuses: Vec<_> = statuses
+            .iter()
+            .map(|status| StatusCode::from_u16(*status).expect("a status").into())
+            .collect();
+        let sequence = recorded_by.explain_sequence(&RequestHead::of(&request), &statuses);
+        lines.push_str(&serde_json::to_string(sequence.report()).expect("JSON"));
+        lines.push('\n');
+    }
+    let reports = Scratch::new("reports.jsonl");
+    fs::write(reports.path(), lines).expect("a file");
+    let policy = Scratch::new("once.toml");
+    fs::write(
+        policy.path(),
+        "total = 1\nbackoff = { kind = \"constant\", wait = \"1s\" }",
+    )
+    .expect("a file");
+
+    let (code, out, error) = run(&["compare", policy.path(), "--reports", reports.path()]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let squeezed: Vec<String> = out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for line in [
+        "reports 3 3",
+        "attempts 10 6",
+        "planned waits 7.0 s 3.0 s",
+        "count_exhausted 1 2",
+        "succeeded 2 1",
+        "2 retried -> count_exhausted",
+        "1 of 3 reports are the same",
+    ] {
+        assert!(
+            squeezed.iter().any(|found| found == line),
+            "{line:?} is missing:\n{out}"
+        );
+    }
+    assert!(out.contains("1 lines are no reports; line 2: "), "{out}");
+
+    let (code, _, error) = run(&["compare", "default", "--reports", policy.path()]);
+    assert_eq!(code, 2);
+    assert!(error.contains("no line is a report; line 1: "), "{error}");
+}

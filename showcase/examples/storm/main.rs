@@ -39,12 +39,24 @@
 //! naive hedger does after 26 ms, always, or the library's `HedgeLayer`. Then all its work takes
 //! three times as long for 10 seconds, or nothing is answered. A client waits for 2 seconds.
 //!
-//! # Many processes
+//! # How much is simulated
 //!
-//! Where there are more than 100 000 processes, that many stand for all, in front of a service
-//! that is smaller in proportion; with `--quick` one in ten does.
+//! One process in 5 is simulated, in front of a service that is smaller in proportion: this is done
+//! within a minute. `--quick` simulates one in 25, and `--full` all of them, of which the pictures
+//! of the documentation are made; but never more than 100 000.
+//!
+//! # A service of one's own
+//!
+//! ```text
+//! cargo run --release -p showcase --example storm -- --policy-file policy.toml \
+//!     --rate 10 --processes 200 --capacity 2500 --curve 0:0,60:0,60:0.3,90:1
+//! ```
+//!
+//! sets a policy from a document beside the default and the buckets of others, for a fleet and a
+//! service of that size, through that fault.
 
 mod cli;
+mod progress;
 
 use std::{
     fs,
@@ -58,7 +70,10 @@ use std::{
     thread,
 };
 
-use crate::cli::{Cli, Which};
+use crate::{
+    cli::{Cli, Which},
+    progress::Progress,
+};
 use showcase::storm::{
     plot,
     simulation::{Contender, Measured, Scenario, run},
@@ -92,8 +107,14 @@ fn main() -> ExitCode {
 fn compare(cli: &Cli) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let contenders = cli.contenders();
+    fs::create_dir_all(&cli.out)?;
+    if cli.is_own() {
+        return compare_own(cli, &contenders, &mut out);
+    }
 
-    let outage = all(&[cli.outage()], &contenders)?.remove(0);
+    // Two scenarios with all policies, seven with three, twelve with five.
+    let progress = Progress::new(2 * contenders.len() + 7 * 3 + 12 * 5);
+    let outage = all(&[cli.outage()], &contenders, &progress)?.remove(0);
     let scenario = cli.outage();
     writeln!(
         out,
@@ -111,7 +132,7 @@ fn compare(cli: &Cli) -> io::Result<()> {
         Table::of_policies(&outage)
     )?;
 
-    let dip = all(&[cli.dip()], &contenders)?.remove(0);
+    let dip = all(&[cli.dip()], &contenders, &progress)?.remove(0);
     let scenario = cli.dip();
     writeln!(
         out,
@@ -132,7 +153,7 @@ fn compare(cli: &Cli) -> io::Result<()> {
     ]
     .map(|(clients, processes)| cli.outage().with(clients, processes, cli.thin()));
     let budgets = [Contender::Fixed, Contender::Budget, Contender::MinPerSecond];
-    let runs = all(&kinds, &budgets)?;
+    let runs = all(&kinds, &budgets, &progress)?;
     writeln!(
         out,
         "The same outage, by who shares a budget\n\n{}",
@@ -150,9 +171,8 @@ fn compare(cli: &Cli) -> io::Result<()> {
         Contender::Aws,
         Contender::Grpc,
     ];
-    let processes = all(&scenarios, &budgets)?;
+    let processes = all(&scenarios, &budgets, &progress)?;
 
-    fs::create_dir_all(&cli.out)?;
     for (name, svg) in [
         ("outage.svg", plot::loads(&panels(&outage), "outage")?),
         ("dip.svg", plot::loads(&panels(&dip), "dip")?),
@@ -190,9 +210,32 @@ fn compare_hedges(cli: &Cli) -> io::Result<()> {
     writeln!(out, "{}", path.display())
 }
 
+/// One outage of a service of the user's own.
+fn compare_own(cli: &Cli, contenders: &[Contender], out: &mut impl Write) -> io::Result<()> {
+    let scenario = cli.outage();
+    let progress = Progress::new(contenders.len());
+    let runs = all(std::slice::from_ref(&scenario), contenders, &progress)?.remove(0);
+    writeln!(
+        out,
+        "{} processes, each with {} requests/s; the service can do {}/s\n\n{}",
+        grouped(scenario.processes),
+        scenario.rate_per_process(),
+        grouped(scenario.capacity as u64),
+        Table::of_policies(&runs)
+    )?;
+    let path = cli.out.join("own.svg");
+    fs::write(&path, plot::loads(&runs, "fault")?)?;
+    writeln!(out, "{}", path.display())
+}
+
 /// Those that have a panel: the others look the same as their neighbours.
 fn panels(runs: &[(Contender, Measured)]) -> Vec<(Contender, Measured)> {
-    let same = [Contender::Budget100, Contender::Throttle];
+    let same = [
+        Contender::Budget100,
+        Contender::Throttle,
+        Contender::Aws,
+        Contender::Grpc,
+    ];
     let panels = runs
         .iter()
         .filter(|(contender, _)| !same.contains(contender));
@@ -203,6 +246,7 @@ fn panels(runs: &[(Contender, Measured)]) -> Vec<(Contender, Measured)> {
 fn all(
     scenarios: &[Scenario],
     contenders: &[Contender],
+    progress: &Progress,
 ) -> io::Result<Vec<Vec<(Contender, Measured)>>> {
     let jobs: Vec<_> = scenarios
         .iter()
@@ -222,6 +266,7 @@ fn all(
             done.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push((i, contender, result));
+            progress.step();
         }
     };
     thread::scope(|scope| {

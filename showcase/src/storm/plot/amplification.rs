@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::{
-    GOAL,
+use super::GOAL;
+use crate::{
     canvas::{BAD, End, FAINT, GOOD, GRID, INK, picture},
-};
-use crate::storm::{
-    simulation::{Contender, Measured},
-    table::recovery,
+    storm::{
+        simulation::{Contender, Measured},
+        table::recovery,
+    },
 };
 
 const WIDTH: f64 = 840.0;

@@ -2,10 +2,12 @@
 
 use std::{io, time::Duration};
 
-use super::canvas::{ASKED, BAD, Canvas, End, FAINT, GOOD, GRID, INK, Place, SHADE, picture};
-use crate::storm::{
-    simulation::{Bin, Contender, Measured},
-    table::recovery,
+use crate::{
+    canvas::{ASKED, BAD, Canvas, End, FAINT, GOOD, GRID, INK, Place, SHADE, picture},
+    storm::{
+        simulation::{Bin, Contender, Measured},
+        table::recovery,
+    },
 };
 
 const WIDTH: f64 = 840.0;
@@ -115,9 +117,9 @@ impl Panel {
         let asked = scenario.demand / scenario.capacity;
         let asked = [self.place(self.begin, asked), self.place(self.end, asked)];
         canvas.line(&asked, ASKED, 2)?;
-        let (_, last) = scenario.health()[5];
-        let capacity: Vec<_> = scenario
-            .health()
+        let health = scenario.health();
+        let last = health.last().map_or(1.0, |(_, health)| *health);
+        let capacity: Vec<_> = health
             .into_iter()
             .chain([(self.end, last)])
             .map(|(time, health)| self.place(time, health))
@@ -166,12 +168,16 @@ impl Panel {
 
     fn write_times(&self, canvas: &Canvas<'_>, run: &Measured) -> io::Result<()> {
         let begin = run.scenario().before.as_secs_f64();
+        // Some seven to a panel.
+        let steps = [15.0, 30.0, 60.0, 120.0, 300.0];
+        let fits = |step: &f64| (self.end - begin) / step < 8.0;
+        let step = steps.into_iter().find(fits).unwrap_or(600.0);
         let mut time = 0.0;
         while begin + time <= self.end {
             let (x, y) = self.place(begin + time, 0.0);
             canvas.line(&[(x, y), (x, y + 4.0)], FAINT, 1)?;
             canvas.text(time, (x, y + 13.0), End::Middle, FAINT)?;
-            time += 15.0;
+            time += step;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The results as pictures, in one set of colours.
 
 mod amplification;
-mod canvas;
 mod loads;
 mod processes;
 mod tail;

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::{
-    GOAL,
-    canvas::{ASKED, End, FAINT, FURTHER, GOOD, GRID, INK, OTHER, Place, picture},
+use super::GOAL;
+use crate::{
+    canvas::{ASKED, BAD, End, FAINT, FURTHER, GOOD, GRID, INK, OTHER, Place, picture},
+    storm::simulation::{Contender, Measured},
 };
-use crate::storm::simulation::{Contender, Measured};
 
 const WIDTH: f64 = 840.0;
 const HEIGHT: f64 = 320.0;
@@ -55,7 +55,7 @@ pub fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<String> {
         )?;
 
         let contenders = runs.first().map_or(0, Vec::len);
-        let colors = [ASKED, OTHER, GOOD, FURTHER];
+        let colors = [ASKED, GOOD, OTHER, FURTHER, BAD];
         for (line, color) in (0..contenders).zip(colors) {
             let points: Vec<_> = runs
                 .iter()

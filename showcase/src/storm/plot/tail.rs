@@ -2,8 +2,10 @@
 
 use std::{io, time::Duration};
 
-use super::canvas::{ASKED, BAD, Canvas, End, FAINT, GOOD, GRID, INK, Place, picture};
-use crate::storm::tail::{Hedger, Measured};
+use crate::{
+    canvas::{ASKED, BAD, Canvas, End, FAINT, GOOD, GRID, INK, Place, picture},
+    storm::tail::{Hedger, Measured},
+};
 
 const WIDTH: f64 = 840.0;
 const HEIGHT: f64 = 320.0;

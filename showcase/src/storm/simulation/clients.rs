@@ -122,8 +122,7 @@ impl<'a> Run<'a> {
         let rate = scenario.rate_per_process();
         let processes = (0..scenario.simulated())
             .map(|_| contender.process(rate, seeds.u64(..)))
-            .collect::<Result<_, _>>()
-            .map_err(io::Error::other)?;
+            .collect::<io::Result<_>>()?;
         let request = Request::get("http://service.example/")
             .body(())
             .map_err(io::Error::other)?;

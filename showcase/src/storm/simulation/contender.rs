@@ -1,10 +1,11 @@
 //! The policies that are compared, made of the library's own objects with their own defaults.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tower::retry::budget::TpsBudget;
 use tower_http_retry::{
     budget::{RetryBudget, RetryBudgetBuilder},
+    config::RetryConfig,
     policy::{Backoff, InvalidPolicy, RetryPolicy, RetryPolicyBuilder},
     throttle::AdaptiveThrottle,
 };
@@ -43,11 +44,24 @@ pub enum Contender {
     QuickThrottle,
     /// The default policy with tower's [`TpsBudget`] in place of its own.
     Tower,
+    /// A policy of the user's own, without mounts.
+    Own(&'static OwnPolicy),
 }
+
+/// A policy from a document.
+#[derive(Debug, PartialEq)]
+pub struct OwnPolicy {
+    /// What it is called.
+    pub name: String,
+    /// Its document.
+    pub config: RetryConfig,
+}
+
+impl Eq for OwnPolicy {}
 
 impl Contender {
     /// Those that are set side by side.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::Fixed,
         Self::Exponential,
@@ -55,6 +69,8 @@ impl Contender {
         Self::Urllib3 { tenths: 1 },
         Self::Urllib3 { tenths: 10 },
         Self::Tower,
+        Self::Aws,
+        Self::Grpc,
         Self::Budget100,
         Self::Budget,
         Self::Throttle,
@@ -80,6 +96,7 @@ impl Contender {
             Self::Grpc => "gRPC's throttling".into(),
             Self::Throttle => "budget + throttle, 2 min".into(),
             Self::QuickThrottle => "budget + throttle, 10 s".into(),
+            Self::Own(own) => own.name.clone(),
         }
     }
 
@@ -88,8 +105,19 @@ impl Contender {
     ///
     /// # Errors
     ///
-    /// None for these settings.
-    pub(super) fn process(self, rate: f64, seed: u64) -> Result<Process, InvalidPolicy> {
+    /// The user's own document makes no policy.
+    pub(super) fn process(self, rate: f64, seed: u64) -> io::Result<Process> {
+        if let Self::Own(own) = self {
+            // Each has a budget of its own.
+            return Ok(Process {
+                policy: own.config.build().map_err(io::Error::other)?,
+                throttle: None,
+            });
+        }
+        self.made(rate, seed).map_err(io::Error::other)
+    }
+
+    fn made(self, rate: f64, seed: u64) -> Result<Process, InvalidPolicy> {
         // One authority needs one slot. The table's size makes no other difference, except that
         // 100 000 of the usual size would not fit into memory.
         let budget = || RetryBudget::builder().slots(1);
@@ -100,7 +128,7 @@ impl Contender {
         let throttle = || AdaptiveThrottle::builder().slots(1);
         let first = Duration::from_millis(100);
         let (policy, throttle) = match self {
-            Self::None => (base().total(0), None),
+            Self::None | Self::Own(_) => (base().total(0), None),
             Self::Fixed => (
                 base().backoff(Backoff::constant(Duration::from_secs(1))),
                 None,

@@ -10,7 +10,7 @@ mod service;
 
 pub use self::{
     clients::run,
-    contender::Contender,
+    contender::{Contender, OwnPolicy},
     measured::{Bin, Measured},
     scenario::Scenario,
 };

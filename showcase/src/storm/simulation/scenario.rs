@@ -39,6 +39,9 @@ pub struct Scenario {
     pub warming: Duration,
     /// Time after the fault that is looked at.
     pub after: Duration,
+    /// In place of a fault: pairs of a time in seconds since the fault begins, and the part of its
+    /// capacity that the service then has, connected by straight lines.
+    pub curve: Vec<(f64, f64)>,
     /// Everything random follows from it.
     pub seed: u64,
 }
@@ -72,6 +75,7 @@ impl Scenario {
             cold: 0.5,
             warming: Duration::from_secs(8),
             after: Duration::from_secs(60),
+            curve: Vec::new(),
             seed,
         }
     }
@@ -84,6 +88,33 @@ impl Scenario {
             cold: 1.0,
             warming: Duration::ZERO,
             ..Self::outage(Duration::from_secs(3), load, seed)
+        }
+    }
+
+    /// The same for a service of another size, and callers that send `rate` requests a second
+    /// through each process.
+    pub fn sized(self, capacity: f64, rate: f64) -> Self {
+        Self {
+            demand: rate * self.processes as f64,
+            capacity,
+            ..self
+        }
+    }
+
+    /// A fault that goes along `curve`, which is not empty. It is over when the capacity was at its
+    /// lowest for the last time.
+    pub fn along(self, curve: Vec<(f64, f64)>) -> Self {
+        let lowest = curve.iter().map(|(_, part)| *part).fold(1.0, f64::min);
+        let over = curve.iter().rfind(|(_, part)| *part == lowest);
+        let fault = over.map_or(0.0, |(time, _)| *time);
+        let end = curve.last().map_or(0.0, |(time, _)| *time);
+        Self {
+            fault: Duration::from_secs_f64(fault),
+            warming: Duration::from_secs_f64(end - fault),
+            left: lowest,
+            after: self.after + Duration::from_secs_f64(end - fault),
+            curve,
+            ..self
         }
     }
 
@@ -124,10 +155,17 @@ impl Scenario {
 
     /// What the service can do: pairs of a time in seconds and a part of the capacity, connected
     /// by straight lines. After the last one nothing changes.
-    pub fn health(&self) -> [(f64, f64); 6] {
+    pub fn health(&self) -> Vec<(f64, f64)> {
         let fault = self.before.as_secs_f64();
         let over = self.over().as_secs_f64();
-        [
+        if !self.curve.is_empty() {
+            let curve = self.curve.iter().map(|(time, part)| (fault + time, *part));
+            return [(0.0, 1.0), (fault, 1.0)]
+                .into_iter()
+                .chain(curve)
+                .collect();
+        }
+        vec![
             (0.0, 1.0),
             (fault, 1.0),
             (fault, self.left),
@@ -135,5 +173,21 @@ impl Scenario {
             (over, self.cold),
             (over + self.warming.as_secs_f64(), 1.0),
         ]
+    }
+
+    /// When nothing is left of the capacity: what is in the queue is lost then.
+    pub(super) fn outages(&self) -> Vec<(f64, f64)> {
+        let mut outages: Vec<(f64, f64)> = Vec::new();
+        let health = self.health();
+        for (&(from, at), &(to, then)) in health.iter().zip(health.iter().skip(1)) {
+            if at > 0.0 || then > 0.0 || from == to {
+                continue;
+            }
+            match outages.last_mut() {
+                Some((_, end)) if *end == from => *end = to,
+                _ => outages.push((from, to)),
+            }
+        }
+        outages
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct Service {
     stretches: Vec<Stretch>,
     /// Requests that have room in the queue.
     room: f64,
-    /// When it is down, if it ever is.
-    down: Option<(f64, f64)>,
+    /// When it is down.
+    down: Vec<(f64, f64)>,
     /// All work that was accepted so far.
     accepted: f64,
 }
@@ -45,11 +45,10 @@ struct Stretch {
 impl Service {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let capacity = scenario.capacity * scenario.share();
-        let fault = (scenario.before.as_secs_f64(), scenario.over().as_secs_f64());
         Self {
             stretches: stretches(&scenario.health(), capacity),
             room: capacity * scenario.queue.as_secs_f64(),
-            down: (scenario.left == 0.0).then_some(fault),
+            down: scenario.outages(),
             accepted: 0.0,
         }
     }
@@ -62,12 +61,14 @@ impl Service {
             return Fate::Unavailable;
         }
         let accepted = ahead + 1.0;
-        if let Some((down, up)) = self.down {
+        // The next one: those that are over do nothing.
+        let next = self.down.iter().find(|(_, up)| now < *up);
+        if let Some(&(down, up)) = next {
             if (down..up).contains(&now) {
                 return Fate::Unavailable;
             }
             let lost = self.done_by(down);
-            if now < down && accepted > lost {
+            if accepted > lost {
                 // Nothing of it is left to be done when the service is up again.
                 self.accepted = lost;
                 let at = Duration::from_secs_f64(down);

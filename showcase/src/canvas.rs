@@ -10,31 +10,31 @@ use plotters::{
 
 /// What callers want, and get: green. What harms them: red. These two and the blue are told
 /// apart by the colour-blind as well (Okabe and Ito's palette).
-pub(super) const GOOD: RGBColor = RGBColor(0, 158, 115);
-pub(super) const BAD: RGBColor = RGBColor(213, 94, 0);
-pub(super) const ASKED: RGBColor = RGBColor(86, 180, 233);
-pub(super) const FURTHER: RGBColor = RGBColor(230, 159, 0);
-pub(super) const OTHER: RGBColor = RGBColor(204, 121, 167);
-pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
-pub(super) const FAINT: RGBColor = RGBColor(110, 110, 110);
-pub(super) const SHADE: RGBColor = RGBColor(226, 226, 226);
-pub(super) const GRID: RGBColor = RGBColor(238, 238, 238);
+pub(crate) const GOOD: RGBColor = RGBColor(0, 158, 115);
+pub(crate) const BAD: RGBColor = RGBColor(213, 94, 0);
+pub(crate) const ASKED: RGBColor = RGBColor(86, 180, 233);
+pub(crate) const FURTHER: RGBColor = RGBColor(230, 159, 0);
+pub(crate) const OTHER: RGBColor = RGBColor(204, 121, 167);
+pub(crate) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(crate) const FAINT: RGBColor = RGBColor(110, 110, 110);
+pub(crate) const SHADE: RGBColor = RGBColor(226, 226, 226);
+pub(crate) const GRID: RGBColor = RGBColor(238, 238, 238);
 
 /// A place in pixels, from the upper left corner.
-pub(super) type Place = (f64, f64);
+pub(crate) type Place = (f64, f64);
 
 /// Which end of a text is at its place.
 #[derive(Clone, Copy)]
-pub(super) enum End {
+pub(crate) enum End {
     Left,
     Middle,
     Right,
 }
 
-pub(super) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
+pub(crate) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
 
 /// Draws a picture of `size`; its SVG.
-pub(super) fn picture(
+pub(crate) fn picture(
     size: (u32, u32),
     draw: impl FnOnce(&Canvas<'_>) -> io::Result<()>,
 ) -> io::Result<String> {
@@ -57,7 +57,7 @@ fn done<E: Error + Send + Sync + 'static>(result: Result<(), E>) -> io::Result<(
 }
 
 impl Canvas<'_> {
-    pub(super) fn rectangle(&self, from: Place, to: Place, color: RGBColor) -> io::Result<()> {
+    pub(crate) fn rectangle(&self, from: Place, to: Place, color: RGBColor) -> io::Result<()> {
         done(
             self.0
                 .draw(&Rectangle::new([pixel(from), pixel(to)], color.filled())),
@@ -65,12 +65,12 @@ impl Canvas<'_> {
     }
 
     /// A filled shape.
-    pub(super) fn shape(&self, corners: &[Place], color: RGBColor) -> io::Result<()> {
+    pub(crate) fn shape(&self, corners: &[Place], color: RGBColor) -> io::Result<()> {
         let corners: Vec<_> = corners.iter().copied().map(pixel).collect();
         done(self.0.draw(&Polygon::new(corners, color)))
     }
 
-    pub(super) fn line(&self, points: &[Place], color: RGBColor, width: u32) -> io::Result<()> {
+    pub(crate) fn line(&self, points: &[Place], color: RGBColor, width: u32) -> io::Result<()> {
         let points: Vec<_> = points.iter().copied().map(pixel).collect();
         done(
             self.0
@@ -79,7 +79,7 @@ impl Canvas<'_> {
     }
 
     /// A dashed line, straight.
-    pub(super) fn dashes(&self, from: Place, to: Place, color: RGBColor) -> io::Result<()> {
+    pub(crate) fn dashes(&self, from: Place, to: Place, color: RGBColor) -> io::Result<()> {
         const DASH: f64 = 5.0;
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
@@ -96,7 +96,7 @@ impl Canvas<'_> {
     }
 
     /// A dot, or a cross in its place.
-    pub(super) fn mark(&self, at: Place, is_dot: bool, color: RGBColor) -> io::Result<()> {
+    pub(crate) fn mark(&self, at: Place, is_dot: bool, color: RGBColor) -> io::Result<()> {
         if is_dot {
             done(self.0.draw(&Circle::new(pixel(at), 4, color.filled())))
         } else {
@@ -107,7 +107,7 @@ impl Canvas<'_> {
         }
     }
 
-    pub(super) fn text(
+    pub(crate) fn text(
         &self,
         text: impl Display,
         at: Place,
@@ -117,7 +117,7 @@ impl Canvas<'_> {
         self.write(text, at, end, ("sans-serif", 12).into_font(), color)
     }
 
-    pub(super) fn heading(&self, text: impl Display, at: Place) -> io::Result<()> {
+    pub(crate) fn heading(&self, text: impl Display, at: Place) -> io::Result<()> {
         let font = ("sans-serif", 13).into_font().style(FontStyle::Bold);
         self.write(text, at, End::Left, font, INK)
     }
