@@ -25,6 +25,7 @@ const LINES: [&[&str]; 4] = [
         "lint",
         "mounts",
         "observe",
+        "shadow",
         "shared_hints",
         "telemetry",
         "throttle",

@@ -105,6 +105,7 @@
 //! | `peek` | no | looks into bodies: `peek` |
 //! | `redirect` | no | follows redirects in one accounting: `redirect` |
 //! | `resume` | no | goes on with broken downloads: `resume` |
+//! | `shadow` | no | asks a second policy about the same requests, and counts where it disagrees: `shadow` |
 //! | `telemetry` | no | counters of all requests, and spans of attempts: `telemetry` |
 //! | `metrics` | no | takes the counters to the `metrics` facade |
 //! | `opentelemetry` | no | takes the counters to OpenTelemetry |
@@ -148,6 +149,8 @@ pub mod peek;
 pub mod redirect;
 #[cfg(feature = "resume")]
 pub mod resume;
+#[cfg(feature = "shadow")]
+pub mod shadow;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;
 #[cfg(feature = "veto")]

@@ -319,6 +319,20 @@ impl RetryBudget {
         }
     }
 
+    /// A full budget of the same size with the same settings. `None` if the budget is another
+    /// library's.
+    #[cfg(feature = "shadow")]
+    pub(crate) fn copy(&self) -> Option<Self> {
+        let store = match &self.inner.store {
+            Store::One(_) => Store::One(OwnLine::default()),
+            Store::Many(table) => Store::Many(Table::new(table.len())),
+            #[cfg(feature = "tower")]
+            Store::Foreign(_) => return None,
+        };
+        let scope = self.inner.scope.clone();
+        Some(Inner::new(self.inner.rules, scope, store))
+    }
+
     /// The slot of a request to `uri`, for the other methods.
     #[inline]
     #[doc(hidden)]

@@ -325,6 +325,15 @@ impl RetryPolicy {
         self.inner.settings.limits.get(kind)
     }
 
+    /// The same policy with a budget of its own that has the same settings and is full. Another
+    /// library's cannot be copied and is left out.
+    #[cfg(feature = "shadow")]
+    pub(crate) fn apart(&self) -> Self {
+        let mut settings = self.inner.settings.clone();
+        settings.budget = settings.budget.and_then(|budget| budget.copy());
+        Self::with_ledger(settings, None)
+    }
+
     /// A session of a copy of this policy: neither the budget nor the count of sessions notices.
     #[cold]
     fn detached(&self, request: &RequestHead<'_>, rehearsal: &Rehearsal) -> RetrySession {

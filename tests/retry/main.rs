@@ -17,6 +17,8 @@ mod overrides;
 mod policies;
 mod readiness;
 mod report;
+#[cfg(feature = "shadow")]
+mod shadow;
 mod time;
 mod told;
 mod unprocessed;
