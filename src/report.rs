@@ -181,6 +181,14 @@ impl AttemptRecord {
         }
     }
 
+    /// Whether it was answered with success, as far as the head says.
+    fn is_success(&self) -> bool {
+        match self.outcome {
+            AttemptOutcome::Response(status) => status.is_success() && self.failed_within.is_none(),
+            AttemptOutcome::Failed { .. } => false,
+        }
+    }
+
     /// Notes what the layers below say of it. The hint is there already.
     pub(crate) fn note_layer(&mut self, below: Option<&LayerOutcome>) {
         let Some(below) = below else {
@@ -191,7 +199,7 @@ impl AttemptRecord {
         if below.left_connection {
             self.layer_notes.push(Note::ConnectionLeft);
         }
-        if below.elsewhere && self.hint.is_some() {
+        if below.elsewhere && self.hint.is_some() && !self.is_success() {
             self.layer_notes.push(Note::HintElsewhere);
         }
     }

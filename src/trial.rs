@@ -279,7 +279,7 @@ fn ask<'a, S: Session>(
     let attempt = attempt(outcome)
         .with_opinion(judged.by, judged.opinion)
         .with_layer_failure(judged.failure)
-        .with_layer_hint(judged.asked.filter(|_| !judged.changes.server))
+        .with_layer_hint(judged.asked)
         .with_changes(judged.changes)
         .with_room(room(conditions));
     let decision = session.decide(&attempt);

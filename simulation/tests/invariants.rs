@@ -811,11 +811,13 @@ impl<'a> Facts<'a> {
             }
             StopReason::RetryAfterTooLong { asked, cap } => {
                 let said = last.and_then(|record| self.asked(record));
-                let hedged = last.is_some_and(|record| self.is_hedged(record.number));
+                // Or what the other endpoint, or the other of the two, asked for.
+                let other = self.client.two_names
+                    || last.is_some_and(|record| self.is_hedged(record.number));
                 asked > cap
                     && *cap == rules.hint_max
                     && !rules.clamps
-                    && (hedged || said == Some(*asked))
+                    && (other || said == Some(*asked))
             }
             StopReason::HeldTooLong { held, max } => {
                 held > max && self.client.share_hints && *max == Duration::from_secs(60)

@@ -110,11 +110,10 @@ impl Attempt {
             Said::Hold(asked) => *asked,
             Said::Works | Said::Nothing | Said::Fails => Duration::ZERO,
         };
-        if free_in.is_zero() {
+        if free_in.is_zero() || free_in < asked {
             outcome.elsewhere = true;
-        } else if free_in < asked {
-            outcome.elsewhere = true;
-            outcome.wait.get_or_insert(free_in);
+            // In place of what this one asks for.
+            outcome.asked = Some(free_in).filter(|free_in| !free_in.is_zero());
         }
     }
 }

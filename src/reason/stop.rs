@@ -95,8 +95,7 @@ pub enum Note {
     MayBeDone,
     /// The connection that it was on is left, so that another attempt is on another one.
     ConnectionLeft,
-    /// What the server says of when to come back holds for it alone: another attempt goes to
-    /// another one.
+    /// What the server says of when to come back holds for it alone, and another can be asked.
     HintElsewhere,
     /// The attempt sent a body of which nothing says that it was whole but the word of whoever
     /// wrote this option of the layer.
@@ -161,7 +160,7 @@ impl fmt::Display for Note {
                 f.write_str("its connection is left: another attempt is on a new connection")
             }
             Self::HintElsewhere => {
-                f.write_str("what this server asks for holds for it alone, and another is next")
+                f.write_str("what this server asks for holds for it alone: another can be asked")
             }
             Self::BodyVouched { by } => {
                 let by = Shown(by);

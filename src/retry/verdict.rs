@@ -398,7 +398,7 @@ where
             }
             judged.asked = below.asked.map(|asked| (asked, below.by.clone()));
             judged.changes = below.changes();
-            live.elsewhere = judged.changes.server;
+            live.elsewhere = judged.changes.server && below.asked.is_none();
         }
         judged.failure = facts.failed_within;
         judged.rejected = ended.rejected(facts.failure);

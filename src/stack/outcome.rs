@@ -65,7 +65,7 @@ pub struct LayerOutcome {
     /// another one.
     pub left_connection: bool,
     /// Whether another attempt would go to another server, for which it does not hold what this
-    /// one says of when to come back.
+    /// one says of when to come back. What does hold is [`asked`](Self::asked).
     pub elsewhere: bool,
     /// The response's trailers, if they have come: a [hint](crate::policy::hints) of gRPC's in
     /// them counts as in the head.

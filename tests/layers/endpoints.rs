@@ -344,6 +344,23 @@ async fn a_hint_over_the_cap_ends_no_request_that_can_go_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_all_ask_for_is_cut_or_refused_by_the_policy_like_any_hint() {
+    let net = Net::default()
+        .host("a.test", |_| later(503, 86_400))
+        .host("b.test", |_| later(503, 86_400));
+    let service = (retries(), endpoints(&[A, B])).layer(net.clone());
+    let begin = Instant::now();
+    let response = service.oneshot(get()).await.expect("an answer");
+    let report: &RetryReport = response.extensions().get().expect("a report");
+    assert!(
+        matches!(report.stop, StopReason::RetryAfterTooLong { .. }),
+        "{report}"
+    );
+    assert_eq!(net.asked(), ["a.test", "b.test"]);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_have_been_applied_is_sent_to_no_other_endpoint() {
     for (fails, sent) in [(refused as fn() -> Answering, 2), (reset, 1), (silence, 1)] {
         let net = Net::default()
