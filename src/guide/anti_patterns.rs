@@ -2,7 +2,7 @@
 //!
 //! Each section has the code of a [lint](crate::lint#the-lints), a policy document that has the
 //! mistake, and one that does not. A test checks that the lint finds it in the first and not in the
-//! second.
+//! second; the last one is about the client below, which no document names.
 //!
 //! # `method-not-allowed`
 //!
@@ -402,3 +402,11 @@
 //! [mounts."https://api.example.com/"]
 //! total = 2
 //! ```
+//!
+//! # `connection-unknown`
+//!
+//! A `connection::ConnectionLayer` stands above a client that does not say which connection it
+//! uses, reqwest's for instance: none can be left, and a retry may meet the one that failed.
+//!
+//! No document has this mistake. Use the layer above hyper-util's client, or set the client's own
+//! limits: `pool_idle_timeout`, and `http2_keep_alive_interval` with its timeout.
