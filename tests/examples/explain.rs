@@ -253,7 +253,7 @@ fn a_policy_is_compared_with_recorded_requests() {
     let policy = Scratch::new("once.toml");
     fs::write(
         policy.path(),
-        "total = 1\nbackoff = { kind = \"constant\", wait = \"1s\" }",
+        "total = 1\nbackoff = { kind = \"constant\", base = \"1s\" }",
     )
     .expect("a file");
 
