@@ -19,6 +19,33 @@
 //! The rules for what is repeated are those of the policy:
 //! [`RetryPolicy::grpc`](crate::policy::RetryPolicy::grpc) has gRPC's own.
 //!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_http_retry::{RetryLayer, grpc::GrpcLayer, policy::RetryPolicy};
+//!
+//! let stack = ServiceBuilder::new()
+//!     .layer(
+//!         RetryLayer::new(RetryPolicy::grpc())
+//!             .deadline(Duration::from_secs(10))
+//!             .grpc_headers(),
+//!     )
+//!     .layer(GrpcLayer::new());
+//! # let _ = stack;
+//! ```
+//!
+//! # Around tonic's channel
+//!
+//! The `grpc` showcase has a client of tonic's with its type written down in full, in
+//! `showcase/src/grpc/client.rs`. A channel takes no body but tonic's own, so what is recorded is
+//! made one again: `.replay_bodies_as(64 * 1024, tonic::body::Body::new)`.
+//!
+//! A [`RetryError`](crate::RetryError) is UNKNOWN to tonic unless its source says more. To have
+//! DEADLINE_EXCEEDED where it is the deadline that ended the call, put a `map_err` above the retries
+//! that makes a `tonic::Status` of an error whose [kind](crate::RetryError::kind) is
+//! [`DeadlineExceeded`](crate::RetryErrorKind::DeadlineExceeded); tonic hands it to the caller as
+//! it is.
+//!
 //! # When a call is committed
 //!
 //! [A6] lets a client repeat a call only as long as no response head has arrived, which leaves

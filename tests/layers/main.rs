@@ -10,6 +10,8 @@ mod endpoints;
 mod grpc;
 #[cfg(all(feature = "grpc", feature = "h2", feature = "hyper"))]
 mod grpc_policy;
+#[cfg(all(feature = "grpc", feature = "h2", feature = "hyper", feature = "serde"))]
+mod grpcio;
 #[cfg(feature = "hedge")]
 mod hedge;
 mod order;

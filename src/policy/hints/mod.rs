@@ -22,28 +22,9 @@
 //!
 //! The response must be one that the policy would retry: its status is listed, or a classifier
 //! says that it is transient. `Retry-After`, in all its spellings, asks for a retry by itself with
-//! 413, 429 and 503; the other headers never make a status retryable. So gRPC, whose failures have
-//! the status 200, needs a classifier:
-//!
-//! ```
-//! use tower_http_retry::{
-//!     RetryLayer,
-//!     classify::{Opinion, Outcome},
-//!     policy::RetryPolicy,
-//! };
-//!
-//! let layer = RetryLayer::new(RetryPolicy::default()).classify(|outcome: &Outcome<'_>| {
-//!     match outcome {
-//!         Outcome::Response { headers, .. }
-//!             if headers.get("grpc-status").is_some_and(|code| code == "14") =>
-//!         {
-//!             Opinion::Retry("UNAVAILABLE".into())
-//!         }
-//!         _ => Opinion::NoOpinion,
-//!     }
-//! });
-//! # let _ = layer;
-//! ```
+//! 413, 429 and 503; the other headers never make a status retryable. A gRPC call has failed if its
+//! code says so, whatever the status; under [`RetryPolicy::grpc`](super::RetryPolicy::grpc) its
+//! pushback is the only hint that is read, in the head and in the trailers.
 //!
 //! A hint of zero leaves the wait to the backoff, which is what keeps clients apart; only gRPC's
 //! pushback is taken by its word. A header that cannot be read gives way to the next one and is
