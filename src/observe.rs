@@ -3,13 +3,17 @@
 //! Both get the same facts at the same moments. A retry is DEBUG, since it is what the layer is
 //! for; giving up is WARN, and so is a mistake that lint found in a layer. The target is `tower_http_retry`.
 
+use std::fmt;
+
 use http::Method;
 
 use crate::{
+    human::Human,
     lint::{Finding, Severity},
     policy::StopReason,
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     retry::LayerSettings,
+    text::{one_line, redact},
 };
 
 /// The target of all `tracing` events of this crate.
@@ -34,6 +38,65 @@ pub enum RetryEvent<'a> {
     Recovered(&'a RetryReport),
     /// A request failed and is not sent again.
     GaveUp(&'a RetryReport),
+}
+
+impl<'a> RetryEvent<'a> {
+    /// The report of a request that has ended. There is none yet while it goes on.
+    pub fn report(&self) -> Option<&'a RetryReport> {
+        match self {
+            Self::Retry { .. } => None,
+            Self::Recovered(report) | Self::GaveUp(report) => Some(report),
+        }
+    }
+
+    /// The request's method; `None` where a service was not ready before there was a request.
+    pub fn method(&self) -> Option<&'a Method> {
+        match self {
+            Self::Retry { method, .. } => Some(method),
+            Self::Recovered(report) | Self::GaveUp(report) => {
+                (!report.is_without_request()).then_some(&report.method)
+            }
+        }
+    }
+
+    /// The request's URL without userinfo and query; `None` where there is no method.
+    pub fn url(&self) -> Option<&'a str> {
+        match self {
+            Self::Retry { url, .. } => Some(url),
+            Self::Recovered(report) | Self::GaveUp(report) => {
+                (!report.is_without_request()).then_some(&*report.url)
+            }
+        }
+    }
+}
+
+/// One line, for instance for a log.
+///
+/// ```text
+/// GET http://127.0.0.1:8080/flaky: attempt 1: 503 Service Unavailable; again in 87 ms: backoff
+/// GET http://127.0.0.1:8080/flaky: succeeded after 2 attempts in 91 ms
+/// ```
+impl fmt::Display for RetryEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry {
+                method,
+                url,
+                attempt,
+            } => {
+                let (number, outcome) = (attempt.number, &attempt.outcome);
+                write!(f, "{method} {}: attempt {number}: {outcome}", one_line(url))?;
+                match &attempt.wait {
+                    Some(wait) if wait.planned.is_zero() => {
+                        write!(f, "; again at once: {}", wait.why)
+                    }
+                    Some(wait) => write!(f, "; again in {}: {}", Human(wait.planned), wait.why),
+                    None => Ok(()),
+                }
+            }
+            Self::Recovered(report) | Self::GaveUp(report) => report.headline(f),
+        }
+    }
 }
 
 pub(crate) fn retry(
@@ -104,17 +167,20 @@ pub(crate) fn finished(settings: &LayerSettings, report: &RetryReport) {
 
 /// A mistake in a layer or its policy; a mere note is INFO.
 pub(crate) fn finding(finding: &Finding) {
+    // They may quote what the user wrote.
+    let place = finding.place.as_deref().map(|place| redact(place, false));
+    let place = place.as_deref();
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(
                 target: TARGET,
                 code = finding.code.as_str(),
                 severity = finding.severity.as_str(),
-                place = finding.place.as_deref(),
+                place,
                 fields = %finding.fields.join(", "),
-                help = %finding.help,
+                help = %redact(&finding.help, false),
                 "lint: {}",
-                finding.message,
+                redact(&finding.message, false),
             )
         };
     }

@@ -14,7 +14,7 @@ use crate::{
         Cause, Evidence, Failure, FailureKind, Gates, LimitKind, Note, Sent, StopReason, WaitReason,
     },
     stack::LayerOutcome,
-    text::one_line,
+    text::{self, one_line, redact},
 };
 
 /// The story of one request.
@@ -45,10 +45,20 @@ use crate::{
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RetryReport {
+    /// What the serialized form is.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) version: Version,
     /// The request's method.
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::method"))]
     pub method: Method,
     /// The request's URL without userinfo and query, which may hold secrets.
+    ///
+    /// It is that of the request which the layer was given: above a client that adds the origin
+    /// itself, as tonic's channel and kube's do, it is a path, and every attempt's own
+    /// [`url`](AttemptRecord::url) only says more where a layer below tells where it was sent. A layer
+    /// that is put below what adds the origin (kube's `base_uri_layer`, tower's `map_request`)
+    /// shows the whole of it.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::text"))]
     pub url: String,
     /// The attempts, in order: all of them, unless there were more than 128. Then they are the
     /// first 64 and the last 64, and [`omitted`](Self::omitted) says how many there were between.
@@ -98,7 +108,11 @@ pub struct AttemptRecord {
     /// below can send it elsewhere.
     #[cfg_attr(
         feature = "serde",
-        serde(default, skip_serializing_if = "Option::is_none")
+        serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "crate::text::read::option"
+        )
     )]
     pub url: Option<String>,
     /// How it ended.
@@ -144,6 +158,12 @@ pub struct AttemptRecord {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub evidence: Option<Box<Evidence>>,
+    /// What was read of a failed response after its head, where that took time or was cut short.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub drained: Option<Box<DrainRecord>>,
     /// How often layers further in sent this attempt, if that is not once: a hedge is sent besides,
     /// and a second retry layer multiplies, three times three attempts are nine.
     #[cfg_attr(
@@ -169,6 +189,7 @@ impl AttemptRecord {
             hint: None,
             failed_within: None,
             evidence: None,
+            drained: None,
             inner_attempts: None,
         }
     }
@@ -206,6 +227,9 @@ impl AttemptRecord {
 
     /// Redacts what others wrote.
     pub(crate) fn clean(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.why.clean();
+        }
         for note in self
             .note
             .as_deref_mut()
@@ -233,6 +257,10 @@ pub struct HintRecord {
     pub at: SystemTime,
     /// Its headers about retries and rate limits, with `Date` and `Age`: as they came, but cut
     /// where they are very long, and where there are very many only those that matter most.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "crate::text::read::pairs")
+    )]
     pub headers: Vec<(String, String)>,
 }
 
@@ -265,7 +293,7 @@ impl HintRecord {
             let value = value.as_bytes();
             // Each byte that is no text takes three.
             let value = String::from_utf8_lossy(&value[..value.len().min(Self::LONGEST)]);
-            let value = one_line(&value[..floor(&value, Self::LONGEST)]).into_owned();
+            let value = redact(&value[..floor(&value, Self::LONGEST)], false);
             (name.as_str().to_owned(), value)
         });
         Some(Box::new(Self {
@@ -303,6 +331,63 @@ fn is_hint(name: &str) -> bool {
     false
 }
 
+/// What was read of a failed response, so that its connection could be used again, while the next
+/// attempt was waited for; see [`drain`](crate::RetryLayer::drain).
+///
+/// The wait goes on meanwhile: one that is shorter than this ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct DrainRecord {
+    /// The bytes of content that were read.
+    pub bytes: u64,
+    /// How long it took, from the decision to send the request again.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
+    pub took: Duration,
+    /// Whether the response came to its end; otherwise it was dropped at one of the limits.
+    pub complete: bool,
+}
+
+impl fmt::Display for DrainRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, took) = (self.bytes, Human(self.took));
+        write!(f, "read {bytes} bytes of it in {took}")?;
+        if !self.complete {
+            f.write_str(", then dropped it")?;
+        }
+        Ok(())
+    }
+}
+
+/// The version of a report's serialized form. What is only added makes no new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version;
+
+#[cfg(feature = "serde")]
+impl Version {
+    const CURRENT: u32 = 1;
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(Self::CURRENT)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match u32::deserialize(from)? {
+            0..=Self::CURRENT => Ok(Self),
+            newer => Err(serde::de::Error::custom(format_args!(
+                "`version` is {newer}, this version of tower-http-retry reads up to {}",
+                Self::CURRENT
+            ))),
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -323,6 +408,7 @@ pub enum AttemptOutcome {
         sent: Sent,
         /// The error and its sources, as text; URLs in it are cut like
         /// [`RetryReport::url`].
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::text"))]
         error: String,
     },
 }
@@ -350,6 +436,7 @@ impl RetryReport {
     #[cfg_attr(not(feature = "dry-run"), allow(dead_code))]
     pub(crate) fn new(method: Method, url: String) -> Self {
         Self {
+            version: Version,
             method,
             url,
             // Many requests may wait at once.
@@ -365,6 +452,7 @@ impl RetryReport {
     /// The report of a service that was not ready for a first request.
     pub(crate) fn without_request() -> Self {
         Self {
+            version: Version,
             method: Method::default(),
             url: String::new(),
             attempts: Vec::new(),
@@ -477,11 +565,7 @@ impl RetryReport {
         for attempt in &self.attempts {
             let applied = match &attempt.outcome {
                 // A classifier, or a layer below, vouches for it.
-                AttemptOutcome::Response(_)
-                    if matches!(attempt.note.as_deref(), Some(Note::Unprocessed { .. })) =>
-                {
-                    0..=0
-                }
+                _ if matches!(attempt.note.as_deref(), Some(Note::Unprocessed { .. })) => 0..=0,
                 // A server that says so in the answer may have applied the request all the same.
                 AttemptOutcome::Response(_) if attempt.failed_within.is_some() => 0..=1,
                 AttemptOutcome::Response(status) => match status.as_u16() {
@@ -536,11 +620,14 @@ pub(crate) fn sanitized(scheme: Option<&str>, authority: &str, path_and_query: &
     let host = user.map_or(authority, |at| &authority[at + 1..]);
     let query = path_and_query.bytes().position(|byte| byte == b'?');
     let path = query.map_or(path_and_query, |at| &path_and_query[..at]);
-    let path = one_line(path);
     let (scheme, separator) = scheme.map_or(("", ""), |scheme| (scheme, "://"));
     let mut url = String::with_capacity(scheme.len() + separator.len() + host.len() + path.len());
-    for part in [scheme, separator, host, &path] {
+    for part in [scheme, separator, host, path] {
         url.push_str(part);
+    }
+    // A path may have another URL in it.
+    if text::may_need_redaction(&url) {
+        return redact(&url, false);
     }
     url
 }
@@ -589,8 +676,9 @@ impl fmt::Display for AttemptOutcome {
     }
 }
 
-impl fmt::Display for RetryReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RetryReport {
+    /// The first line of the timeline.
+    fn timeline_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_without_request() {
             return write!(f, "no request was made: {}", self.stop);
         }
@@ -606,6 +694,29 @@ impl fmt::Display for RetryReport {
             f,
             "{method} {url}: {ended} after {count} {plural} in {elapsed}"
         )?;
+        Ok(())
+    }
+
+    /// All of it in one line: the first one of the timeline, and why it ended.
+    pub(crate) fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.timeline_head(f)?;
+        if self.stop.is_success() || self.is_without_request() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.stop)?;
+        match self.attempts.last() {
+            Some(last) => write!(f, "; last attempt: {}", last.outcome),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for RetryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.timeline_head(f)?;
+        if self.is_without_request() {
+            return Ok(());
+        }
         if !self.held.is_zero() {
             let held = Human(self.held);
             write!(f, "\n  held back for {held}, as the server asked before")?;
@@ -649,7 +760,7 @@ impl fmt::Display for RetryReport {
             };
             write!(f, ", took {}", Human(attempt.took))?;
             if let Some(url) = &attempt.url {
-                write!(f, "\n      sent to {url}")?;
+                write!(f, "\n      sent to {}", one_line(url))?;
             }
             // The same chain again would say nothing and hide the rest.
             if !error.is_empty() && error != last_error {
@@ -672,6 +783,9 @@ impl fmt::Display for RetryReport {
             }
             for note in attempt.notes() {
                 write!(f, "\n      note: {note}")?;
+            }
+            if let Some(drained) = &attempt.drained {
+                write!(f, "\n      note: {drained}")?;
             }
             match &attempt.wait {
                 Some(wait) if wait.planned.is_zero() => write!(f, "\n      no wait: {}", wait.why)?,

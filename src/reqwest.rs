@@ -34,6 +34,9 @@
 //! without copying it, and costs an empty body nothing. Without it, a body that is a stream is never
 //! sent again, and the content of one that is not is copied up front.
 //!
+//! reqwest's own `ClientBuilder::connector_layer` has no place for a [`RetryLayer`](crate::RetryLayer):
+//! it takes layers of the connector, which see no requests.
+//!
 //! # Why the client is built here
 //!
 //! A client of reqwest's follows redirects and repeats some requests by itself: one call may be

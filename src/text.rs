@@ -44,6 +44,17 @@ pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether [`redact`] may change a URL whose own userinfo and query are left out already. Most need
+/// no copy.
+pub(crate) fn may_need_redaction(url: &str) -> bool {
+    url.contains(|char: char| {
+        matches!(char, '@' | '?' | '#')
+            || char.is_whitespace()
+            || char.is_control()
+            || is_bidi_control(char)
+    })
+}
+
 /// Shows `shown` wherever `text` has `secret`, or, where it was cut, may have the beginning of it.
 pub(crate) fn hide(text: &str, secret: &str, shown: &str) -> String {
     // A root, or nothing, would be found everywhere.
@@ -75,6 +86,45 @@ pub(crate) fn clean(text: &mut Cow<'static, str>) {
 pub(crate) fn clean_all(texts: &mut [String]) {
     for text in texts {
         *text = redact(text, false);
+    }
+}
+
+/// Texts that are read back: whoever wrote them down, they are cleaned like those that are made here.
+#[cfg(feature = "serde")]
+pub(crate) mod read {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer};
+
+    use super::redact;
+
+    pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        String::deserialize(from).map(|text| redact(&text, false))
+    }
+
+    pub(crate) fn cow<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::Error> {
+        text(from).map(Cow::Owned)
+    }
+
+    pub(crate) fn option<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        Ok(text.map(|text| redact(&text, false)))
+    }
+
+    pub(crate) fn all<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        let mut texts = Vec::deserialize(from)?;
+        super::clean_all(&mut texts);
+        Ok(texts)
+    }
+
+    pub(crate) fn pairs<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<(String, String)>, D::Error> {
+        let mut pairs = Vec::<(String, String)>::deserialize(from)?;
+        for text in pairs.iter_mut().flat_map(|(name, value)| [name, value]) {
+            *text = redact(text, false);
+        }
+        Ok(pairs)
     }
 }
 

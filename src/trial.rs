@@ -133,10 +133,11 @@ impl Judged {
         }
     }
 
-    /// What a layer below says, in its own outcome.
-    pub(crate) fn below(below: &LayerOutcome) -> Self {
+    /// What a layer below says, in its own outcome; `sent` is what is proved of the request. Of a
+    /// response that is the layer's own word, of an error what all of its chain proves.
+    pub(crate) fn below(below: &LayerOutcome, sent: Option<Sent>) -> Self {
         let mut judged = Self::by(below.by.clone(), below.opinion.clone());
-        judged.opinion = match (judged.opinion, below.sent) {
+        judged.opinion = match (judged.opinion, sent) {
             (
                 Opinion::Retry(because) | Opinion::RetryIn(because, _),
                 Some(Sent::Never | Sent::Unprocessed),

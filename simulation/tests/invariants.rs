@@ -801,7 +801,7 @@ impl<'a> Facts<'a> {
             StopReason::BodyFailed => {
                 matches!(self.client.rewind, Rewind::Replay(_)) && self.plan.content.fails()
             }
-            StopReason::BudgetExhausted => rules.budget.is_some(),
+            StopReason::BudgetExhausted(_) => rules.budget.is_some(),
             StopReason::DeadlineTooClose { left, needed } => {
                 let whole = self.deadline().unwrap_or_default();
                 needed >= left && (*left + report.elapsed).abs_diff(whole) <= TIMER

@@ -79,7 +79,11 @@ use self::{
     sync::{AtomicU64, Ordering::Relaxed},
     table::{Place, Table},
 };
+pub use crate::reason::Refused;
 use crate::reason::{FailureKind, InvalidPolicy};
+
+// What is refused is told in thousandths.
+const _: () = assert!(UNITS_PER_TOKEN == 1000);
 
 /// How long after its last use a bucket that is not full may pass to another key. Only matters
 /// where the minimum rate does not fill it sooner.
@@ -204,39 +208,6 @@ pub struct Withdrawal {
     index: u32,
     units: u32,
 }
-
-/// Why a retry was refused: what it costs and what there was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[doc(hidden)]
-pub struct Refused {
-    balance: Option<u32>,
-    needed: Option<u32>,
-}
-
-impl Refused {
-    /// The tokens that were there; `None` if the budget is another library's.
-    pub fn balance(&self) -> Option<f64> {
-        self.balance.map(tokens)
-    }
-
-    /// The tokens that would have been needed; `None` if the budget is another library's. With
-    /// [`RetryBudget::grpc`] it takes more than these.
-    pub fn needed(&self) -> Option<f64> {
-        self.needed.map(tokens)
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the retry budget is exhausted")?;
-        if let (Some(balance), Some(needed)) = (self.balance(), self.needed()) {
-            write!(f, ": {balance} tokens left, {needed} needed")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// A budget's counters at one moment; see [`RetryBudget::stats`].
 ///
@@ -452,10 +423,10 @@ impl RetryBudget {
             return Ok(RetryPermit::of(self.clone(), taken));
         };
         match self.balance(slot, now) {
-            Some(balance) if balance <= tokens(floor) => Err(Refused {
-                balance: Some((balance * f64::from(UNITS_PER_TOKEN)) as u32),
-                needed: Some(floor),
-            }),
+            Some(balance) if balance <= tokens(floor) => Err(Refused::thousandths(
+                (balance * f64::from(UNITS_PER_TOKEN)) as u32,
+                floor,
+            )),
             _ => Ok(RetryPermit::free()),
         }
     }
@@ -606,10 +577,7 @@ impl Inner {
         };
         match outcome {
             Ok(()) => Ok(Withdrawal { index, units }),
-            Err(balance) => Err(Refused {
-                balance: Some(balance),
-                needed: Some(needed),
-            }),
+            Err(balance) => Err(Refused::thousandths(balance, needed)),
         }
     }
 

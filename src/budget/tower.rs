@@ -21,10 +21,7 @@ impl Foreign {
             // Nothing that could be given back: the trait has no way to.
             Ok(Withdrawal { index: 0, units: 0 })
         } else {
-            Err(Refused {
-                balance: None,
-                needed: None,
-            })
+            Err(Refused::default())
         }
     }
 }

@@ -5,12 +5,17 @@ use std::error::Error;
 use super::{
     Cause, Failure, FailureKind, Sent,
     chain::first_word,
-    proof::Proof,
+    proof::{Proof, is_carrier},
     reading::{Place, Reading},
     vouch::Vouch,
     walk::{Chain, MAX_LINKS},
 };
-use crate::{RetryError, reason::Evidence, report::RetryReport, stack::Rejected};
+use crate::{
+    RetryError,
+    reason::Evidence,
+    report::RetryReport,
+    stack::{LayerError, Rejected},
+};
 
 /// Reads one link of an error's chain, found at a place; nothing when its type is another's.
 type Reader = fn(&(dyn Error + 'static), Place) -> Option<Reading>;
@@ -82,9 +87,24 @@ fn inner_reports<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &
     errors.map(RetryError::report)
 }
 
-/// The report of the outermost of them.
-pub(crate) fn inner_report<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RetryReport> {
-    inner_reports(error).next()
+/// How many attempts the outermost layer further in made that says so, wherever its error is in the
+/// chain.
+pub(crate) fn inner_attempts(error: &(dyn Error + 'static)) -> Option<u32> {
+    Chain::new(error).find_map(|link| {
+        if let Some(layer) = link.downcast_ref::<LayerError>() {
+            return layer.outcome().attempts;
+        }
+        let retries: &RetryError = link.downcast_ref()?;
+        Some(u32::try_from(retries.report().attempt_count()).unwrap_or(u32::MAX))
+    })
+}
+
+/// The error of a layer below: this one, or what it carries without a word of its own.
+pub(crate) fn layer_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a LayerError> {
+    let carriers = Chain::new(error).take_while(|link| is_carrier(*link));
+    // The first that is no carrier.
+    let at = carriers.count();
+    Chain::new(error).nth(at)?.downcast_ref()
 }
 
 /// What a layer below says that turned the request away, and when it would not.
@@ -163,11 +183,13 @@ fn failure(naming: &Naming, proof: &Proof<'_>, sent: Option<Sent>) -> Failure {
                 // A client knows what is wrong with its request, whichever it was.
                 naming.by > doubt.link && !(doubt.client && cause.is_user_error())
             });
-            match cause {
+            let failure = match cause {
                 Cause::Unknown | Cause::Status(_) => cause.into(),
                 _ if below_doubt => Failure::new(cause, Sent::Unknown).with_kind(FailureKind::Read),
                 _ => cause.into(),
-            }
+            };
+            let sent = proof.said().unwrap_or(failure.sent);
+            Failure { sent, ..failure }
         }
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn read(error: &(dyn Error + 'static), at: Place) -> Option<Reading> 
         io::ErrorKind::BrokenPipe => Settled(Cause::BrokenPipe),
         io::ErrorKind::UnexpectedEof => Settled(Cause::UnexpectedEof),
         io::ErrorKind::TimedOut => Settled(Cause::Timeout),
-        _ if at == Place::Connecting => Guess(connecting(error)),
+        _ if at == Place::Connecting => {
+            let by_code = error.raw_os_error().and_then(super::tls::read_code);
+            by_code.unwrap_or_else(|| Guess(connecting(error)))
+        }
         // HTTP/1 says this of a chunk size that is not one.
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput if at == Place::Body => {
             Guess(Cause::InvalidResponse)

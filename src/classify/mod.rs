@@ -24,7 +24,8 @@
 //!
 //! Below a `tonic::transport::Error`, which is that of a channel's call, and below a type vouched
 //! for with [`Stage::Call`] the rows of `hyper::Error` and `h2::Error` hold as
-//! they do below a `legacy::Error`.
+//! they do below a `legacy::Error`; what says itself that nothing was sent (`Overloaded`,
+//! [`NeverSent`], a type vouched for so) is believed first below these, too.
 //!
 //! *First* is the outermost error, or one below which only wrappers stand that are known to be
 //! transparent: `Box` and `Arc` of the errors named here, `Arc<dyn Error + Send + Sync>`,
@@ -82,7 +83,7 @@ pub use self::{
     vouch::{NeverSent, Stage},
 };
 pub(crate) use self::{
-    examine::{Examined, examine, inner_report, rejected},
+    examine::{Examined, examine, inner_attempts, layer_error, rejected},
     vouch::Vouch,
 };
 

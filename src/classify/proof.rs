@@ -52,6 +52,8 @@ pub(super) struct Proof<'v> {
     proved: Option<Sent>,
     /// The type whose promise it rests on.
     promised: Option<&'static str>,
+    /// Whether a layer says that the server has answered, which is no proof of anything.
+    answered: bool,
 }
 
 impl<'v> Proof<'v> {
@@ -62,6 +64,7 @@ impl<'v> Proof<'v> {
             doubt: None,
             proved: None,
             promised: None,
+            answered: false,
         }
     }
 
@@ -88,6 +91,11 @@ impl<'v> Proof<'v> {
     /// The type whose promise the proof rests on.
     pub(super) fn promised(&self) -> Option<&'static str> {
         self.promised.filter(|_| self.proved().is_some())
+    }
+
+    /// What is known of the request where nothing is proved, if a layer says it.
+    pub(super) fn said(&self) -> Option<Sent> {
+        self.answered.then_some(Sent::Answered)
     }
 
     /// Reads the next link.
@@ -129,6 +137,7 @@ impl<'v> Proof<'v> {
             return never_sent(at);
         }
         if let Some(error) = link.downcast_ref::<LayerError>() {
+            self.answered |= error.outcome().sent == Some(Sent::Answered);
             return layer(error, at);
         }
         if pointed(link).is_some() || link.is::<RetryError>() {
@@ -170,6 +179,16 @@ const TABLE: &[Rows] = &[
     tonic,
     silent,
 ];
+
+/// Whether a link adds nothing to what it carries, whoever made that.
+pub(super) fn is_carrier(link: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "tower")]
+    if link.is::<tower::buffer::error::ServiceError>() {
+        return true;
+    }
+    let carries = |error: &std::io::Error| error.get_ref().is_some();
+    pointed(link).is_some() || link.downcast_ref().is_some_and(carries)
+}
 
 /// Behind a link that proves nothing, although its type is known.
 fn further(at: Place) -> Place {
@@ -224,6 +243,7 @@ fn hyper(link: &(dyn Error + 'static), at: Place) -> Option<Step> {
         // From the queue in front of the connection. Elsewhere an upgrade that was not completed
         // is `canceled`, too.
         Place::Called if error.is_canceled() => Step::Proves(Sent::Never, at),
+        _ if super::hyper::is_of_response_body(error) => Step::To(Place::Body),
         #[cfg(feature = "h2")]
         Place::Called
             if error
@@ -232,7 +252,6 @@ fn hyper(link: &(dyn Error + 'static), at: Place) -> Option<Step> {
         {
             Step::To(Place::Stream)
         }
-        _ if super::hyper::is_of_response_body(error) => Step::To(Place::Body),
         at => Step::To(further(at)),
     })
 }

@@ -219,6 +219,44 @@ fn the_stage_names_what_an_ambiguous_cause_means() {
     }
 }
 
+/// P6: what SChannel says by number is permanent while connecting, and nothing of it elsewhere.
+#[test]
+fn the_numbers_of_schannel_are_certificates_only_while_connecting() {
+    for (code, cause) in [
+        (-2_146_762_495, Cause::Certificate),
+        (-2_146_762_487, Cause::Certificate),
+        (-2_146_762_486, Cause::Certificate),
+        (-2_146_762_484, Cause::Certificate),
+        (-2_146_762_481, Cause::Certificate),
+        (-2_146_762_480, Cause::Certificate),
+        (-2_146_869_244, Cause::Certificate),
+        (-2_146_885_616, Cause::Certificate),
+        (-2_146_893_022, Cause::Certificate),
+        (-2_146_893_019, Cause::Certificate),
+        (-2_146_893_016, Cause::Certificate),
+        (-2_146_893_007, Cause::TlsProtocol),
+    ] {
+        assert!(cause.is_permanent());
+        let error = std::io::Error::from_raw_os_error(code);
+        let read = io::read(&error, Place::Connecting);
+        assert_eq!(read, Some(Reading::Settled(cause)), "{code}");
+        for place in [Place::Nothing, Place::Called, Place::Exchange, Place::Body] {
+            assert_eq!(io::read(&error, place), Some(Reading::Guess(Cause::Io)));
+        }
+    }
+    // A reset, a code that is close, and a text that is no number.
+    let message = "... (os error -2146762489)";
+    assert_eq!(
+        messages::read(&*BoxError::from(message), Place::Connecting),
+        None
+    );
+    let message = "... (os error 104)";
+    assert_eq!(
+        messages::read(&*BoxError::from(message), Place::Connecting),
+        None
+    );
+}
+
 /// The messages of a connector, and of TLS stacks, as they stand below an error that says that
 /// the client was connecting.
 #[test]
@@ -243,6 +281,16 @@ fn connectors_are_known_by_message_only_while_connecting() {
         ),
         ("unexpected EOF", Cause::TlsHandshake),
         ("The certificate was not trusted.", Cause::Certificate),
+        ("An expired certificate was detected.", Cause::Certificate),
+        ("A host name mismatch has occurred.", Cause::Certificate),
+        ("The certificate was revoked.", Cause::Certificate),
+        // In the language of the machine.
+        (
+            "Der CN-Name des Zertifikats stimmt nicht überein. (os error -2146762481)",
+            Cause::Certificate,
+        ),
+        ("... (os error -2146762495)", Cause::Certificate),
+        ("... (os error -2146893007)", Cause::TlsProtocol),
         (
             "A certificate chain processed, but terminated in a root certificate which is not \
              trusted by the trust provider. (os error -2146762487)",

@@ -145,11 +145,57 @@ const OTHERS: &[(&str, Fault)] = &[
     ("no protocols available", Fault::Protocol),
     ("handshake failure", Fault::Protocol),
     ("unexpected EOF", Fault::Transient),
-    // Secure Transport
+    // Secure Transport: the comments of Apple's SecBase.h, which are what it says (-67843 in
+    // rust-native-tls issue 143; -67818, -67819, -67820, -67602)
     ("certificate was not trusted", Fault::Certificate),
-    // SChannel
+    ("An expired certificate was detected", Fault::Certificate),
+    ("The certificate is not yet valid", Fault::Certificate),
+    ("The certificate was revoked", Fault::Certificate),
+    ("A host name mismatch has occurred", Fault::Certificate),
+    // SChannel, whose texts are in the language of the machine: see `SCHANNEL`
     ("root certificate which is not trusted", Fault::Certificate),
 ];
+
+/// What SChannel and its certificate chains say, by number (winerror.h). An `io::Error` has it in its
+/// text in every language, and it is no errno of another system.
+const SCHANNEL: &[(i32, Fault)] = &[
+    // CERT_E_EXPIRED
+    (-2_146_762_495, Fault::Certificate),
+    // CERT_E_UNTRUSTEDROOT (hyper-native-tls pull request 11)
+    (-2_146_762_487, Fault::Certificate),
+    // CERT_E_CHAINING
+    (-2_146_762_486, Fault::Certificate),
+    // CERT_E_REVOKED
+    (-2_146_762_484, Fault::Certificate),
+    // CERT_E_CN_NO_MATCH (rust-native-tls issue 181)
+    (-2_146_762_481, Fault::Certificate),
+    // CERT_E_WRONG_USAGE
+    (-2_146_762_480, Fault::Certificate),
+    // TRUST_E_CERT_SIGNATURE (rust-native-tls issue 212)
+    (-2_146_869_244, Fault::Certificate),
+    // CRYPT_E_REVOKED
+    (-2_146_885_616, Fault::Certificate),
+    // SEC_E_WRONG_PRINCIPAL
+    (-2_146_893_022, Fault::Certificate),
+    // SEC_E_UNTRUSTED_ROOT
+    (-2_146_893_019, Fault::Certificate),
+    // SEC_E_CERT_EXPIRED
+    (-2_146_893_016, Fault::Certificate),
+    // SEC_E_ALGORITHM_MISMATCH
+    (-2_146_893_007, Fault::Protocol),
+];
+
+/// Reads the number of an error of the operating system, found while connecting.
+pub(super) fn read_code(code: i32) -> Option<Reading> {
+    let (_, fault) = SCHANNEL.iter().find(|(known, _)| *known == code)?;
+    Some(fault.read(Place::Connecting))
+}
+
+/// The number that an `io::Error` ends its text with: the error itself may not be in the chain.
+fn code(message: &str) -> Option<i32> {
+    let (_, code) = message.rsplit_once("(os error ")?;
+    code.strip_suffix(')')?.parse().ok()
+}
 
 /// Reads the message of a TLS error whose type cannot be named.
 pub(super) fn read_message(message: &str, at: Place) -> Option<Reading> {
@@ -159,6 +205,11 @@ pub(super) fn read_message(message: &str, at: Place) -> Option<Reading> {
             .then(|| OTHERS.iter().find(|(part, _)| message.contains(part)))
             .flatten()
     };
-    let (_, fault) = rustls.or_else(others)?;
-    Some(fault.read(at))
+    if let Some((_, fault)) = rustls.or_else(others) {
+        return Some(fault.read(at));
+    }
+    match at {
+        Place::Connecting => read_code(code(message)?),
+        _ => None,
+    }
 }

@@ -97,6 +97,39 @@
 //!
 //! For a 200 that says in its body that it failed, there is `peek::PeekLayer`.
 //!
+//! # `status-without-effect`
+//!
+//! What is said of a status that is not retried never counts.
+//!
+//! Instead of
+//!
+//! ```toml
+//! once_statuses = [417]
+//! ```
+//!
+//! write
+//!
+//! ```toml
+//! status_forcelist = [417, 429, 502, 503, 504]
+//! once_statuses = [417]
+//! ```
+//!
+//! # `status-may-be-processed`
+//!
+//! A gateway answers 502 after the server behind it has taken the order, and the order is sent again.
+//!
+//! Instead of
+//!
+//! ```toml
+//! unprocessed_statuses = [425, 502]
+//! ```
+//!
+//! write
+//!
+//! ```toml
+//! unprocessed_statuses = [425]
+//! ```
+//!
 //! # `total-zero`
 //!
 //! `total` is asked first, so that the other limits never count.

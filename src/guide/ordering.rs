@@ -200,3 +200,10 @@
 //! A layer that does not fit shows as "the method `oneshot` exists […] but its trait bounds were
 //! not satisfied". Naming the request's type makes the compiler say which bound, and of which
 //! layer: `ServiceExt::<Request<Full<Bytes>>>::oneshot(stack, request)`.
+//!
+//! A bound that names [`RecordedBody`](crate::body::RecordedBody) is that of a client which takes
+//! no body but its own: above it, `replay_bodies(limit)` is
+//! [`replay_bodies_as(limit, OwnBody::new)`](crate::RetryLayer::replay_bodies_as).
+//!
+//! A layer of an axum `Router` must not fail: this one can, so axum's `HandleErrorLayer` stands
+//! above it and makes a response of the [`RetryError`](crate::RetryError).

@@ -55,6 +55,10 @@ codes! {
     StatusNeverTransient = "status-never-transient", Warn;
     /// `status_forcelist` has a status that means success.
     SuccessListed = "success-listed", Warn;
+    /// `once_statuses` or `unprocessed_statuses` has a status that is not retried.
+    StatusWithoutEffect = "status-without-effect", Warn;
+    /// `unprocessed_statuses` has a status that says no such thing.
+    StatusMayBeProcessed = "status-may-be-processed", Error;
     /// `total` allows no retry, another limit does.
     TotalZero = "total-zero", Error;
     /// A limit is above `total`.

@@ -42,6 +42,8 @@
 //! | `no-status-listed` | warning | `status_forcelist` is empty: an answer of 502 or 503 is returned at once. This is urllib3's default. |
 //! | `status-never-transient` | warning | A status is listed that the same request gets again and again: 400, 401, 404, 412, 501, 511, and others of which RFC 9110, section 15, says so. |
 //! | `success-listed` | warning | A status below 300, or 304, is listed: an answer that means success is thrown away and the request repeated. |
+//! | `status-without-effect` | warning | `once_statuses` or `unprocessed_statuses` has a status that `status_forcelist` does not have, or the preset is urllib3's. |
+//! | `status-may-be-processed` | error | `unprocessed_statuses` has a status below 400, or a 5xx, which a server sends after it has applied a request, too. |
 //! | `total-zero` | error | `total` allows no retry, and so another limit that allows some never counts. |
 //! | `limit-unreachable` | warning | A limit is above `total`, which is always used up first. |
 //! | `unlimited-retries` | error | Neither `total` nor the limit of a kind of failure has an end. A warning where a deadline ends it. |

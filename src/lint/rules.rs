@@ -37,6 +37,8 @@ pub(super) fn policy(policy: &RetryPolicy, context: &LintContext) -> impl Iterat
         look.no_status(),
         look.listed_statuses(),
         look.successes_listed(),
+        look.statuses_without_effect(),
+        look.processed_statuses(),
         look.total_zero(),
         look.unreachable_limits(),
         look.unlimited(),
@@ -158,8 +160,10 @@ impl Look<'_> {
 
     fn listed_statuses(&self) -> Option<Finding> {
         let listed = self.policy.status_forcelist();
+        // After one retry, for which a hook may have changed the request, it ends.
+        let once: Vec<_> = self.policy.once_statuses().collect();
         let never: Vec<_> = listed
-            .filter(|status| NEVER_TRANSIENT.contains(status))
+            .filter(|status| NEVER_TRANSIENT.contains(status) && !once.contains(status))
             .collect();
         (self.retries_anything() && !never.is_empty()).then(|| {
             Finding::new(
@@ -172,6 +176,55 @@ impl Look<'_> {
                  else by it",
             )
             .fields(["status_forcelist"])
+        })
+    }
+
+    /// Statuses that are named for what happens when they are retried, and are not.
+    fn statuses_without_effect(&self) -> Option<Finding> {
+        let asks = self.policy.preset() != Preset::Urllib3;
+        let listed = |status: u16| asks && self.policy.status_forcelist().any(|it| it == status);
+        // Those of the standard are there for whoever lists them.
+        let unprocessed = self.policy.unprocessed_statuses();
+        let named = unprocessed.filter(|status| !matches!(status, 421 | 425));
+        let mut idle: Vec<_> = named
+            .chain(self.policy.once_statuses())
+            .filter(|status| !listed(*status))
+            .collect();
+        idle.sort_unstable();
+        idle.dedup();
+        (!idle.is_empty()).then(|| {
+            let why = match self.policy.preset() {
+                Preset::Default | Preset::Grpc => "`status_forcelist` does not have it",
+                Preset::Urllib3 => "the urllib3 preset does not ask it",
+            };
+            Finding::new(
+                LintCode::StatusWithoutEffect,
+                format!("what is said of {} has no effect: {why}", list(&idle)),
+                "list the status in `status_forcelist`, or take it out here",
+            )
+            .fields(["once_statuses", "unprocessed_statuses"])
+        })
+    }
+
+    /// Statuses that are taken for 'not processed', and are what is said after processing.
+    fn processed_statuses(&self) -> Option<Finding> {
+        let unprocessed = self.policy.unprocessed_statuses();
+        let may_be_applied =
+            |status: &u16| *status < 400 || *status >= 500 && !matches!(*status, 501 | 505 | 511);
+        let processed: Vec<_> = unprocessed.filter(may_be_applied).collect();
+        let sends = self.policy.preset() != Preset::Urllib3 && self.retries_anything();
+        (sends && !processed.is_empty()).then(|| {
+            Finding::new(
+                LintCode::StatusMayBeProcessed,
+                format!(
+                    "{} sent again for every method, as if nothing had been done: a server can \
+                     answer so after it has applied the request",
+                    are(&processed)
+                ),
+                "take it out of `unprocessed_statuses`, or allow this if your server is known to \
+                 answer so before it looks at a request",
+            )
+            .fields(["unprocessed_statuses"])
         })
     }
 

@@ -89,7 +89,7 @@ impl Ledger {
         };
         match due.budget.permit(due.slot, due.kind, due.throttled, now) {
             Ok((permit, _)) => Ok(permit),
-            Err(_) => Err(StopReason::BudgetExhausted),
+            Err(refused) => Err(StopReason::BudgetExhausted(refused)),
         }
     }
 

@@ -75,6 +75,29 @@ macro_rules! settings_table {
                 key: "a list of gRPC codes by name: `[\"UNAVAILABLE\"]`",
                 why: "UNAVAILABLE | the gRPC code that says \"not now\"",
             }
+            /// The statuses that say that the server did not process the request, so that it is sent
+            /// again for any method. A status counts only where
+            /// [`status_forcelist`](Self::status_forcelist) has it, too. Has no effect on the
+            /// urllib3 preset.
+            ///
+            /// Whoever adds one vouches for it, and the report says so: for 401, 408, 417 or 429 of a
+            /// server that is known to look at the request no further.
+            unprocessed_statuses: Statuses {
+                presets: { Default | Grpc => [421, 425].into(), Urllib3 => [].into() },
+                get: "The statuses that say that a request was not processed, in ascending order.",
+                key: "a list of statuses",
+                why: "421 425 | a server that answers so did not process the request (RFC 9110, section 15.5.20; RFC 8470, section 5.2)",
+            }
+            /// The statuses after which a request is sent again once at most, each: a 425, or a 401
+            /// for which a hook gets a new token. A status counts only where
+            /// [`status_forcelist`](Self::status_forcelist) has it, too. Has no effect on the
+            /// urllib3 preset.
+            once_statuses: Statuses {
+                presets: { Default | Grpc | Urllib3 => [].into() },
+                get: "The statuses after which a request is sent again once at most, in ascending order.",
+                key: "a list of statuses",
+                why: "none | `total` and `status` limit them all",
+            }
             /// Whether the server's `Retry-After` is obeyed, and under the default preset every
             /// other hint of [`hints`](super::hints). None of them is read when this is `false`.
             respect_retry_after_header: Flag {

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use super::stop::Shown;
+
 /// Why a failure was, or was not, taken for one of a request that was certainly not applied, where
 /// its cause alone does not tell.
 ///
@@ -16,6 +18,7 @@ pub enum Evidence {
     /// [vouched](crate::RetryLayer::vouch) for this type.
     Vouched {
         /// The type's name.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         type_name: Cow<'static, str>,
     },
     /// The cause stands below an error of a type that nobody vouched for, so that it may be that of
@@ -25,6 +28,10 @@ pub enum Evidence {
         link: u32,
         /// What its `Debug` begins with, where that looks like the name of a type or a variant:
         /// the type itself cannot be known.
+        #[cfg_attr(
+            feature = "serde",
+            serde(default, deserialize_with = "crate::text::read::option")
+        )]
         shown_as: Option<String>,
     },
     /// The cause stands below the error of a `reqwest::Client` that may have sent more than one
@@ -41,11 +48,12 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vouched { type_name } => {
+                let type_name = Shown(type_name);
                 write!(f, "not applied, as `.vouch::<{type_name}>(..)` promises")
             }
             Self::Unvouched { link, shown_as } => {
                 match shown_as {
-                    Some(name) => write!(f, "below `{name}`")?,
+                    Some(name) => write!(f, "below `{}`", Shown(name))?,
                     None => write!(f, "below error {link} of the chain")?,
                 }
                 f.write_str(", whose type nobody vouched for: `.vouch::<..>(..)`")

@@ -13,6 +13,7 @@ mod header;
 mod invalid;
 mod limit_kind;
 mod not_resumed;
+mod refused;
 mod stop;
 
 #[cfg(feature = "grpc")]
@@ -26,5 +27,6 @@ pub use self::{
     invalid::InvalidPolicy,
     limit_kind::LimitKind,
     not_resumed::NotResumed,
+    refused::Refused,
     stop::{Note, StopReason, WaitReason},
 };

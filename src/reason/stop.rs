@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use http::{Method, StatusCode};
 
-use super::{Cause, GrpcCode, HintHeader, LimitKind, NotResumed};
+use super::{Cause, GrpcCode, HintHeader, LimitKind, NotResumed, Refused};
 use crate::{human::Human, text};
 
 /// Where a wait comes from.
@@ -32,8 +32,18 @@ pub enum WaitReason {
     /// [`LayerOutcome::wait`](crate::stack::LayerOutcome::wait).
     Opinion {
         /// Its name.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         by: Cow<'static, str>,
     },
+}
+
+impl WaitReason {
+    /// Redacts what others wrote.
+    pub(crate) fn clean(&mut self) {
+        if let Self::Opinion { by } = self {
+            text::clean(by);
+        }
+    }
 }
 
 impl fmt::Display for WaitReason {
@@ -45,7 +55,7 @@ impl fmt::Display for WaitReason {
             Self::ServerHint(header) => write!(f, "{header}"),
             Self::SharedHint => f.write_str("the server asked another request to wait"),
             Self::ServerHintClamped(header) => write!(f, "{header}, cut to the policy's cap"),
-            Self::Opinion { by } => write!(f, "{by} asks for it"),
+            Self::Opinion { by } => write!(f, "{} asks for it", Shown(by)),
         }
     }
 }
@@ -63,7 +73,10 @@ pub enum Note {
     /// No mount matches the request's URL, so the fallback policy was asked.
     NoMount {
         /// The mounts that came nearest, each with what is different.
-        #[cfg_attr(feature = "serde", serde(default))]
+        #[cfg_attr(
+            feature = "serde",
+            serde(default, deserialize_with = "crate::text::read::all")
+        )]
         nearest: Vec<String>,
     },
     /// The status is none that is registered, and so it is treated as 500.
@@ -76,15 +89,19 @@ pub enum Note {
     /// it.
     Unprocessed {
         /// Its name.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         by: Cow<'static, str>,
         /// Its reason.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         because: Cow<'static, str>,
     },
     /// A classifier took the outcome for transient.
     Reclassified {
         /// The classifier's name.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         by: Cow<'static, str>,
         /// Its reason.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         because: Cow<'static, str>,
     },
     /// The gRPC call failed in the head of its response, and nobody below the retries looks any
@@ -101,6 +118,7 @@ pub enum Note {
     /// wrote this option of the layer.
     BodyVouched {
         /// The option: `clone_bodies`, `clone_bodies_with` or `reopen_bodies`.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         by: Cow<'static, str>,
     },
     /// The response's body broke off, ended too early, or stalled.
@@ -212,8 +230,8 @@ impl Note {
     }
 }
 
-/// A text that others wrote: what was read back from somewhere was not cleaned.
-struct Shown<'a>(&'a str);
+/// A text that others wrote, and that may not have been cleaned: whoever has a word can show it.
+pub(super) struct Shown<'a>(pub(super) &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -237,7 +255,7 @@ impl fmt::Display for Nearest<'_> {
 /// Why a request was not sent again: which knob decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", remote = "Self"))]
 #[non_exhaustive]
 pub enum StopReason {
     /// The last attempt succeeded.
@@ -266,6 +284,14 @@ pub enum StopReason {
         /// Its value: retries on top of the first attempt.
         limit: i64,
     },
+    /// The request was sent again after this status as often as the policy allows.
+    StatusCountExhausted {
+        /// The response's status.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::status"))]
+        status: StatusCode,
+        /// How often it may be sent again after it.
+        limit: u32,
+    },
     /// The policy says never for this kind of failure (urllib3's `False`).
     KindDisabled {
         /// The limit that says never.
@@ -284,8 +310,9 @@ pub enum StopReason {
     BodyNotKept,
     /// The request's body could not be opened again.
     BodyNotReopened,
-    /// The budget that all requests share has nothing left for this retry.
-    BudgetExhausted,
+    /// The budget that all requests share has too little left for this retry. A budget of the
+    /// user's own that does not tell how much says `BudgetExhausted(Refused::default())`.
+    BudgetExhausted(Refused),
     /// The next attempt could not have ended before the deadline.
     DeadlineTooClose {
         /// Time left until the deadline.
@@ -318,8 +345,10 @@ pub enum StopReason {
     /// A classifier forbade it.
     Vetoed {
         /// The classifier's name.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         by: Cow<'static, str>,
         /// Its reason.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         because: Cow<'static, str>,
     },
     /// The server forbids it in this header: `x-should-retry: false`, or a negative
@@ -333,7 +362,10 @@ pub enum StopReason {
     /// No mount matches the request's URL, and there is no fallback.
     NoMount {
         /// The mounts that came nearest, each with what is different.
-        #[cfg_attr(feature = "serde", serde(default))]
+        #[cfg_attr(
+            feature = "serde",
+            serde(default, deserialize_with = "crate::text::read::all")
+        )]
         nearest: Vec<String>,
     },
     /// Retries are switched off for this request.
@@ -365,6 +397,7 @@ pub enum StopReason {
     /// until the deadline, or again and again.
     Rejected {
         /// The layer.
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
         by: Cow<'static, str>,
         /// After what time it would let requests through.
         #[cfg_attr(feature = "serde", serde(with = "crate::serde_http::seconds"))]
@@ -385,7 +418,10 @@ pub enum StopReason {
         because: NotResumed,
     },
     /// A policy of the user's own stopped, for this reason.
-    Custom(Cow<'static, str>),
+    Custom(
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::cow"))]
+        Cow<'static, str>,
+    ),
 }
 
 impl StopReason {
@@ -416,12 +452,13 @@ impl StopReason {
             Self::StatusNotListed { .. } => "status_not_listed",
             Self::GrpcStatusNotListed { .. } => "grpc_status_not_listed",
             Self::CountExhausted { .. } => "count_exhausted",
+            Self::StatusCountExhausted { .. } => "status_count_exhausted",
             Self::KindDisabled { .. } => "kind_disabled",
             Self::BodyNotReplayable { .. } => "body_not_replayable",
             Self::BodyFailed => "body_failed",
             Self::BodyNotKept => "body_not_kept",
             Self::BodyNotReopened => "body_not_reopened",
-            Self::BudgetExhausted => "budget_exhausted",
+            Self::BudgetExhausted(_) => "budget_exhausted",
             Self::DeadlineTooClose { .. } => "deadline_too_close",
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::RetryAfterTooLong { .. } => "retry_after_too_long",
@@ -463,6 +500,16 @@ impl fmt::Display for StopReason {
                 let plural = if *limit == 1 { "retry" } else { "retries" };
                 write!(f, "`{kind}` is used up ({limit} {plural})")
             }
+            Self::StatusCountExhausted { status, limit: 1 } => write!(
+                f,
+                "{} is in `once_statuses`, and the request was sent again after it already",
+                status.as_u16()
+            ),
+            Self::StatusCountExhausted { status, limit } => write!(
+                f,
+                "{} was answered with {limit} retries, as many as are allowed",
+                status.as_u16()
+            ),
             Self::KindDisabled { kind } => write!(f, "`{kind}` is set to never"),
             Self::BodyNotReplayable { sent, limit } => write!(
                 f,
@@ -471,7 +518,9 @@ impl fmt::Display for StopReason {
             Self::BodyFailed => f.write_str("the request's own body failed"),
             Self::BodyNotKept => f.write_str("nothing was kept of the request body"),
             Self::BodyNotReopened => f.write_str("the request body could not be opened again"),
-            Self::BudgetExhausted => f.write_str("the shared retry budget is used up"),
+            Self::BudgetExhausted(refused) => {
+                write!(f, "the shared retry budget is used up{}", refused.numbers())
+            }
             Self::DeadlineTooClose { left, needed } => write!(
                 f,
                 "the deadline is too close: {} left, {} needed",
@@ -530,6 +579,53 @@ impl fmt::Display for StopReason {
             Self::NotReady => f.write_str("the inner service failed to become ready"),
             Self::NotResumable { because } => write!(f, "{because}"),
             Self::Custom(reason) => write!(f, "{}", Shown(reason)),
+        }
+    }
+}
+
+/// What is derived does it, but for a name that has become more than a name since.
+#[cfg(feature = "serde")]
+mod serialized {
+    use std::fmt;
+
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{Error, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
+    };
+
+    use super::{Refused, StopReason};
+
+    impl Serialize for StopReason {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            StopReason::serialize(self, to)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for StopReason {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_any(Read)
+        }
+    }
+
+    struct Read;
+
+    impl<'de> Visitor<'de> for Read {
+        type Value = StopReason;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the reason of a stop: its name, or its name with what belongs to it")
+        }
+
+        fn visit_str<E: Error>(self, name: &str) -> Result<StopReason, E> {
+            match name {
+                // Reports without a version have no numbers.
+                "budget_exhausted" => Ok(StopReason::BudgetExhausted(Refused::default())),
+                name => StopReason::deserialize(name.into_deserializer()),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StopReason, A::Error> {
+            StopReason::deserialize(MapAccessDeserializer::new(map))
         }
     }
 }

@@ -160,7 +160,7 @@ where
                     next,
                 } => {
                     let late = until.as_mut().poll(cx).is_ready();
-                    if !late && !read_on(body.as_mut(), left, cx) {
+                    if !late && read_on(body.as_mut(), left, &mut 0, cx).is_pending() {
                         return Poll::Pending;
                     }
                     let next = next.take();

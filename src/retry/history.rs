@@ -12,7 +12,7 @@ use crate::{
     observe,
     policy::RetryDecision,
     reason::{Cause, Failure, Note, StopReason},
-    report::{AttemptOutcome, AttemptRecord, RetryReport},
+    report::{AttemptOutcome, AttemptRecord, DrainRecord, RetryReport, Version},
     stack::PreviousOutcome,
 };
 
@@ -74,6 +74,13 @@ impl Attempts {
             .back()
             .or_else(|| self.others.last())
             .or(self.first.as_ref())
+    }
+
+    fn last_mut(&mut self) -> Option<&mut AttemptRecord> {
+        self.tail
+            .back_mut()
+            .or_else(|| self.others.last_mut())
+            .or(self.first.as_mut())
     }
 
     fn take(&mut self) -> Vec<AttemptRecord> {
@@ -181,6 +188,13 @@ impl History {
         self.attempts.push(record);
     }
 
+    /// What was read of the last attempt's response.
+    pub(super) fn drained(&mut self, drained: DrainRecord) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.drained = Some(Box::new(drained));
+        }
+    }
+
     /// How the last attempt ended.
     pub(super) fn previous(&self) -> PreviousOutcome {
         match self.attempts.last().map(|attempt| &attempt.outcome) {
@@ -251,6 +265,7 @@ fn told<S, Saved>(
 ) -> RetryReport {
     stop.clean();
     let mut report = RetryReport {
+        version: Version,
         method: kept.method().clone(),
         url: kept.url(settings),
         stop,

@@ -84,14 +84,7 @@ impl<S, Saved> Retained<S, Saved> {
 
     /// The URL as a report shows it.
     pub(super) fn url(&self, settings: &LayerSettings) -> String {
-        let target = self.target();
-        match &settings.redact_path {
-            Some(redact) => {
-                let path = redact(target.path());
-                sanitized(target.scheme, target.authority, &path)
-            }
-            None => sanitized(target.scheme, target.authority, target.path_and_query),
-        }
+        shown(self.target(), settings)
     }
 
     /// The text of an error, which may show the URL.
@@ -100,6 +93,17 @@ impl<S, Saved> Retained<S, Saved> {
             let target = self.target();
             *error = text::hide(error, target.path(), &redact(target.path()));
         }
+    }
+}
+
+/// A URL as a report shows it.
+pub(super) fn shown(target: Target<'_>, settings: &LayerSettings) -> String {
+    match &settings.redact_path {
+        Some(redact) => {
+            let path = redact(target.path());
+            sanitized(target.scheme, target.authority, &path)
+        }
+        None => sanitized(target.scheme, target.authority, target.path_and_query),
     }
 }
 

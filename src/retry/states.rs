@@ -21,7 +21,7 @@ use super::{
     extras,
     future::{ResponseFuture, Spare, State, StateProj, Step, Turn},
     history::History,
-    kept::{HeldAttempt, Retained},
+    kept::{self, HeldAttempt, Retained},
     settings::Preparing,
     told,
     verdict::{Ended, Next, refused},
@@ -32,7 +32,6 @@ use crate::{
     error::RetryError,
     policy::Session,
     reason::StopReason,
-    report::sanitized_uri,
     snapshot::{self, Target},
     stack::{AskFor, AttemptInfo, TimeOut},
 };
@@ -183,8 +182,15 @@ where
         let StateProj::Draining { drain } = this.state.as_mut().project() else {
             unreachable!("the state is that one")
         };
-        if !drain.as_mut().is_done(turn.cx) {
-            ready!(this.clock.poll_until(drain.until, turn.cx));
+        let complete = match drain.as_mut().poll(turn.cx) {
+            Poll::Ready(complete) => complete,
+            Poll::Pending => {
+                ready!(this.clock.poll_until(drain.until, turn.cx));
+                false
+            }
+        };
+        if let (Some(history), Some(record)) = (this.history, drain.record(complete)) {
+            history.drained(record);
         }
         let until = drain.then;
         this.state.set(State::Waiting { until });
@@ -322,6 +328,9 @@ where
                 let drain = Box::pin(Drain {
                     body,
                     left: limits.bytes,
+                    read: 0,
+                    waited: false,
+                    since: now,
                     until: until.into_iter().chain(deadline).min(),
                     then,
                 });
@@ -415,8 +424,10 @@ where
             extras.pass_on(request.extensions_mut());
         }
         if this.settings.has_hook() {
-            let url =
-                (Target::of(request.uri()) != head.target()).then(|| sanitized_uri(request.uri()));
+            let url = {
+                let target = Target::of(request.uri());
+                (target != head.target()).then(|| kept::shown(target, this.settings))
+            };
             if url != history.url() {
                 this.session.moved(request.uri());
                 if let Some(admissions) = extras::admissions(this.extras) {

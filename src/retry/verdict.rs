@@ -13,6 +13,7 @@ use super::{
     extras::{self, Extras},
     future::Spare,
     history::{self, History},
+    kept,
 };
 use crate::{
     BoxError,
@@ -23,6 +24,7 @@ use crate::{
     policy::{Attempt, Decision, RetryDecision, Session, StopDecision, WallClock},
     reason::{Cause, Failure, GrpcCode, Note, Sent, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
+    snapshot::Target,
     stack::{Answer, AskFor, LayerError, LayerOutcome, Opinion},
     trial::{self, Conditions, Judged, Ruling, rule},
 };
@@ -164,7 +166,7 @@ impl<ResBody> Ended<ResBody> {
     fn below(&self) -> Option<&LayerOutcome> {
         match self {
             Self::Response(response) => LayerOutcome::of(response.extensions()),
-            Self::Error(error) => error.downcast_ref().map(LayerError::outcome),
+            Self::Error(error) => classify::layer_error(&**error).map(LayerError::outcome),
             Self::TimedOut(_, said) => said.as_deref(),
         }
     }
@@ -206,15 +208,17 @@ impl<ResBody> Ended<ResBody> {
 
     /// How many attempts a layer further in made.
     fn inner_attempts(&self) -> Option<u32> {
-        if let Some(attempts) = self.below().and_then(|below| below.attempts) {
-            return Some(attempts);
+        match self {
+            Self::Response(response) => match self.below().and_then(|below| below.attempts) {
+                Some(attempts) => Some(attempts),
+                None => {
+                    let report = response.extensions().get::<RetryReport>()?;
+                    u32::try_from(report.attempt_count()).ok()
+                }
+            },
+            Self::Error(error) => classify::inner_attempts(&**error),
+            Self::TimedOut(..) => self.below().and_then(|below| below.attempts),
         }
-        let report = match self {
-            Self::Response(response) => response.extensions().get::<RetryReport>()?,
-            Self::Error(error) => classify::inner_report(&**error)?,
-            Self::TimedOut(..) => return None,
-        };
-        u32::try_from(report.attempt_count()).ok()
     }
 }
 
@@ -308,10 +312,13 @@ where
                 record.layer_notes.push(Note::GrpcHeadOnly);
             }
         }
-        record.note_layer(ended.below());
-        if record.url.is_none() {
-            record.url = self.history.as_ref().and_then(|history| history.url());
-        }
+        let below = ended.below();
+        record.note_layer(below);
+        record.url = match below.and_then(|below| below.url.as_ref()) {
+            // As all URLs are shown.
+            Some(url) => Some(kept::shown(Target::of(url), &self.settings)),
+            None => self.history.as_ref().and_then(|history| history.url()),
+        };
         record
     }
 
@@ -394,7 +401,8 @@ where
             .unwrap_or_default();
         if let Some(below) = below {
             if judged.opinion == Opinion::NoOpinion {
-                judged = Judged::below(below);
+                let proved = facts.failure.map(|failure| failure.sent);
+                judged = Judged::below(below, proved.or(below.sent));
             }
             judged.asked = below.asked.map(|asked| (asked, below.by.clone()));
             judged.changes = below.changes();

@@ -8,6 +8,7 @@ use super::Opinion;
 use crate::{
     BoxError,
     reason::{Failure, Note, Sent},
+    text::redact,
 };
 
 /// What a layer below knows of an answer that the answer itself does not show: a gRPC status in
@@ -234,11 +235,12 @@ impl LayerError {
 
 impl fmt::Display for LayerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = redact(&self.outcome.by, false);
         match (self.outcome.opinion.because(), &self.source) {
-            (Some(because), _) => write!(f, "{}: {because}", self.outcome.by),
+            (Some(because), _) => write!(f, "{by}: {}", redact(because, false)),
             // It has nothing to say of why it failed.
             (None, Some(source)) => source.fmt(f),
-            (None, None) => f.write_str(&self.outcome.by),
+            (None, None) => f.write_str(&by),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
-use crate::{BoxError, human::Human};
+use crate::{BoxError, human::Human, text::redact};
 
 /// The error of a layer below that did not send the request, and knows when it would: a circuit
 /// breaker that is open, a limit of a rate.
@@ -83,7 +83,7 @@ impl Rejected {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lets nothing through", self.by)?;
+        write!(f, "{} lets nothing through", redact(&self.by, false))?;
         match self.retry_in {
             Some(time) => write!(f, " for {}", Human(time)),
             None => Ok(()),

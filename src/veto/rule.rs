@@ -57,7 +57,8 @@ fn is_failure<B>(response: &Response<B>) -> bool {
 fn is_used_up(stop: &StopReason) -> bool {
     match stop {
         StopReason::CountExhausted { .. }
-        | StopReason::BudgetExhausted
+        | StopReason::StatusCountExhausted { .. }
+        | StopReason::BudgetExhausted(_)
         | StopReason::DeadlineTooClose { .. }
         | StopReason::DeadlineExceeded { .. }
         | StopReason::RetryAfterTooLong { .. }
@@ -103,7 +104,7 @@ mod tests {
         };
         for (stop, expected) in [
             (StopReason::CountExhausted { kind, limit }, true),
-            (StopReason::BudgetExhausted, true),
+            (StopReason::BudgetExhausted(Default::default()), true),
             (
                 StopReason::DeadlineTooClose {
                     left: second,
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn only_failures_are_vetoed_and_grpc_in_its_own_words() {
-        let used_up = StopReason::BudgetExhausted;
+        let used_up = StopReason::BudgetExhausted(Default::default());
         for (status, expected) in [(200, false), (404, false), (429, true), (500, true)] {
             assert_eq!(
                 vetoed(response(status, used_up.clone())),
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn the_error_of_a_request_will_do_as_well() {
         let mut report = RetryReport::without_request();
-        report.stop = StopReason::BudgetExhausted;
+        report.stop = StopReason::BudgetExhausted(Default::default());
         let kind = crate::error::RetryErrorKind::Failed;
         let error = RetryError::new(kind, report, None);
         let mut response = Response::new(());

@@ -4,3 +4,4 @@ mod chains;
 mod errors;
 #[cfg(feature = "hyper")]
 mod never_twice;
+mod over_http2;

@@ -28,6 +28,7 @@ use tower_http_retry::{
     AttemptOutcome, BoxError, Evidence, NeverSent, RetryError, RetryLayer,
     classify::{Cause, FailureKind, Opinion, Outcome, Sent, Stage, classify},
     policy::RetryPolicy,
+    stack::{LayerError, LayerOutcome},
 };
 
 type Body = Full<Bytes>;
@@ -203,7 +204,7 @@ async fn over_wires(point: Point, kind: io::ErrorKind) -> (u32, RetryError) {
     (used.load(Relaxed), error.expect_err("it fails"))
 }
 
-const KINDS: [io::ErrorKind; 24] = {
+pub(super) const KINDS: [io::ErrorKind; 24] = {
     use io::ErrorKind::*;
     [
         ConnectionRefused,
@@ -342,6 +343,94 @@ async fn what_an_inner_retry_layer_may_have_applied_counts_wherever_its_error_is
         .expect_err("it fails");
     assert_eq!(calls.load(Relaxed), 2, "{error}");
     assert_eq!(error.report().attempts[0].inner_attempts, Some(2));
+}
+
+/// What a layer of the family says was not applied.
+#[tokio::test]
+async fn what_a_layer_below_says_of_the_request_is_what_the_report_says_with_or_without_an_opinion()
+{
+    let outcome = |sent, opinion: &Opinion| {
+        let mut outcome = LayerOutcome::new("breaker");
+        (outcome.sent, outcome.opinion) = (sent, opinion.clone());
+        outcome
+    };
+    // What the layer says of the request, how often a POST is sent then, and what the record says.
+    let table = [
+        (None, 1, Sent::Unknown),
+        (Some(Sent::Never), 4, Sent::Never),
+        (Some(Sent::Unprocessed), 4, Sent::Unprocessed),
+        (Some(Sent::Unknown), 1, Sent::Unknown),
+        (Some(Sent::Answered), 1, Sent::Answered),
+    ];
+    let all = RetryPolicy::builder().total(3).backoff_factor(0.0);
+    let layer = RetryLayer::new(all.unprocessed(0).budget(None).build().expect("valid"));
+    for opinion in [Opinion::NoOpinion, Opinion::Retry("open".into())] {
+        for (said, sent, recorded) in table {
+            let carriers: [fn(LayerError) -> BoxError; 4] = [
+                |error| error.into(),
+                |error| Box::new(Arc::new(error)),
+                |error| io::Error::other(error).into(),
+                |error| Box::new(<Arc<dyn Error + Send + Sync>>::from(BoxError::from(error))),
+            ];
+            for carrier in carriers {
+                let error = || carrier(LayerError::new(outcome(said, &opinion)));
+                let (calls, told) = failing(&layer, Method::POST, error).await;
+                let record = &told.report().attempts[0];
+                let AttemptOutcome::Failed { sent: found, .. } = record.outcome else {
+                    panic!("{told}");
+                };
+                assert_eq!((calls, found), (sent, recorded), "{said:?}: {told:?}");
+                assert_eq!(
+                    record.note.is_some(),
+                    opinion != Opinion::NoOpinion,
+                    "{told:?}"
+                );
+            }
+        }
+    }
+}
+
+/// T5
+#[tokio::test]
+async fn no_layer_below_says_so_of_what_an_inner_retry_layer_may_have_applied() {
+    let policy = || RetryPolicy::builder().backoff_factor(0.0).budget(None);
+    let twice = policy().total(1).allowed_methods([Method::POST]);
+    let inner = RetryLayer::new(twice.build().expect("valid"));
+    let (_, applied) = failing(&inner, Method::POST, || {
+        io::Error::from(io::ErrorKind::ConnectionReset).into()
+    })
+    .await;
+    let applied = Arc::new(applied);
+    for (opinion, wrapped) in [
+        (Opinion::NoOpinion, false),
+        (Opinion::Retry("open".into()), false),
+        (Opinion::Retry("open".into()), true),
+    ] {
+        let error = || {
+            let mut outcome = LayerOutcome::new("breaker");
+            (outcome.sent, outcome.opinion) = (Some(Sent::Never), opinion.clone());
+            let error = LayerError::around(outcome, Arc::clone(&applied));
+            match wrapped {
+                false => BoxError::from(error),
+                true => Receipt(error.into()).into(),
+            }
+        };
+        let layer = RetryLayer::new(policy().build().expect("valid"));
+        let (calls, told) = failing(&layer, Method::POST, error).await;
+        assert_eq!(calls, 1, "{told}");
+        assert_eq!(told.report().attempts[0].inner_attempts, Some(2), "{told}");
+    }
+}
+
+/// R1: what a classifier judges to be unprocessed was not applied, whether it is an answer or not.
+#[tokio::test]
+async fn what_a_classifier_vouches_was_not_processed_counts_no_effect() {
+    let layer = RetryLayer::new(policy()).classify(|outcome: &Outcome<'_>| match outcome {
+        Outcome::Error { .. } => Opinion::Unprocessed("the permit was not given".into()),
+        _ => Opinion::NoOpinion,
+    });
+    let (calls, told) = failing(&layer, Method::POST, || "no permit".into()).await;
+    assert_eq!((calls, told.report().effects()), (4, 0..=0), "{told}");
 }
 
 /// T6

@@ -63,6 +63,8 @@ fn every_key_of_a_policy_is_its_setter() {
         unprocessed = 7
         allowed_methods = ["GET", "POST", "propfind"]
         status_forcelist = [503, 429]
+        unprocessed_statuses = [421, 429]
+        once_statuses = [401]
         backoff_factor = 0.5
         backoff_max = 60
         backoff_jitter = "250ms"
@@ -83,6 +85,8 @@ fn every_key_of_a_policy_is_its_setter() {
         .unprocessed(7)
         .allowed_methods(["GET", "POST", "propfind"])
         .status_forcelist([429, 503])
+        .unprocessed_statuses([429, 421])
+        .once_statuses([401])
         .backoff_factor(0.5)
         .backoff_max(60)
         .backoff_jitter(0.25)

@@ -32,6 +32,8 @@ unprocessed = 0
 allowed_methods = ["HEAD", "GET", "PUT", "DELETE", "OPTIONS", "TRACE"]
 status_forcelist = []
 retryable_status_codes = []
+unprocessed_statuses = []
+once_statuses = []
 respect_retry_after_header = true
 retry_after_max = "6h"
 retry_after_mode = "clamp"
@@ -54,7 +56,8 @@ jitter = "none"
         r#""redirect":"unlimited","status":"unlimited","other":"unlimited","unprocessed":2,"#,
         r#""allowed_methods":"idempotent","#,
         r#""status_forcelist":[408,425,429,500,502,503,504],"#,
-        r#""retryable_status_codes":["UNAVAILABLE"],"respect_retry_after_header":true,"#,
+        r#""retryable_status_codes":["UNAVAILABLE"],"unprocessed_statuses":[421,425],"#,
+        r#""once_statuses":[],"respect_retry_after_header":true,"#,
         r#""retry_after_max":"1m","retry_after_mode":"give_up","retry_after_jitter":0.1,"#,
         r#""should_retry_header":"x-should-retry","raise_on_status":false,"#,
         r#""reset_headers":[{"name":"x-ratelimit-reset","format":"auto","#,

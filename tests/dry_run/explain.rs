@@ -223,6 +223,32 @@ fn every_gate_that_says_no_is_named() {
     );
 }
 
+/// S1
+#[test]
+fn what_a_policy_says_of_single_statuses_is_explained() {
+    let policy = policy(|p| {
+        p.status_forcelist([401, 425, 503])
+            .once_statuses([401, 425])
+            .unprocessed_statuses([401, 425])
+    });
+    let explanation = explain(&policy, "POST");
+    for (status, most, stop) in [
+        (401, 1, "status_count_exhausted"),
+        (425, 1, "status_count_exhausted"),
+        (503, 0, "method_not_allowed"),
+    ] {
+        let case = answered(&explanation, status, None);
+        let found = (case.most, case.stop.as_ref().map(StopReason::name));
+        assert_eq!(found, (most, Some(stop)), "{status}\n{explanation}");
+    }
+    let stop = &answered(&explanation, 401, None).stop;
+    let line = "401 is in `once_statuses`, and the request was sent again after it already";
+    assert_eq!(
+        stop.as_ref().map(ToString::to_string).as_deref(),
+        Some(line)
+    );
+}
+
 #[test]
 fn every_gate_is_named_under_the_rules_of_urllib3_too() {
     let policy = |total| {
@@ -344,8 +370,8 @@ fn a_budget_counts_from_full() {
     let explanation = explain(&policy, "GET");
     let connect = case(&explanation, Scenario::Connect);
     assert_eq!(
-        (connect.most, &connect.stop),
-        (2, &Some(StopReason::BudgetExhausted))
+        (connect.most, connect.stop.as_ref().map(StopReason::name)),
+        (2, Some("budget_exhausted"))
     );
     assert_eq!(connect.blocked_by().collect::<Vec<_>>(), [Gate::Budget]);
 }
@@ -1227,7 +1253,7 @@ impl<S: Session> Session for Counting<S> {
         _: std::time::Instant,
     ) -> Result<tower_http_retry::budget::RetryPermit, StopReason> {
         self.told.fetch_add(1, Relaxed);
-        Err(StopReason::BudgetExhausted)
+        Err(StopReason::BudgetExhausted(Default::default()))
     }
 }
 
@@ -1255,9 +1281,8 @@ fn a_session_is_never_told_and_never_asked_for_a_permit() {
     let script = [status(503), status(503), status(503)].map(Into::into);
     let played = sequence(&counted, "GET", &script);
     // The copy of the wrapped policy's budget has one token.
-    assert_eq!(
-        played.report().stop,
-        StopReason::BudgetExhausted,
+    assert!(
+        matches!(played.report().stop, StopReason::BudgetExhausted(_)),
         "{played}"
     );
     assert!(!played.assumes_budget());

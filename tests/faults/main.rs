@@ -3,3 +3,4 @@
 mod cancellation;
 mod limits;
 mod matrix;
+mod unreachable;

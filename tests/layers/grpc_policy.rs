@@ -291,11 +291,11 @@ async fn a_throttle_with_half_its_tokens_refuses_retries_until_calls_succeed() {
     // 4 tokens, of which more than 2 must be left.
     let server = Server::with(vec![failed(14); 2]);
     let response = ask(&policy, &server).await;
-    assert_eq!(report(&response).stop, StopReason::BudgetExhausted);
+    assert_eq!(report(&response).stop.name(), "budget_exhausted");
     assert_eq!(balance(&policy), 2.0);
     let server = Server::with([failed(14)]);
     let response = ask(&policy, &server).await;
-    assert_eq!(report(&response).stop, StopReason::BudgetExhausted);
+    assert_eq!(report(&response).stop.name(), "budget_exhausted");
     for _ in 0..5 {
         ask(&policy, &Server::with([Answer::ok()])).await;
     }

@@ -26,5 +26,6 @@ mod resume;
 mod scripted;
 mod stacks;
 mod talk;
+mod values;
 #[cfg(feature = "veto")]
 mod veto;

@@ -179,6 +179,50 @@ fn statuses_that_never_go_away_need_not_be_listed() {
 }
 
 #[test]
+fn what_is_said_of_a_status_that_is_not_retried_has_no_effect() {
+    let fields = ["once_statuses", "unprocessed_statuses"];
+    let code = LintCode::StatusWithoutEffect;
+    for idle in [
+        policy(|p| p.once_statuses([401])),
+        policy(|p| p.unprocessed_statuses([417, 425])),
+        urllib3(|p| p.status_forcelist([503]).once_statuses([503])),
+    ] {
+        found(idle.lint(), code, Severity::Warn, &fields);
+    }
+    // The standard's are there for whoever lists them.
+    let listed = policy(|p| {
+        p.status_forcelist([421, 425, 503])
+            .once_statuses([421, 503])
+    });
+    assert_eq!(listed.lint(), []);
+    // A hook may get another token; a second 401 is the last.
+    let token = policy(|p| p.status_forcelist([401, 503]).once_statuses([401]));
+    assert_eq!(token.lint(), []);
+}
+
+#[test]
+fn a_status_that_comes_after_processing_too_is_not_to_be_taken_for_unprocessed() {
+    for status in [200, 303, 500, 502, 503, 504, 520] {
+        let bold = policy(|p| {
+            p.status_forcelist([425, status])
+                .unprocessed_statuses([425, status])
+        });
+        let findings = bold.lint();
+        let code = LintCode::StatusMayBeProcessed;
+        let finding = findings.iter().find(|finding| finding.code == code);
+        let finding = finding.unwrap_or_else(|| panic!("{status}: {findings:?}"));
+        assert_eq!(finding.severity, Severity::Error);
+        assert_eq!(finding.fields, ["unprocessed_statuses"]);
+    }
+    let usual = policy(|p| {
+        p.status_forcelist([408, 417, 425, 429])
+            .once_statuses([417])
+            .unprocessed_statuses([408, 417, 421, 425, 429])
+    });
+    assert_eq!(usual.lint(), []);
+}
+
+#[test]
 fn a_success_is_not_to_be_repeated() {
     found(
         policy(|p| p.status_forcelist([200, 202, 503])).lint(),

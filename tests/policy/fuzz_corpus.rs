@@ -152,3 +152,14 @@ fn what_an_import_loses_is_said() {
         ],
     );
 }
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_report_that_is_read_back_is_clean_and_can_be_replayed() {
+    replay(
+        "reports",
+        40,
+        fuzz_checks::reports::check,
+        &["alike", "no attempts", "not JSON", "otherwise", "refused"],
+    );
+}

@@ -388,6 +388,53 @@ async fn a_status_that_says_unprocessed_lifts_the_method_where_the_policy_lists_
     }
 }
 
+/// S1: 'refused unprocessed', and 'once', said of a status by the policy.
+#[tokio::test(start_paused = true)]
+async fn a_policy_says_which_statuses_mean_unprocessed_and_which_are_answered_once() {
+    let policy = RetryPolicy::builder()
+        .status_forcelist([401, 408, 417, 425, 429, 503])
+        .unprocessed_statuses([401, 417, 425, 429])
+        .once_statuses([401, 425])
+        .backoff(Backoff::none())
+        .budget(None);
+    let policy = policy.build().expect("valid");
+    // What is answered, how often the request is sent, why it stops, and how often the server can
+    // have applied it.
+    let table: [(&str, &[u16], usize, &str, u32); 10] = [
+        ("POST", &[401, 200], 2, "succeeded", 1),
+        ("POST", &[401, 401], 2, "status_count_exhausted", 0),
+        ("GET", &[401, 401], 2, "status_count_exhausted", 0),
+        ("POST", &[425, 401, 200], 3, "succeeded", 1),
+        ("POST", &[425, 401, 425], 3, "status_count_exhausted", 0),
+        ("POST", &[417, 417, 417, 417], 4, "count_exhausted", 0),
+        ("POST", &[429, 200], 2, "succeeded", 1),
+        // Only what is in both lists.
+        ("POST", &[408], 1, "method_not_allowed", 1),
+        ("GET", &[408, 503, 200], 3, "succeeded", 3),
+        ("POST", &[421], 1, "status_not_listed", 0),
+    ];
+    for (method, statuses, times, stop, effects) in table {
+        let (mut service, mut handle) = mock::spawn_layer(RetryLayer::new(policy.clone()));
+        let mut future = start(&mut service, request(method));
+        let mut served = 0;
+        let response = loop {
+            if let std::task::Poll::Ready(result) = future.poll() {
+                break result.expect("a response");
+            }
+            sent(&mut handle).1.send_response(answer(statuses[served]));
+            served += 1;
+        };
+        let report = report(&response);
+        let found = (served, report.stop.name(), *report.effects().end());
+        assert_eq!(
+            found,
+            (times, stop, effects),
+            "{method} {statuses:?}\n{report}"
+        );
+        assert!(report.replay(&policy).is_same(), "{report}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_classifier_may_say_when() {
     let layer = RetryLayer::new(every(100 * MS)).classify(|outcome: &Outcome<'_>| match outcome {

@@ -66,7 +66,7 @@ impl Visit for Logged {
 
 /// Keeps every event.
 #[derive(Clone, Default)]
-struct Log {
+pub(super) struct Log {
     events: Arc<Mutex<Vec<Logged>>>,
     spans: Arc<AtomicU64>,
 }
@@ -100,12 +100,18 @@ impl Subscriber for Awake {
 
 impl Log {
     /// A log that misses nothing.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static AWAKE: Once = Once::new();
         AWAKE.call_once(|| {
             tracing::subscriber::set_global_default(Awake).expect("nobody else listens");
         });
         Self::default()
+    }
+
+    /// Every field of every event.
+    pub(super) fn texts(&self) -> Vec<(&'static str, String)> {
+        let events = std::mem::take(&mut *self.events.lock().expect("no panic"));
+        events.into_iter().flat_map(|event| event.fields).collect()
     }
 
     /// The events of requests; what the layer says of its settings is none.
@@ -527,4 +533,66 @@ async fn a_request_sent_again_because_it_was_never_processed_is_logged_without_a
     }
     assert_eq!(events[2].fields["reason"], "custom");
     assert_eq!(events[2].fields["stop"], "no");
+}
+
+/// One line each, for a log of one's own.
+#[tokio::test(start_paused = true)]
+async fn an_event_shows_itself_in_a_line_and_has_the_report_if_there_is_one() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let layer = |policy| {
+        let lines = Arc::clone(&lines);
+        RetryLayer::new(policy).on_event(move |event| {
+            let report = event.report().map(|report| report.attempt_count());
+            let head = event.method().map(Method::as_str).zip(event.url());
+            let head = head.map(|(method, url)| format!("{method} {url}"));
+            let line = event.to_string();
+            lines.lock().expect("no panic").push((line, head, report));
+        })
+    };
+    let mut trip = Trip::start(layer(every(100 * MS)));
+    trip.fail(reset()).waits(100 * MS).await;
+    trip.end(200).expect("a response");
+    let mut trip = Trip::start(layer(every(Duration::ZERO)));
+    for _ in 0..3 {
+        trip.fail(503);
+    }
+    trip.end(503).expect("a response");
+    let (mut service, mut handle) = mock::spawn_layer::<Req, Res, _>(layer(every(MS)));
+    handle.send_error("broken");
+    assert_ready_err!(service.poll_ready());
+    let lines = std::mem::take(&mut *lines.lock().expect("no panic"));
+    let head = Some("GET http://a.test/x".to_owned());
+    let line = |line: &str, report| (format!("GET http://a.test/x: {line}"), head.clone(), report);
+    assert_eq!(
+        lines,
+        [
+            line(
+                "attempt 1: read: connection reset (connection reset); again in 100 ms: backoff",
+                None
+            ),
+            line("succeeded after 2 attempts in 100 ms", Some(2)),
+            line(
+                "attempt 1: 503 Service Unavailable; again at once: immediate",
+                None
+            ),
+            line(
+                "attempt 2: 503 Service Unavailable; again at once: immediate",
+                None
+            ),
+            line(
+                "attempt 3: 503 Service Unavailable; again at once: immediate",
+                None
+            ),
+            line(
+                "failed after 4 attempts in 0 ms: `total` is used up (3 retries); last attempt: \
+                 503 Service Unavailable",
+                Some(4)
+            ),
+            (
+                "no request was made: the inner service failed to become ready".to_owned(),
+                None,
+                Some(0)
+            ),
+        ]
+    );
 }

@@ -11,7 +11,7 @@ use http::{Method, Request, Response};
 use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
-    AttemptInfo, PreviousOutcome, RetryLayer, RetryReport,
+    AttemptInfo, NeverSent, PreviousOutcome, RetryLayer, RetryReport,
     policy::{Backoff, Methods, Note, RetryPolicy, StopReason},
 };
 
@@ -155,6 +155,49 @@ async fn a_conflict_of_the_first_attempt_is_the_callers_affair() {
         report.expect("failed").stop,
         StopReason::StatusNotListed { status }
     );
+}
+
+/// After a connect failure, and after a 425, the key was not used by this request.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_after_what_was_never_processed_is_the_callers_affair() {
+    let policy = RetryPolicy::builder().backoff(Backoff::none()).budget(None);
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    for last in [409, 422] {
+        let status = http::StatusCode::from_u16(last).expect("valid");
+        let caller = StopReason::StatusNotListed { status };
+        for unprocessed in [0, 425] {
+            for before in [vec![], vec![503]] {
+                let script: Vec<_> = before
+                    .iter()
+                    .chain([&unprocessed, &last])
+                    .copied()
+                    .collect();
+                let served = Arc::new(Mutex::new(script.into_iter()));
+                let server = service_fn(move |_: Request<()>| {
+                    let status = served.lock().expect("no panic").next();
+                    std::future::ready(match status {
+                        Some(0) => Err(NeverSent::new("refused")),
+                        status => Ok(Response::builder()
+                            .status(status.unwrap_or(201))
+                            .body(String::new())
+                            .expect("valid")),
+                    })
+                });
+                let mut request = request(Method::POST);
+                let key = "\"mine\"".parse().expect("valid");
+                request.headers_mut().insert("idempotency-key", key);
+                let response = layer.clone().layer(server).oneshot(request).await;
+                let response = response.expect("a response");
+                let report: &RetryReport = response.extensions().get().expect("a report");
+                let theirs = match last {
+                    409 => StopReason::Succeeded,
+                    _ => StopReason::IdempotencyKeyReused,
+                };
+                let expected = if before.is_empty() { &caller } else { &theirs };
+                assert_eq!(report.stop, *expected, "{report}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

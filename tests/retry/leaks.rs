@@ -1,17 +1,26 @@
 //! What the crate tells of a request is one line a thing, and holds no secrets.
 
-use std::{convert::Infallible, fmt, sync::Arc, sync::Mutex};
+use std::{borrow::Cow, convert::Infallible, fmt, sync::Arc, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request::Parts,
+};
 use http_body_util::{Empty, Full};
 use proptest::prelude::*;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_http_retry::{
     RetryErrorKind, RetryLayer, RetryReport,
-    classify::{Opinion, Outcome},
-    policy::{Backoff, RetryPolicy},
+    budget::{Refused, RetryBudget},
+    classify::{Classify, Opinion, Outcome},
+    mounts::Mounts,
+    policy::{
+        Attempt, Backoff, Decision, Policy, RetryPolicy, StopDecision, StopReason, policy_fn,
+    },
+    stack::{LayerError, LayerOutcome},
 };
+
+use super::events::Log;
 
 type Body = Full<Bytes>;
 
@@ -149,6 +158,8 @@ proptest! {
                 assert_report(response.extensions().get().expect("a report"));
             }
 
+            everything_else(&said).await;
+
             // The error of a service that is not ready.
             let mut not_ready = layer().layer(NotReady(said.clone()));
             let error = not_ready.ready().await.expect_err("not ready");
@@ -170,6 +181,135 @@ proptest! {
             assert_clean("Debug", &format!("{error:?}"), false);
         });
     }
+}
+
+/// A classifier of this name.
+struct Named(String, Opinion);
+
+impl Classify for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn classify(&self, _: &Outcome<'_>) -> Opinion {
+        self.1.clone()
+    }
+}
+
+/// What is told of a request that a layer like this sends to a server that does nothing else.
+async fn tell<P, F>(layer: RetryLayer<P>, url: &str, serve: F)
+where
+    P: Policy + Clone,
+    F: Fn() -> Result<Response<Body>, BoxError> + Clone,
+{
+    let log = Log::new();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let layer = layer.on_event({
+        let events = Arc::clone(&events);
+        move |event| {
+            let mut events = events.lock().expect("no panic");
+            events.push(event.to_string());
+            events.push(format!("{event:?}"));
+            events.extend(event.url().map(str::to_owned));
+        }
+    });
+    let service = service_fn(move |_: Request<Body>| std::future::ready(serve()));
+    match layer.layer(service).oneshot(get(url)).await {
+        Ok(response) => assert_report(response.extensions().get().expect("a report")),
+        Err(error) => {
+            assert_report(error.report());
+            assert_clean("Display", &error.to_string(), false);
+            assert_clean("Debug", &format!("{error:?}"), false);
+        }
+    }
+    let events = std::mem::take(&mut *events.lock().expect("no panic"));
+    assert!(!events.is_empty());
+    for event in events {
+        assert_clean("event", &event, false);
+    }
+    let logged = log.texts();
+    assert!(!logged.is_empty());
+    for (field, text) in logged {
+        assert_clean(field, &text, false);
+    }
+}
+
+/// Everywhere else that somebody may say it.
+async fn everything_else(said: &str) {
+    // Another URL is in the path.
+    let url = "http://joe:5ecret@a.test/to/https://joe:5ecret@b.test/x?key=5ecret";
+    let unavailable = || {
+        let response = Response::builder().status(503).body(Body::default());
+        Ok(response.expect("valid"))
+    };
+    let text = || Cow::from(said.to_owned());
+    for opinion in [
+        Opinion::Retry(text()),
+        Opinion::RetryIn(text(), Duration::ZERO),
+        Opinion::Unprocessed(text()),
+        Opinion::Forbid(text()),
+    ] {
+        let classifier = Named(said.to_owned(), opinion.clone());
+        tell(layer().classify(classifier), url, unavailable).await;
+
+        let outcome = || {
+            let mut outcome = LayerOutcome::new(said.to_owned());
+            outcome.opinion = opinion.clone();
+            outcome.url = Some(url.parse().expect("valid"));
+            outcome.wait = Some(Duration::ZERO);
+            outcome
+        };
+        tell(layer(), url, || {
+            let mut response = unavailable()?;
+            response.extensions_mut().insert(outcome());
+            Ok(response)
+        })
+        .await;
+        tell(layer(), url, || Err(LayerError::new(outcome()).into())).await;
+        assert_clean("LayerError", &LayerError::new(outcome()).to_string(), false);
+    }
+
+    // The server's headers, as far as they can be sent.
+    let value: String = said.chars().filter(|c| !c.is_control()).collect();
+    let value = HeaderValue::from_bytes(value.as_bytes()).expect("no control characters");
+    tell(layer(), url, || {
+        let mut response = unavailable()?;
+        for name in ["retry-after", "x-ratelimit-reset", "ratelimit"] {
+            response.headers_mut().insert(name, value.clone());
+        }
+        Ok(response)
+    })
+    .await;
+
+    // Hooks, and a policy of the user's own.
+    let refuses = |error: String| move |_: &mut _, _: &_| Err::<(), BoxError>(error.clone().into());
+    tell(
+        layer().before_retry(refuses(said.to_owned())),
+        url,
+        unavailable,
+    )
+    .await;
+    let moves = |parts: &mut Parts, _: &_| {
+        parts.uri = Uri::from_static("http://joe:5ecret@b.test/http://joe:5ecret@c.test/?5ecret");
+    };
+    tell(layer().before_retry(moves), url, unavailable).await;
+    let path = said.to_owned();
+    tell(
+        layer().redact_paths(move |_| path.clone()),
+        url,
+        unavailable,
+    )
+    .await;
+    let stops = text();
+    let stops = policy_fn(move |_: &Attempt<'_>| {
+        Decision::Stop(StopDecision::because(StopReason::Custom(stops.clone())))
+    });
+    tell(RetryLayer::new(stops), url, unavailable).await;
+
+    // No mount is like the URL.
+    let mounts = Mounts::new().mount("https://a.test/to/", RetryPolicy::default());
+    tell(RetryLayer::new(mounts.expect("valid")), url, unavailable).await;
 }
 
 #[derive(Clone, Debug)]
@@ -326,4 +466,164 @@ fn a_report_with_more_headers_than_a_map_can_hold_is_replayed() {
     let _ = read.replay(&RetryPolicy::default()).to_string();
     // What was read back is shown in its lines, too.
     assert!(!read.to_string().contains(['\r', '\u{202e}']));
+}
+
+/// Reports with every kind of text in them.
+#[cfg(feature = "serde")]
+fn reports() -> Vec<serde_json::Value> {
+    use serde_json::json;
+
+    let words = [
+        json!({"vetoed": {"by": "X", "because": "X"}}),
+        json!({"no_mount": {"nearest": ["X", "X"]}}),
+        json!({"custom": "X"}),
+        json!({"rejected": {"by": "X", "retry_in": 1.5}}),
+    ];
+    let notes = [
+        json!({"no_mount": {"nearest": ["X"]}}),
+        json!({"unprocessed": {"by": "X", "because": "X"}}),
+        json!({"reclassified": {"by": "X", "because": "X"}}),
+        json!({"body_vouched": {"by": "X"}}),
+    ];
+    let evidence = [
+        json!({"vouched": {"type_name": "X"}}),
+        json!({"unvouched": {"link": 1, "shown_as": "X"}}),
+    ];
+    let mut reports = Vec::new();
+    for n in 0..4 {
+        reports.push(json!({
+            "version": 1,
+            "method": "GET",
+            "url": "X",
+            "attempts": [{
+                "number": 1,
+                "started": 0.0,
+                "took": 0.1,
+                "url": "X",
+                "outcome": {
+                    "failed": {"kind": "read", "cause": "io", "sent": "unknown", "error": "X"},
+                },
+                "wait": {"planned": 0.1, "why": {"opinion": {"by": "X"}}},
+                "gates": {"passed": 1, "failed": 2},
+                "note": notes[n],
+                "layer_notes": notes,
+                "hint": {
+                    "at": {"secs_since_epoch": 0, "nanos_since_epoch": 0},
+                    "headers": [["X", "X"]],
+                },
+                "evidence": evidence[n % 2],
+                "drained": {"bytes": 1, "took": 0.1, "complete": true},
+            }],
+            "stop": words[n],
+            "elapsed": 0.2,
+        }));
+    }
+    reports
+}
+
+#[cfg(feature = "serde")]
+fn replaced(json: &mut serde_json::Value, said: &str) {
+    use serde_json::Value;
+
+    match json {
+        Value::String(text) if text == "X" => said.clone_into(text),
+        Value::Array(all) => all.iter_mut().for_each(|json| replaced(json, said)),
+        Value::Object(all) => all.values_mut().for_each(|json| replaced(json, said)),
+        _ => {}
+    }
+}
+
+#[cfg(feature = "serde")]
+proptest! {
+    #[test]
+    fn a_report_that_is_read_back_is_as_clean_as_one_that_is_made(said in said()) {
+        for mut report in reports() {
+            replaced(&mut report, &said);
+            let read: RetryReport = serde_json::from_value(report).expect("it can be read");
+            assert_report(&read);
+            // Nor does anything get lost on the way.
+            let written = serde_json::to_value(&read).expect("it can be written");
+            let again: RetryReport = serde_json::from_value(written).expect("it can be read");
+            assert_eq!(again, read);
+        }
+    }
+}
+
+/// What was clean stays as it was: nothing is redacted twice.
+#[cfg(feature = "serde")]
+#[test]
+fn a_report_is_the_same_after_it_was_read_back() {
+    for url in [
+        "https://a.test/x",
+        "https://[::1]:8443/@a/b;c=d",
+        "a.test:443",
+    ] {
+        for mut report in reports() {
+            replaced(&mut report, url);
+            let read: RetryReport = serde_json::from_value(report.clone()).expect("it is read");
+            assert_eq!(serde_json::to_value(&read).expect("it is written"), report);
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_report_has_a_version_and_one_without_is_read() {
+    let mut report = reports().remove(0);
+    let read = |report: &serde_json::Value| serde_json::from_value::<RetryReport>(report.clone());
+    let now = read(&report).expect("it can be read");
+    assert_eq!(
+        serde_json::to_value(&now).expect("it is written")["version"],
+        1
+    );
+    report["version"] = 2.into();
+    let error = read(&report).expect_err("a newer one").to_string();
+    assert!(
+        error.starts_with("`version` is 2,") && error.ends_with("reads up to 1"),
+        "{error}"
+    );
+    let fields = report.as_object_mut().expect("an object");
+    fields.remove("version");
+    // As an older version wrote it.
+    fields.insert("stop".to_owned(), "budget_exhausted".into());
+    let old = read(&report).expect("it can be read");
+    assert_eq!(old.stop, StopReason::BudgetExhausted(Refused::default()));
+    assert_eq!(old.attempts, now.attempts);
+    assert_eq!(old.stop.to_string(), "the shared retry budget is used up");
+}
+
+/// R6
+#[test]
+fn an_exhausted_budget_says_what_it_had_and_what_was_needed() {
+    let budget = RetryBudget::builder()
+        .capacity(1)
+        .ratio(0.25)
+        .min_per_second(0);
+    let policy = RetryPolicy::builder()
+        .backoff(Backoff::none())
+        .budget(budget.build().expect("valid"));
+    let layer = RetryLayer::new(policy.build().expect("valid"));
+    let unavailable = service_fn(|_: Request<Body>| async {
+        let response = Response::builder().status(503).body(Body::default());
+        Ok::<_, Infallible>(response.expect("valid"))
+    });
+    let response = block_on(layer.layer(unavailable).oneshot(get("http://a.test/"))).expect("one");
+    let report: &RetryReport = response.extensions().get().expect("a report");
+    let StopReason::BudgetExhausted(refused) = report.stop else {
+        panic!("{report}");
+    };
+    let (balance, needed) = (refused.balance(), refused.needed());
+    assert!(balance.is_some() && balance < needed, "{refused}");
+    let line = format!(
+        "the shared retry budget is used up: {} tokens left, {} needed",
+        balance.expect("known"),
+        needed.expect("known")
+    );
+    assert!(report.to_string().ends_with(&line), "{report}");
+    #[cfg(feature = "serde")]
+    {
+        let json = serde_json::to_value(report).expect("it can be written");
+        let read: RetryReport = serde_json::from_value(json).expect("it can be read");
+        assert_eq!(read.stop, report.stop);
+    }
 }

@@ -301,6 +301,49 @@ async fn a_body_that_never_ends_delays_a_retry_by_no_more_than_the_drain_time() 
     assert_ready_ok!(future.poll());
 }
 
+/// R7
+#[tokio::test(start_paused = true)]
+async fn the_record_says_what_was_drained_where_that_took_time_or_was_cut_short() {
+    let hang = [Step::Data(b"abc"), Step::Hang];
+    let slow = [Step::Data(b"abc"), Step::Pause(40 * MS), Step::Data(b"def")];
+    // The body, and what is told of it: bytes, milliseconds, and whether it came to its end.
+    type Told = (u64, u32, bool);
+    let table: [(Tracked, Option<Told>); 5] = [
+        (Tracked::new(HELLO), None),
+        (Tracked::new([]), None),
+        (Tracked::new(hang), Some((3, 250, false))),
+        (Tracked::new(slow), Some((6, 40, true))),
+        (
+            Tracked::forever(Step::Data(b"0123456789")),
+            Some((70, 0, false)),
+        ),
+    ];
+    for (body, told) in table {
+        let drain = DrainLimit {
+            bytes: 64,
+            ..DrainLimit::default()
+        };
+        let layer = RetryLayer::new(every(20 * MS)).drain(drain);
+        let (mut future, mut handle, _) = failed_once(layer, body);
+        for _ in 0..300 {
+            time::advance(MS).await;
+            assert_pending!(future.poll());
+        }
+        sent(&mut handle).1.send_response(answer(200));
+        let response = assert_ready_ok!(future.poll());
+        let record = report(&response).attempts[0].drained.as_deref();
+        let found = record.map(|drained| (drained.bytes, drained.took, drained.complete));
+        let told = told.map(|(bytes, ms, complete)| (bytes, ms * MS, complete));
+        assert_eq!(found, told);
+        let timeline = report(&response).to_string();
+        assert_eq!(timeline.contains("of it in"), told.is_some(), "{timeline}");
+        if told == Some((3, 250 * MS, false)) {
+            let line = "note: read 3 bytes of it in 250 ms, then dropped it";
+            assert!(timeline.contains(line), "{timeline}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_limit_in_time_a_body_is_read_however_long_it_takes() {
     let drain = DrainLimit {
@@ -417,7 +460,7 @@ async fn whatever_stops_the_retries_leaves_the_last_response_untouched() {
 
     let layer = RetryLayer::new(Bookkeeper::new(100 * MS, 2));
     let stop = stopped_at_the_third(layer, get(), last()).await;
-    assert_eq!(stop, StopReason::BudgetExhausted);
+    assert_eq!(stop.name(), "budget_exhausted");
 
     let layer = RetryLayer::new(every(100 * MS));
     let mut slow_down = last();

@@ -128,7 +128,10 @@ fn every_metric_that_the_alerts_name_exists() {
 
 #[test]
 fn the_values_that_are_compared_with_are_names_of_the_code() {
-    assert_eq!(StopReason::BudgetExhausted.name(), "budget_exhausted");
+    assert_eq!(
+        StopReason::BudgetExhausted(Default::default()).name(),
+        "budget_exhausted"
+    );
     let docs = include_str!("../../src/telemetry/mod.rs");
     for outcome in ["recovered", "failed_after_retries", "won"] {
         assert!(docs.contains(&format!("`{outcome}`")), "{outcome}");

@@ -12,6 +12,8 @@ mod exchange;
 pub mod importers;
 mod model;
 pub mod rate_limit;
+#[cfg(feature = "serde")]
+pub mod reports;
 pub mod retry_after;
 
 /// How much of a check is done.

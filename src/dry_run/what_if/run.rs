@@ -188,7 +188,7 @@ impl<S: Session> Conditions<S> for Recorded<'_> {
     fn commit(&mut self, session: &mut S, now: Instant) -> Result<RetryPermit, StopReason> {
         let permit = session.commit(now)?;
         match self.stop {
-            Some(stop @ StopReason::BudgetExhausted) if permit.is_charged() => Err(stop.clone()),
+            Some(stop @ StopReason::BudgetExhausted(_)) if permit.is_charged() => Err(stop.clone()),
             _ => Ok(permit),
         }
     }

@@ -33,6 +33,14 @@ pub(super) struct FailureFacts {
     pub(super) note: Option<Note>,
 }
 
+/// Where not the standard says that a status means 'not processed', but the policy.
+fn note_unprocessed(status: StatusCode) -> Option<Note> {
+    (!matches!(status.as_u16(), 421 | 425)).then(|| Note::Unprocessed {
+        by: "unprocessed_statuses".into(),
+        because: status.as_str().to_owned().into(),
+    })
+}
+
 /// What the gates said so far.
 #[derive(Default)]
 struct Asked {
@@ -83,12 +91,6 @@ impl Asked {
     }
 }
 
-/// Whether a server that answers so has not processed the request: 421 is for another one (RFC 9110,
-/// section 15.5.20), 425 did not want to take it early (RFC 8470, section 5.2).
-fn says_unprocessed(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 421 | 425)
-}
-
 impl RetrySession {
     pub(super) fn decide_default(&mut self, attempt: &Attempt<'_>) -> Decision {
         let judged_retry = attempt.opinion().is_transient();
@@ -108,6 +110,7 @@ impl RetrySession {
                 found
             }
         };
+        self.seen |= !found.safe;
         self.ask_gates(attempt, found)
     }
 
@@ -138,7 +141,8 @@ impl RetrySession {
         let settings = self.settings();
         let listed = settings.lists(status);
         let as_500 = listed && !settings.status_forcelist.contains(status.as_u16());
-        let repeated = self.keyed && attempt.number() > 1;
+        // What was never processed has not used the key.
+        let repeated = self.keyed && self.seen;
         // The key's first use is still at work (draft-ietf-httpapi-idempotency-key-header, 2.7).
         let in_progress = repeated && status == StatusCode::CONFLICT;
         let below = attempt.layer_failure();
@@ -164,6 +168,7 @@ impl RetrySession {
         }
         let failed = is_failure(status) || below.is_some();
         let forbidden = matches!(attempt.opinion(), Opinion::Forbid(_));
+        let unprocessed = listed && settings.unprocessed_statuses.contains(status.as_u16());
         (transient || failed || forbidden).then(|| FailureFacts {
             kind: if is_redirect(status, headers) {
                 LimitKind::Redirect
@@ -176,12 +181,12 @@ impl RetrySession {
             }),
             note: if in_progress {
                 Some(Note::StillInProgress)
+            } else if unprocessed {
+                note_unprocessed(status)
             } else {
                 as_500.then_some(Note::TreatedAs500 { status })
             },
-            safe: attempt.opinion().is_unprocessed()
-                || misdirected
-                || listed && says_unprocessed(status),
+            safe: attempt.opinion().is_unprocessed() || misdirected || unprocessed,
             misdirected,
             said,
         })
@@ -268,6 +273,30 @@ impl RetrySession {
         (wait, why)
     }
 
+    /// The status of an outcome after which the request is sent again only once.
+    fn once(&self, outcome: &Outcome<'_>) -> Option<StatusCode> {
+        let status = match *outcome {
+            Outcome::Response { status, .. } => status,
+            Outcome::Error { failure, .. } => match failure.cause {
+                Cause::Status(status) => status,
+                _ => return None,
+            },
+        };
+        let once = &self.settings().once_statuses;
+        once.contains(status.as_u16()).then_some(status)
+    }
+
+    /// Whether the request was sent again after this status already, where that is to be done once.
+    /// Returns the status, if it is one of these.
+    fn ask_once(&self, attempt: &Attempt<'_>, asked: &mut Asked) -> Option<StatusCode> {
+        let once = self.once(attempt.outcome());
+        if let Some(status) = once.filter(|status| self.once_used.has(*status)) {
+            let used_up = StopReason::StatusCountExhausted { status, limit: 1 };
+            asked.ask(Gate::Count, Some(used_up));
+        }
+        once
+    }
+
     /// Asks every gate, also those behind the first that says no, so that the report is whole.
     pub(super) fn ask_gates(&mut self, attempt: &Attempt<'_>, found: FailureFacts) -> Decision {
         let transient = found.not_transient.is_none();
@@ -280,6 +309,7 @@ impl RetrySession {
 
         let method_ok = self.ask_repeatable(attempt, found.safe, &mut asked);
         self.ask_counts(found.kind, &mut asked);
+        let once = self.ask_once(attempt, &mut asked);
 
         let HintReading {
             veto,
@@ -313,9 +343,9 @@ impl RetrySession {
                 note,
             });
         }
-
         self.misdirected |= found.misdirected;
         self.charge(found.kind);
+        self.once_used.add(once);
         let (wait, why) = self.wait_after(attempt, hinted, throttled);
         Decision::Retry(RetryDecision {
             wait,

@@ -18,7 +18,7 @@ use super::{
     Attempt, Decision, Due, Eligibility, Gate, Gates, Hint, HintHeader, LimitKind, Preset,
     RequestHead, RetryAfterMode, RetryDecision, RetryPolicy, Rng, Session, StopReason, WaitReason,
     backoff::Circumstances,
-    limit::PerKind,
+    limit::{PerKind, StatusSet},
     repeatable::{is_keyed, is_marked},
     settings::Settings,
 };
@@ -43,6 +43,10 @@ pub struct RetrySession {
     idempotent: bool,
     /// The request carries an idempotency key that matters.
     keyed: bool,
+    /// The statuses after which it was sent again, of those that allow it once.
+    once_used: OnceUsed,
+    /// Whether an attempt so far may have been processed.
+    seen: bool,
     /// The request's bucket, if the policy has a budget.
     slot: Option<Slot>,
     /// What the retry that was decided on costs; `None` if it is free.
@@ -56,6 +60,23 @@ pub struct RetrySession {
 struct Cost {
     kind: FailureKind,
     throttled: bool,
+}
+
+/// Statuses that have had their one retry; without memory for those who have none.
+#[derive(Debug, Default)]
+struct OnceUsed(Option<Box<StatusSet>>);
+
+impl OnceUsed {
+    fn has(&self, status: StatusCode) -> bool {
+        let used = self.0.as_ref();
+        used.is_some_and(|used| used.contains(status.as_u16()))
+    }
+
+    fn add(&mut self, status: Option<StatusCode>) {
+        if let Some(status) = status {
+            self.0.get_or_insert_default().insert(status.as_u16());
+        }
+    }
 }
 
 impl RetrySession {
@@ -101,6 +122,8 @@ impl RetrySession {
             method_allowed,
             idempotent,
             keyed,
+            once_used: OnceUsed::default(),
+            seen: false,
             policy,
         }
     }
@@ -435,7 +458,7 @@ impl Session for RetrySession {
                 self.withdrawn = Some(withdrawn);
                 Ok(permit)
             }
-            Err(_) => Err(StopReason::BudgetExhausted),
+            Err(refused) => Err(StopReason::BudgetExhausted(refused)),
         }
     }
 }

@@ -43,6 +43,12 @@ pub(super) const GRPC_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
 /// waits between them: a guard that is there, such as a permit or the guard of a span, is not
 /// released before the request has ended.
 ///
+/// # Panics
+///
+/// Waits and time limits use tokio's timer: the first request that really waits panics, with tokio's
+/// words, where there is no runtime or one without `enable_time`. What is answered at once, or
+/// repeated without a wait, needs none.
+///
 /// ```
 /// use std::time::Duration;
 /// use tower_http_retry::{RetryLayer, policy::RetryPolicy};

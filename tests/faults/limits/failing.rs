@@ -138,7 +138,7 @@ async fn the_budget_bounds_what_a_server_gets_that_is_down() {
                     Ok(response) => response.extensions().get().expect("a report"),
                     Err(error) => error.report(),
                 };
-                if report.stop == StopReason::BudgetExhausted {
+                if matches!(report.stop, StopReason::BudgetExhausted(_)) {
                     refused.fetch_add(1, Relaxed);
                 }
             });

@@ -531,7 +531,7 @@ impl Session for Bookkeeper {
 
     fn commit(&mut self, _: std::time::Instant) -> Result<RetryPermit, StopReason> {
         if self.books.commits.load(Relaxed) >= self.funds {
-            return Err(StopReason::BudgetExhausted);
+            return Err(StopReason::BudgetExhausted(Default::default()));
         }
         self.books.commits.fetch_add(1, Relaxed);
         let books = self.books();

@@ -5,10 +5,7 @@
 
 use std::io;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Script, Step};
 
@@ -61,41 +58,62 @@ pub fn goaway(last_id: u32, code: u32) -> Vec<u8> {
     frame(GOAWAY, 0, 0, &payload)
 }
 
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
+pub const DATA: u8 = 0x0;
+pub const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
+pub const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 
+/// The flag of the last frame of a stream; of settings it says that they were read.
+pub const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
+/// What is known of a frame without its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameHead {
+    pub kind: u8,
+    pub flags: u8,
+    /// The stream's number.
+    pub id: u32,
+}
+
 /// Opens a connection, and reads up to the head of the first request.
-pub(super) async fn open(stream: &mut TcpStream) -> io::Result<()> {
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await?;
-    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+pub(super) async fn open(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    shake_hands(stream).await?;
     loop {
-        match read_frame(stream).await? {
-            (HEADERS, _) => return Ok(()),
-            (SETTINGS, flags) if flags & ACK == 0 => {
-                stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?;
-            }
-            _ => {}
+        if next(stream).await?.kind == HEADERS {
+            return Ok(());
         }
     }
 }
 
-/// Reads a frame and returns its type and its flags.
-async fn read_frame(stream: &mut TcpStream) -> io::Result<(u8, u8)> {
+/// Reads what opens a connection, and answers it.
+pub async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await?;
+    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await
+}
+
+/// Reads the next frame, and answers it if it has settings.
+pub async fn next(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<FrameHead> {
+    let head = read_frame(stream).await?;
+    if head.kind == SETTINGS && head.flags & ACK == 0 {
+        stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?;
+    }
+    Ok(head)
+}
+
+/// Reads a frame.
+pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<FrameHead> {
     let [length @ .., kind] = stream.read_u32().await?.to_be_bytes();
     let flags = stream.read_u8().await?;
-    let _id = stream.read_u32().await?;
+    let id = stream.read_u32().await?;
     let length = u32::from_be_bytes([0, length[0], length[1], length[2]]);
     let mut payload = vec![0; length as usize];
     stream.read_exact(&mut payload).await?;
-    Ok((kind, flags))
+    Ok(FrameHead { kind, flags, id })
 }
 
 /// A frame's bytes (RFC 9113, section 4.1).
