@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    mem,
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::{Poll, ready},
@@ -32,7 +31,7 @@ use crate::{
     error::RetryError,
     policy::Session,
     reason::StopReason,
-    snapshot::{self, Target},
+    snapshot::{self, Snapshot, Target},
     stack::{AskFor, AttemptInfo, TimeOut},
 };
 
@@ -379,7 +378,7 @@ where
         mut self: Pin<&mut Self>,
         now: Instant,
         at_once: bool,
-        mut spare: Spare,
+        spare: Spare,
     ) -> Result<(), RetryError>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>, Error = E, Future = Fut>,
@@ -404,17 +403,7 @@ where
             elapsed: this.clock.elapsed(now),
             left: this.clock.left(limit, now),
         };
-        let hooked = history.hooked.as_mut();
-        let parts = match hooked.and_then(|hooked| hooked.prepared.take()) {
-            Some(parts) => Some(parts),
-            None => head.restore_into(next(history.last, at_once), mem::take(&mut spare.headers)),
-        };
-        let parts = parts.map(|mut parts| {
-            if parts.extensions.is_empty() {
-                parts.extensions = spare.extensions;
-            }
-            parts
-        });
+        let parts = next_head(head, history, at_once, spare);
         let made = make_request(parts, body, &info, history, this.settings);
         let mut request = match made {
             Ok(request) => request,
@@ -454,6 +443,25 @@ fn next(last: bool, at_once: bool) -> snapshot::Next {
         (false, true) => snapshot::Next::Soon,
         (false, false) => snapshot::Next::Later,
     }
+}
+
+/// The head of the next attempt: what a hook has prepared, or the request's own, in the memory of
+/// `spare`.
+fn next_head(
+    head: &mut Snapshot,
+    history: &mut History,
+    at_once: bool,
+    spare: Spare,
+) -> Option<Parts> {
+    let hooked = history.hooked.as_mut();
+    let mut parts = match hooked.and_then(|hooked| hooked.prepared.take()) {
+        Some(parts) => parts,
+        None => head.restore_into(next(history.last, at_once), spare.headers)?,
+    };
+    if parts.extensions.is_empty() {
+        parts.extensions = spare.extensions;
+    }
+    Some(parts)
 }
 
 /// Why there is no next attempt.
