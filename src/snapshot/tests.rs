@@ -462,12 +462,13 @@ fn a_giant_head_does_not_stay_in_memory() {
         let giant = "g".repeat(pool::MAX_BYTES);
         drop(snapshot(with_headers([("cookie", giant)])));
         let next = snapshot(with_headers([("accept", "*/*".into())]));
+        // Kept until the end, so that its buffer is none of those that came back.
         assert!(buffer(&next).bytes.len() < 100);
-        mem::forget(next);
 
         let many = (0..MAX_HEADERS).map(|_| ("accept", "text/html".into()));
         drop(snapshot(with_headers(many)));
         assert_eq!(pool::kept(), 0);
+        drop(next);
     });
 }
 
