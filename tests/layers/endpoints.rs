@@ -684,11 +684,16 @@ where
 
 #[tokio::test(start_paused = true)]
 async fn a_load_that_remembers_failures_makes_p2c_avoid_them() {
-    let (_, blind) = asked_in_vain(false).await;
-    let (failures, told) = asked_in_vain(true).await;
-    assert_eq!(failures, 0);
-    assert!(told <= 2, "{told}");
-    assert!(blind > 10 * told.max(1), "{blind} against {told}");
+    // Which two servers are compared is drawn each time, and so one run says little.
+    let (mut blind, mut told) = (0, 0);
+    for _ in 0..20 {
+        blind += asked_in_vain(false).await.1;
+        let (failures, asked) = asked_in_vain(true).await;
+        assert_eq!(failures, 0);
+        assert!(asked <= 2, "{asked}");
+        told += asked;
+    }
+    assert!(blind > 5 * told, "{blind} against {told}");
 }
 
 #[tokio::test(start_paused = true)]
