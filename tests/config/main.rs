@@ -2,5 +2,6 @@
 
 mod documents;
 mod import;
+#[cfg(feature = "serde")]
 mod recipes;
 mod round_trip;

@@ -15,6 +15,7 @@ use crate::tally::{Tally, print};
 
 /// A deliberate deviation from urllib3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(feature = "redirect"), expect(dead_code))]
 pub(crate) enum Rule {
     UnreadableRetryAfter,
     LenientDate,
