@@ -163,6 +163,8 @@ fn same_reason(a: &StopReason, b: &StopReason) -> bool {
             StopReason::RetryAfterTooLong { asked: a, cap: c },
             StopReason::RetryAfterTooLong { asked: b, cap: d },
         ) => about(*a, *b) && about(*c, *d),
+        // What was left is what other requests had left.
+        (StopReason::BudgetExhausted(_), StopReason::BudgetExhausted(_)) => true,
         _ => a == b,
     }
 }
