@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, request::Parts};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
 use super::{Kind, RecordedBody, Shared, lock};
@@ -71,8 +71,15 @@ impl Copied {
         self.chunks.is_empty() && self.trailers.is_none()
     }
 
-    pub(super) fn len(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    /// Exact only without trailers: HTTP/1.1 sends none after a body of a known length.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let len = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let mut hint = SizeHint::with_exact(len);
+        if self.trailers.is_some() {
+            hint = SizeHint::new();
+            hint.set_lower(len);
+        }
+        hint
     }
 }
 

@@ -303,7 +303,7 @@ where
             Kind::Plain(body) => body.size_hint(),
             Kind::Shared { shared, attempt } => lock(shared).size_hint(*attempt),
             #[cfg(feature = "hedge")]
-            Kind::Copy(copied) => SizeHint::with_exact(copied.len()),
+            Kind::Copy(copied) => copied.size_hint(),
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Failed => SizeHint::default(),
         }
