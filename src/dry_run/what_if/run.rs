@@ -53,7 +53,7 @@ impl<'a, S: Session> Run<'a, S> {
         let (number, method) = (record.number, &self.report.method);
         let outcome = scripted.outcome(record);
         let mut conditions = Recorded {
-            is_kept: self.never.is_none(),
+            is_kept: self.never.is_none() || was_kept(&self.report.stop),
             // Only what ended the request says no.
             stop: record.wait.is_none().then_some(&self.report.stop),
             least: self.quickest,
@@ -125,6 +125,15 @@ fn rejected(report: &RetryReport, record: &AttemptRecord) -> Option<(Duration, C
         (None, StopReason::Rejected { by, retry_in }) => Some((*retry_in, by.clone())),
         (None, _) => None,
     }
+}
+
+/// Whether the end shows that the request was kept for a retry: only then is its body looked at.
+/// Whether it had a key, which is why it was, an attempt that is safe to repeat does not say.
+fn was_kept(stop: &StopReason) -> bool {
+    matches!(
+        stop,
+        StopReason::BodyNotReplayable { .. } | StopReason::BodyFailed | StopReason::BodyNotReopened
+    )
 }
 
 /// What the layer said of a retry, as far as it is recorded.
