@@ -8,18 +8,18 @@ pub(crate) struct Human(pub(crate) Duration);
 
 impl fmt::Display for Human {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs_f64();
-        let ms = seconds * 1000.0;
-        let text = if self.0.is_zero() {
+        let nanos = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
+        let text = if nanos == 0 {
             "0 ms".to_owned()
-        } else if ms < 9.95 {
-            format!("{ms:.1} ms")
-        } else if ms < 999.5 {
-            format!("{ms:.0} ms")
-        } else if seconds < 9.995 {
-            decimal(format!("{seconds:.2}"))
-        } else if seconds < 119.5 {
-            decimal(format!("{seconds:.1}"))
+        } else if nanos < 9_950_000 {
+            let tenths = rounded(nanos, 100_000);
+            format!("{}.{} ms", tenths / 10, tenths % 10)
+        } else if nanos < 999_500_000 {
+            format!("{} ms", rounded(nanos, 1_000_000))
+        } else if nanos < 9_995_000_000 {
+            seconds(rounded(nanos, 10_000_000))
+        } else if nanos < 119_500_000_000 {
+            seconds(rounded(nanos, 100_000_000) * 10)
         } else {
             // Adding half a second cannot matter where it would overflow.
             long(self.0.saturating_add(Duration::from_millis(500)).as_secs())
@@ -28,10 +28,50 @@ impl fmt::Display for Human {
     }
 }
 
+/// In this unit, and to the even one from the middle between two, as floats are printed. Floats
+/// themselves would bring 17 KB of code with them.
+fn rounded(nanos: u64, unit: u64) -> u64 {
+    let (whole, rest) = (nanos / unit, nanos % unit);
+    let is_up = rest * 2 > unit || rest * 2 == unit && whole % 2 == 1;
+    whole + u64::from(is_up)
+}
+
 /// Without the zeros that say nothing.
-fn decimal(digits: String) -> String {
-    let digits = digits.trim_end_matches('0').trim_end_matches('.');
-    format!("{digits} s")
+fn seconds(hundredths: u64) -> String {
+    let (whole, part) = (hundredths / 100, hundredths % 100);
+    match (part / 10, part % 10) {
+        (0, 0) => format!("{whole} s"),
+        (tenths, 0) => format!("{whole}.{tenths} s"),
+        (tenths, more) => format!("{whole}.{tenths}{more} s"),
+    }
+}
+
+/// A number with at most three digits after the point, without the zeros that say nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thousandths(pub(crate) u32);
+
+impl Thousandths {
+    /// The nearest to `number`, which is not negative.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    pub(crate) fn of(number: f64) -> Self {
+        Self((number * 1000.0).round() as u32)
+    }
+}
+
+impl fmt::Display for Thousandths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / 1000, self.0 % 1000);
+        match (part % 10, part % 100) {
+            (0, 0) if part == 0 => write!(f, "{whole}"),
+            (0, 0) => write!(f, "{whole}.{}", part / 100),
+            (0, _) => write!(f, "{whole}.{:02}", part / 10),
+            _ => write!(f, "{whole}.{part:03}"),
+        }
+    }
 }
 
 /// The two largest units.
@@ -96,6 +136,38 @@ mod tests {
             assert_eq!(Human(Duration::from_nanos(nanos)).to_string(), text);
         }
         assert_eq!(Human(Duration::MAX).to_string(), "213503982334601 d 7 h");
+    }
+
+    #[test]
+    fn thousandths_are_shown_as_floats_are() {
+        for thousandths in (0..3000).chain([12_345, 500_000, u32::MAX]) {
+            let float = f64::from(thousandths) / 1000.0;
+            assert_eq!(Thousandths(thousandths).to_string(), float.to_string());
+            assert_eq!(Thousandths::of(float).0, thousandths);
+        }
+    }
+
+    /// What was printed when floats did it, apart from their own errors in the middle of two.
+    #[test]
+    fn durations_are_rounded_as_floats_are() {
+        let near = |nanos: u64| (nanos - 3..nanos + 3).chain([nanos * 97 / 31]);
+        for nanos in [9_900_000, 412_345_678, 1_234_567_891, 11_900_000_001]
+            .into_iter()
+            .flat_map(near)
+        {
+            let seconds = Duration::from_nanos(nanos).as_secs_f64();
+            let text = match nanos {
+                ..9_950_000 => format!("{:.1} ms", seconds * 1000.0),
+                ..999_500_000 => format!("{:.0} ms", seconds * 1000.0),
+                ..9_995_000_000 => format!("{seconds:.2} s"),
+                _ => format!("{seconds:.1} s"),
+            };
+            let text = match text.strip_suffix(" s") {
+                Some(digits) => format!("{} s", digits.trim_end_matches('0').trim_end_matches('.')),
+                None => text,
+            };
+            assert_eq!(Human(Duration::from_nanos(nanos)).to_string(), text);
+        }
     }
 
     #[test]

@@ -168,26 +168,15 @@ pub(crate) fn finished(settings: &LayerSettings, report: &RetryReport) {
 /// A mistake in a layer or its policy; a mere note is INFO.
 pub(crate) fn finding(finding: &Finding) {
     // They may quote what the user wrote.
-    let place = finding.place.as_deref().map(|place| redact(place, false));
-    let place = place.as_deref();
-    macro_rules! event {
-        ($level:ident) => {
-            tracing::$level!(
-                target: TARGET,
-                code = finding.code.as_str(),
-                severity = finding.severity.as_str(),
-                place,
-                fields = %finding.fields.join(", "),
-                help = %redact(&finding.help, false),
-                "lint: {}",
-                redact(&finding.message, false),
-            )
-        };
-    }
+    let clean = |text: &str| redact(text, false);
+    let place = finding.place.as_deref().map(clean);
+    let (place, fields) = (place.as_deref(), finding.fields.join(", "));
+    let (help, message) = (clean(&finding.help), clean(&finding.message));
+    let (code, severity) = (finding.code.as_str(), finding.severity.as_str());
     if finding.severity > Severity::Note {
-        event!(warn);
+        tracing::warn!(target: TARGET, code, severity, place, fields, help, "lint: {message}");
     } else {
-        event!(info);
+        tracing::info!(target: TARGET, code, severity, place, fields, help, "lint: {message}");
     }
 }
 

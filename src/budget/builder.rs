@@ -214,16 +214,22 @@ impl RetryBudgetBuilder {
     /// Names the first setting that is out of its range, and also one that could never grant a
     /// retry: a cost above the capacity, or neither a ratio nor a minimum.
     pub fn build(self) -> Result<RetryBudget, InvalidPolicy> {
-        let rules = self.rules()?;
+        let rules = self
+            .rules()
+            .map_err(|wrong| InvalidPolicy::new(wrong.field, wrong.value, wrong.allowed))?;
         if !(1..=MAX_SLOTS).contains(&self.slots) {
             return Err(InvalidPolicy::new("slots", self.slots, "from 1 to 1048576"));
         }
         Ok(self.finish(rules))
     }
 
-    /// For settings of this module's own.
-    pub(super) fn build_unchecked(self) -> RetryBudget {
-        self.build().expect("the presets are valid")
+    /// For settings that are known to be valid. It does not contain what an error says, since to print
+    /// floats takes 17 KB.
+    pub(crate) fn build_unchecked(self) -> RetryBudget {
+        match self.rules() {
+            Ok(rules) => self.finish(rules),
+            Err(wrong) => unreachable!("the presets are valid, but {}", wrong.field),
+        }
     }
 
     fn finish(self, rules: Rules) -> RetryBudget {
@@ -234,12 +240,12 @@ impl RetryBudgetBuilder {
         Inner::new(rules, self.scope, store)
     }
 
-    fn rules(&self) -> Result<Rules, InvalidPolicy> {
+    fn rules(&self) -> Result<Rules, Wrong> {
         let deposit = units("ratio", self.ratio, 1000 * UNITS_PER_TOKEN, RATIO)?;
         let rate = units("min_per_second", self.min_per_second, MAX_UNITS, AMOUNT)?;
         let min_deposit = units("min_ratio", self.min_ratio, UNITS_PER_TOKEN, MIN_RATIOS)?;
         if deposit == 0 && rate == 0 && min_deposit == 0 {
-            return Err(InvalidPolicy::new(
+            return Err(Wrong::new(
                 "ratio",
                 self.ratio,
                 "more than 0, or a min_ratio or min_per_second of more than 0",
@@ -264,11 +270,11 @@ impl RetryBudgetBuilder {
                 .min(f64::from(MAX_UNITS / UNITS_PER_TOKEN))
         });
         if matches!(self.kind, Kind::Grpc) && !(1.0..=1000.0).contains(&capacity) {
-            return Err(InvalidPolicy::new("max_tokens", capacity, "from 1 to 1000"));
+            return Err(Wrong::new("max_tokens", capacity, "from 1 to 1000"));
         }
         let capacity_units = units("capacity", capacity, MAX_UNITS, CAPACITY)?;
         if capacity_units == 0 {
-            return Err(InvalidPolicy::new("capacity", capacity, CAPACITY));
+            return Err(Wrong::new("capacity", capacity, CAPACITY));
         }
         for (field, tokens, units) in [
             ("cost", self.costs[0], costs.connect),
@@ -282,7 +288,7 @@ impl RetryBudgetBuilder {
             ),
         ] {
             if units > capacity_units {
-                return Err(InvalidPolicy::new(field, tokens, "at most the capacity"));
+                return Err(Wrong::new(field, tokens, "at most the capacity"));
             }
         }
         Ok(Rules {
@@ -302,6 +308,23 @@ impl RetryBudgetBuilder {
     }
 }
 
+/// A number that is out of its range.
+struct Wrong {
+    field: &'static str,
+    value: f64,
+    allowed: &'static str,
+}
+
+impl Wrong {
+    fn new(field: &'static str, value: f64, allowed: &'static str) -> Self {
+        Self {
+            field,
+            value,
+            allowed,
+        }
+    }
+}
+
 fn index(kind: FailureKind) -> usize {
     match kind {
         FailureKind::Connect => 0,
@@ -313,16 +336,11 @@ fn index(kind: FailureKind) -> usize {
 
 /// `tokens` in units, rounded to the nearest; an error if it is no number, out of range, or
 /// vanishes by the rounding.
-fn units(
-    field: &'static str,
-    tokens: f64,
-    max: u32,
-    allowed: &'static str,
-) -> Result<u32, InvalidPolicy> {
+fn units(field: &'static str, tokens: f64, max: u32, allowed: &'static str) -> Result<u32, Wrong> {
     let scaled = (tokens * f64::from(UNITS_PER_TOKEN)).round();
     let vanishes = scaled == 0.0 && tokens != 0.0;
     if vanishes || !(0.0..=f64::from(max)).contains(&scaled) {
-        return Err(InvalidPolicy::new(field, tokens, allowed));
+        return Err(Wrong::new(field, tokens, allowed));
     }
     Ok(scaled as u32)
 }

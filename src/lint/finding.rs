@@ -77,23 +77,28 @@ impl Finding {
         message: impl Into<Cow<'static, str>>,
         help: impl Into<Cow<'static, str>>,
     ) -> Self {
+        Self::with(code, message.into(), help.into())
+    }
+
+    #[inline(never)]
+    fn with(code: LintCode, message: Cow<'static, str>, help: Cow<'static, str>) -> Self {
         Self {
             code,
             severity: code.severity(),
             place: None,
             fields: Vec::new(),
-            message: message.into(),
-            help: help.into(),
+            message,
+            help,
         }
     }
 
     /// Sets the settings that have to do with it.
     #[must_use]
-    pub(super) fn fields<F: Into<Cow<'static, str>>>(
-        mut self,
-        fields: impl IntoIterator<Item = F>,
-    ) -> Self {
-        self.fields = fields.into_iter().map(Into::into).collect();
+    #[inline(never)]
+    pub(super) fn fields(mut self, fields: &[&'static str]) -> Self {
+        for field in fields {
+            self.fields.push(Cow::Borrowed(field));
+        }
         self
     }
 

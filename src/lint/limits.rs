@@ -13,7 +13,7 @@ pub(crate) fn time_limits(context: &LintContext) -> Vec<Finding> {
                 "set an attempt timeout and a deadline, or allow this where a layer below times \
                  out",
             )
-            .fields(["attempt_timeout", "deadline"]),
+            .fields(&["attempt_timeout", "deadline"]),
         ),
         (Some(timeout), Some(deadline)) if timeout >= deadline => Some(
             Finding::new(
@@ -26,7 +26,7 @@ pub(crate) fn time_limits(context: &LintContext) -> Vec<Finding> {
                 ),
                 "set the attempt timeout to a fraction of the deadline",
             )
-            .fields(["attempt_timeout", "deadline"]),
+            .fields(&["attempt_timeout", "deadline"]),
         ),
         _ => None,
     };

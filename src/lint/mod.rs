@@ -5,7 +5,9 @@
 //! [`RetryLayer::lint`](crate::RetryLayer::lint) name such mistakes as [`Finding`]s. A layer logs
 //! its own once, when its first service is made, with `tracing` at WARN and in the
 //! target [`TARGET`](crate::TARGET) (a [`Note`](Severity::Note) at INFO); a finding that is meant
-//! to be so is silenced with [`RetryLayer::allow`](crate::RetryLayer::allow).
+//! to be so is silenced with [`RetryLayer::allow`](crate::RetryLayer::allow). The log has what can
+//! be seen in the settings. What is only found by playing a policy through is left to those who
+//! ask: `budget-too-small`, and `schedule-over-deadline` where some of the requests are in time.
 //!
 //! ```
 //! use tower_http_retry::{
@@ -81,7 +83,7 @@ pub use self::{
     finding::{Finding, Severity},
 };
 
-use crate::policy::Policy;
+use crate::policy::{Part, Policy};
 
 /// Lints any [`Policy`]; see the [module](self).
 ///
@@ -121,31 +123,60 @@ pub trait Lint: Policy {
     /// assert_eq!(findings[0].code, LintCode::MethodNotAllowed);
     /// ```
     fn lint_with(&self, context: &LintContext) -> Vec<Finding> {
-        #[cfg(feature = "mounts")]
-        let mut tables = mounts::Tables::of(self);
-        let mut findings = Vec::new();
-        self.parts(&mut |part| {
-            let mut found = Vec::new();
-            #[cfg(feature = "mounts")]
-            found.extend(tables.findings(&part));
-            if let Some(policy) = part.policy {
-                found.extend(rules::policy(policy, context));
-            }
-            findings.extend(found.into_iter().map(|finding| Finding {
-                place: part.place.as_deref().map(str::to_owned),
-                ..finding
-            }));
-        });
-        by_severity(findings)
+        find(self, context, Some(&rules::REHEARSALS))
     }
 }
 
 impl<P: Policy + ?Sized> Lint for P {}
 
+/// What can be said of a policy without playing it through, the gravest first.
+pub(crate) fn at_a_glance<P: Policy + ?Sized>(policy: &P, context: &LintContext) -> Vec<Finding> {
+    find(policy, context, None)
+}
+
+fn find<P: Policy + ?Sized>(
+    policy: &P,
+    context: &LintContext,
+    rehearsals: Option<&rules::Rehearsals>,
+) -> Vec<Finding> {
+    #[cfg(feature = "mounts")]
+    let mut tables = mounts::Tables::of(policy);
+    let mut findings = Vec::new();
+    policy.parts(&mut |part| {
+        #[cfg(feature = "mounts")]
+        add(tables.findings(&part), &part, &mut findings);
+        if let Some(policy) = part.policy {
+            add(
+                rules::policy(policy, context, rehearsals),
+                &part,
+                &mut findings,
+            );
+        }
+    });
+    by_severity(findings)
+}
+
+/// Adds what was found in a part of the policy, with the part's place.
+fn add(found: Vec<Finding>, part: &Part<'_>, to: &mut Vec<Finding>) {
+    for mut finding in found {
+        finding.place = part.place.as_deref().map(str::to_owned);
+        to.push(finding);
+    }
+}
+
 /// The gravest first; what is equally grave stays in order.
-pub(crate) fn by_severity(mut findings: Vec<Finding>) -> Vec<Finding> {
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    findings
+pub(crate) fn by_severity(findings: Vec<Finding>) -> Vec<Finding> {
+    let (mut errors, mut warnings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for finding in findings {
+        match finding.severity {
+            Severity::Error => errors.push(finding),
+            Severity::Warn => warnings.push(finding),
+            Severity::Note => notes.push(finding),
+        }
+    }
+    errors.append(&mut warnings);
+    errors.append(&mut notes);
+    errors
 }
 
 #[cfg(test)]

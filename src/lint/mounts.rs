@@ -98,7 +98,7 @@ impl Table {
             format!("`{other}://{rest}` has no mount: requests to it are never retried"),
             format!("mount it as well, or for both schemes `mount_all`, if {other} is ever used"),
         );
-        Some(finding.severity(severity).fields(["mounts"]))
+        Some(finding.severity(severity).fields(&["mounts"]))
     }
 
     /// Whether more exact mounts cover all that this one matches.
@@ -115,7 +115,7 @@ impl Table {
             format!("never reached: `{by}` covers all of it"),
             "take one of the two out",
         );
-        Some(finding.fields(["mounts"]))
+        Some(finding.fields(&["mounts"]))
     }
 }
 

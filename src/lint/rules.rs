@@ -8,7 +8,7 @@ use super::{Finding, LintCode, LintContext, Severity};
 use crate::{
     budget::RetryBudget,
     classify::FailureKind,
-    human::{Human, range},
+    human::{Human, Thousandths, range},
     policy::{Backoff, Limit, LimitKind, Methods, Preset, RetryAfterMode, RetryPolicy, Rng},
 };
 
@@ -28,32 +28,51 @@ const NEVER_TRANSIENT: [u16; 22] = [
 /// The methods whose requests usually have a body.
 const WITH_BODY: [&str; 4] = ["POST", "PUT", "PATCH", "QUERY"];
 
-/// The findings about `policy`.
-pub(super) fn policy(policy: &RetryPolicy, context: &LintContext) -> impl Iterator<Item = Finding> {
-    let look = Look { policy, context };
-    let findings = [
-        look.wanted_methods(),
-        look.no_method(),
-        look.no_status(),
-        look.listed_statuses(),
-        look.successes_listed(),
-        look.statuses_without_effect(),
-        look.processed_statuses(),
-        look.total_zero(),
-        look.unreachable_limits(),
-        look.unlimited(),
-        look.waits(),
-        look.throttle_base(),
-        look.seed(),
-        look.not_idempotent(),
-        look.budget(),
-        look.large_budget(),
-        look.hint_cap(),
-        look.schedule(),
-        look.body_limit(),
-    ];
-    findings.into_iter().flatten()
+/// What can only be known by playing a policy through: it is looked for when somebody asks, and not
+/// when a layer makes its first service. A program that never asks does not contain it.
+pub(super) struct Rehearsals {
+    /// What the waits of every other request add up to, at most.
+    median: fn(&Backoff, u32) -> Duration,
+    /// Whether a full budget grants one retry after a failure of this kind.
+    grants_one: fn(&RetryBudget, FailureKind) -> bool,
 }
+
+pub(super) const REHEARSALS: Rehearsals = Rehearsals { median, grants_one };
+
+/// The findings about `policy`.
+pub(super) fn policy(
+    policy: &RetryPolicy,
+    context: &LintContext,
+    rehearsals: Option<&Rehearsals>,
+) -> Vec<Finding> {
+    let look = Look { policy, context };
+    let mut found = Vec::new();
+    let rules: [Rule<'_>; 14] = [
+        Look::wanted_methods,
+        Look::no_method,
+        Look::no_status,
+        Look::listed_statuses,
+        Look::successes_listed,
+        Look::statuses_without_effect,
+        Look::processed_statuses,
+        Look::total_zero,
+        Look::unreachable_limits,
+        Look::unlimited,
+        Look::waits,
+        Look::throttle_base,
+        Look::seed,
+        Look::not_idempotent,
+    ];
+    found.extend(rules.iter().filter_map(|rule| rule(&look)));
+    found.extend(rehearsals.and_then(|rehearsals| look.budget(rehearsals)));
+    found.extend(look.large_budget());
+    found.extend(look.hint_cap());
+    found.extend(look.schedule(rehearsals));
+    found.extend(look.body_limit());
+    found
+}
+
+type Rule<'a> = fn(&Look<'a>) -> Option<Finding>;
 
 struct Look<'a> {
     policy: &'a RetryPolicy,
@@ -96,22 +115,21 @@ impl Look<'_> {
     }
 
     fn wanted_methods(&self) -> Option<Finding> {
-        let missing = self.context.methods.iter();
-        let missing: Vec<_> = missing
-            .filter(|method| !self.allows(method) && !self.context.gives_key(method))
-            .collect();
+        let missing = Names::of_methods(&mut self.context.methods.iter(), &|method| {
+            !self.allows(method) && !self.context.gives_key(method)
+        });
         (!missing.is_empty()).then(|| {
             Finding::new(
                 LintCode::MethodNotAllowed,
                 format!(
                     "{} not allowed: such a request is repeated only when nothing of it was sent",
-                    are(&missing)
+                    missing.are()
                 ),
                 "add it to `allowed_methods` if repeating it does no harm, give it an \
                  `Idempotency-Key` (`RetryLayer::idempotency_keys`), or mark single requests with \
                  `Idempotent`",
             )
-            .fields(["allowed_methods"])
+            .fields(&["allowed_methods"])
         })
     }
 
@@ -128,7 +146,7 @@ impl Look<'_> {
                  list means any method)",
                 "list the methods, or use `Methods::any()`",
             )
-            .fields(["allowed_methods"])
+            .fields(&["allowed_methods"])
         })
     }
 
@@ -154,28 +172,27 @@ impl Look<'_> {
                 },
                 "list those that mean \"not now\", for instance 429, 502, 503 and 504",
             )
-            .fields(["status_forcelist"])
+            .fields(&["status_forcelist"])
         })
     }
 
     fn listed_statuses(&self) -> Option<Finding> {
-        let listed = self.policy.status_forcelist();
-        // After one retry, for which a hook may have changed the request, it ends.
-        let once: Vec<_> = self.policy.once_statuses().collect();
-        let never: Vec<_> = listed
-            .filter(|status| NEVER_TRANSIENT.contains(status) && !once.contains(status))
-            .collect();
+        let never = Names::of_statuses(&mut self.policy.status_forcelist(), &|status| {
+            // After one retry, for which a hook may have changed the request, it ends.
+            let is_once = || self.policy.once_statuses().any(|once| once == status);
+            NEVER_TRANSIENT.contains(&status) && !is_once()
+        });
         (self.retries_anything() && !never.is_empty()).then(|| {
             Finding::new(
                 LintCode::StatusNeverTransient,
                 format!(
                     "{} retried, and the same request will be answered the same again",
-                    are(&never)
+                    never.are()
                 ),
                 "take it out of `status_forcelist`, or allow this if the server means something \
                  else by it",
             )
-            .fields(["status_forcelist"])
+            .fields(&["status_forcelist"])
         })
     }
 
@@ -184,14 +201,16 @@ impl Look<'_> {
         let asks = self.policy.preset() != Preset::Urllib3;
         let listed = |status: u16| asks && self.policy.status_forcelist().any(|it| it == status);
         // Those of the standard are there for whoever lists them.
-        let unprocessed = self.policy.unprocessed_statuses();
-        let named = unprocessed.filter(|status| !matches!(status, 421 | 425));
-        let mut idle: Vec<_> = named
-            .chain(self.policy.once_statuses())
-            .filter(|status| !listed(*status))
-            .collect();
-        idle.sort_unstable();
-        idle.dedup();
+        let mut idle = Names::of_statuses(&mut self.policy.unprocessed_statuses(), &|status| {
+            !matches!(status, 421 | 425) && !listed(status)
+        });
+        let once = Names::of_statuses(&mut self.policy.once_statuses(), &|status| !listed(status));
+        for status in once.0 {
+            // They have three digits each, so that their names stand in order as well.
+            if let Err(place) = idle.0.binary_search(&status) {
+                idle.0.insert(place, status);
+            }
+        }
         (!idle.is_empty()).then(|| {
             let why = match self.policy.preset() {
                 Preset::Default | Preset::Grpc => "`status_forcelist` does not have it",
@@ -199,19 +218,18 @@ impl Look<'_> {
             };
             Finding::new(
                 LintCode::StatusWithoutEffect,
-                format!("what is said of {} has no effect: {why}", list(&idle)),
+                format!("what is said of {} has no effect: {why}", idle.list()),
                 "list the status in `status_forcelist`, or take it out here",
             )
-            .fields(["once_statuses", "unprocessed_statuses"])
+            .fields(&["once_statuses", "unprocessed_statuses"])
         })
     }
 
     /// Statuses that are taken for 'not processed', and are what is said after processing.
     fn processed_statuses(&self) -> Option<Finding> {
-        let unprocessed = self.policy.unprocessed_statuses();
-        let may_be_applied =
-            |status: &u16| *status < 400 || *status >= 500 && !matches!(*status, 501 | 505 | 511);
-        let processed: Vec<_> = unprocessed.filter(may_be_applied).collect();
+        let processed = Names::of_statuses(&mut self.policy.unprocessed_statuses(), &|status| {
+            status < 400 || status >= 500 && !matches!(status, 501 | 505 | 511)
+        });
         let sends = self.policy.preset() != Preset::Urllib3 && self.retries_anything();
         (sends && !processed.is_empty()).then(|| {
             Finding::new(
@@ -219,48 +237,56 @@ impl Look<'_> {
                 format!(
                     "{} sent again for every method, as if nothing had been done: a server can \
                      answer so after it has applied the request",
-                    are(&processed)
+                    processed.are()
                 ),
                 "take it out of `unprocessed_statuses`, or allow this if your server is known to \
                  answer so before it looks at a request",
             )
-            .fields(["unprocessed_statuses"])
+            .fields(&["unprocessed_statuses"])
         })
     }
 
     fn successes_listed(&self) -> Option<Finding> {
-        let listed = self.policy.status_forcelist();
         // 304 says that what the client has is still right (RFC 9110, section 15.4.5).
-        let is_success = |status: &u16| *status < 300 || *status == 304;
-        let successes: Vec<_> = listed.filter(is_success).collect();
+        let successes = Names::of_statuses(&mut self.policy.status_forcelist(), &|status| {
+            status < 300 || status == 304
+        });
         (self.retries_anything() && !successes.is_empty()).then(|| {
             Finding::new(
                 LintCode::SuccessListed,
                 format!(
                     "{} retried: the answer is thrown away and the request repeated until a limit \
                      ends it",
-                    are(&successes)
+                    successes.are()
                 ),
                 "take it out of `status_forcelist`",
             )
-            .fields(["status_forcelist"])
+            .fields(&["status_forcelist"])
         })
     }
 
-    fn kinds_with(&self, matches: impl Fn(Limit) -> bool) -> Vec<LimitKind> {
-        let kinds = LimitKind::ALL.into_iter().skip(1);
+    /// The kinds of failure with a limit from `least` on, all but `total`.
+    fn kinds_above(&self, least: i64) -> Vec<LimitKind> {
+        let mut kinds = Vec::new();
+        for kind in LimitKind::ALL {
+            let limit = self.policy.limit(kind);
+            if kind != LimitKind::Total && matches!(limit, Limit::AtMost(n) if n > least) {
+                kinds.push(kind);
+            }
+        }
         kinds
-            .filter(|kind| matches(self.policy.limit(*kind)))
-            .collect()
     }
 
     fn with_values(&self, kinds: &[LimitKind]) -> String {
-        let value = |kind: &LimitKind| format!("`{kind}` = {}", self.policy.limit(*kind));
-        list(&kinds.iter().map(value).collect::<Vec<_>>())
+        let mut names = Names::default();
+        for kind in kinds {
+            names.add(&format_args!("`{kind}` = {}", self.policy.limit(*kind)));
+        }
+        names.list()
     }
 
     fn total_zero(&self) -> Option<Finding> {
-        let kinds = self.kinds_with(|limit| matches!(limit, Limit::AtMost(1..)));
+        let kinds = self.kinds_above(0);
         (!self.retries_anything() && !kinds.is_empty()).then(|| {
             Finding::new(
                 LintCode::TotalZero,
@@ -270,7 +296,7 @@ impl Look<'_> {
                 ),
                 "raise `total`, or leave the other limits out",
             )
-            .fields(fields(LimitKind::Total, &kinds))
+            .fields(&fields(&kinds))
         })
     }
 
@@ -278,7 +304,7 @@ impl Look<'_> {
         let Limit::AtMost(total @ 1..) = self.policy.total() else {
             return None;
         };
-        let kinds = self.kinds_with(|limit| matches!(limit, Limit::AtMost(n) if n > total));
+        let kinds = self.kinds_above(total);
         (!kinds.is_empty()).then(|| {
             Finding::new(
                 LintCode::LimitUnreachable,
@@ -288,7 +314,7 @@ impl Look<'_> {
                 ),
                 "raise `total` to at least that, or lower the limit",
             )
-            .fields(fields(LimitKind::Total, &kinds))
+            .fields(&fields(&kinds))
         })
     }
 
@@ -296,9 +322,14 @@ impl Look<'_> {
         if self.policy.total() != Limit::Unlimited {
             return None;
         }
-        let kinds = self.kinds_with(|limit| limit == Limit::Unlimited);
+        let (mut kinds, mut names) = (Vec::new(), Names::default());
+        for kind in LimitKind::ALL {
+            if kind != LimitKind::Total && self.policy.limit(kind) == Limit::Unlimited {
+                names.add(&format_args!("`{kind}`"));
+                kinds.push(kind);
+            }
+        }
         (!kinds.is_empty()).then(|| {
-            let names: Vec<_> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
             let (severity, end) = match self.context.deadline {
                 Some(_) => (Severity::Warn, "only the deadline ends them"),
                 None => (Severity::Error, "nothing ends them"),
@@ -307,20 +338,24 @@ impl Look<'_> {
                 LintCode::UnlimitedRetries,
                 format!(
                     "retries after failures of {} are unlimited, and so is `total`: {end}",
-                    list(&names)
+                    names.list()
                 ),
                 "set `total`, or a limit for each of these kinds",
             )
             .severity(severity)
-            .fields(fields(LimitKind::Total, &kinds))
+            .fields(&fields(&kinds))
         })
     }
 
     fn waits(&self) -> Option<Finding> {
         let retries = self.most_retries().unwrap_or(HORIZON).min(HORIZON);
-        let waits: Vec<_> = bounds(self.policy.backoff(), retries).collect();
-        let retried = self.retries_anything() && !waits.is_empty();
-        if retried && waits.iter().all(|(_, most)| most.is_zero()) {
+        let (mut none_waits, mut all_alike) = (true, true);
+        bounds(self.policy.backoff(), retries, &mut |least, most| {
+            none_waits &= most.is_zero();
+            all_alike &= least == most;
+        });
+        let retried = self.retries_anything() && retries > 0;
+        if retried && none_waits {
             let immediate_once = retries == 1 && self.policy.preset() == Preset::Urllib3;
             return Some(
                 Finding::new(
@@ -333,16 +368,16 @@ impl Look<'_> {
                         "set a backoff, with jitter"
                     },
                 )
-                .fields(["backoff_factor"]),
+                .fields(&["backoff_factor"]),
             );
         }
-        (retried && waits.iter().all(|(least, most)| least == most)).then(|| {
+        (retried && all_alike).then(|| {
             Finding::new(
                 LintCode::NoJitter,
                 "every client waits equally long: those that failed together come back together",
                 "set `backoff_jitter`, or a backoff with `Jitter::Full`",
             )
-            .fields(["backoff_jitter"])
+            .fields(&["backoff_jitter"])
         })
     }
 
@@ -359,7 +394,7 @@ impl Look<'_> {
                 ),
                 "set `throttle_base` to several times the base, or leave it out",
             )
-            .fields(["throttle_base", "backoff_factor"])
+            .fields(&["throttle_base", "backoff_factor"])
         })
     }
 
@@ -370,7 +405,7 @@ impl Look<'_> {
                 "every process draws the same jitter, so that their clients move in step",
                 "leave the seed to tests",
             )
-            .fields(["seed"])
+            .fields(&["seed"])
         })
     }
 
@@ -382,11 +417,10 @@ impl Look<'_> {
         let what = if methods.is_any() {
             (!self.context.idempotency_keys).then(|| "every method is".to_owned())
         } else {
-            let risky: Vec<_> = methods
-                .iter()
-                .filter(|method| !is_idempotent(method) && !self.context.gives_key(method))
-                .collect();
-            (!risky.is_empty()).then(|| are(&risky))
+            let risky = Names::of_methods(&mut methods.iter(), &|method| {
+                !is_idempotent(method) && !self.context.gives_key(method)
+            });
+            (!risky.is_empty()).then(|| risky.are())
         }?;
         self.retries_anything().then(|| {
             Finding::new(
@@ -398,11 +432,11 @@ impl Look<'_> {
                 "give such requests an `Idempotency-Key` (`RetryLayer::idempotency_keys`), mark \
                  the harmless ones with `Idempotent`, or take the method out",
             )
-            .fields(["allowed_methods"])
+            .fields(&["allowed_methods"])
         })
     }
 
-    fn budget(&self) -> Option<Finding> {
+    fn budget(&self, rehearsals: &Rehearsals) -> Option<Finding> {
         let budget = self.policy.budget()?;
         let kinds = [
             FailureKind::Connect,
@@ -410,7 +444,9 @@ impl Look<'_> {
             FailureKind::Status,
             FailureKind::Other,
         ];
-        let refused = kinds.into_iter().any(|kind| !grants_one(budget, kind));
+        let refused = kinds
+            .into_iter()
+            .any(|kind| !(rehearsals.grants_one)(budget, kind));
         (self.retries_anything() && refused).then(|| {
             Finding::new(
                 LintCode::BudgetTooSmall,
@@ -418,7 +454,7 @@ impl Look<'_> {
                 "raise its capacity: gRPC's budget grants a retry only while more than half is \
                  left, so it needs at least 3 tokens",
             )
-            .fields(["budget"])
+            .fields(&["budget"])
         })
     }
 
@@ -428,12 +464,13 @@ impl Look<'_> {
             Finding::new(
                 LintCode::BudgetTooLarge,
                 format!(
-                    "each request that fails earns {share} of a retry: the budget hardly limits \
-                     anything while nothing succeeds"
+                    "each request that fails earns {} of a retry: the budget hardly limits \
+                     anything while nothing succeeds",
+                    Thousandths::of(share)
                 ),
                 "set `min_ratio` to what may be added to the load of a server that is down: 0.1",
             )
-            .fields(["budget"])
+            .fields(&["budget"])
         })
     }
 
@@ -454,7 +491,7 @@ impl Look<'_> {
                 ),
                 "set `retry_after_max` below the deadline",
             )
-            .fields(["retry_after_max", "deadline"]);
+            .fields(&["retry_after_max", "deadline"]);
             match self.policy.retry_after_mode() {
                 // It would stop as well.
                 RetryAfterMode::GiveUp => finding.severity(Severity::Note),
@@ -464,15 +501,22 @@ impl Look<'_> {
         })
     }
 
-    fn schedule(&self) -> Option<Finding> {
+    fn schedule(&self, rehearsals: Option<&Rehearsals>) -> Option<Finding> {
         let deadline = self.context.deadline?;
         // Retries without end are ended by the deadline, as they were meant to be.
         let retries = self.most_retries().filter(|retries| *retries > 0)?;
-        let waits = Waits::of(self.policy.backoff(), retries.min(HORIZON));
+        let (backoff, played) = (self.policy.backoff(), retries.min(HORIZON));
+        let (mut least, mut most) = (Duration::ZERO, Duration::ZERO);
+        bounds(backoff, played, &mut |short, long| {
+            least = least.saturating_add(short);
+            most = most.saturating_add(long);
+        });
         let over = |waits: Duration| waits.saturating_add(self.context.min_attempt) >= deadline;
-        let (severity, how) = if over(waits.least) {
+        let median_is_over =
+            || rehearsals.is_some_and(|rehearsals| over((rehearsals.median)(backoff, played)));
+        let (severity, how) = if over(least) {
             (Severity::Error, "always")
-        } else if over(waits.most) && over(waits.median()) {
+        } else if over(most) && median_is_over() {
             (Severity::Warn, "for at least every other request")
         } else {
             return None;
@@ -483,14 +527,14 @@ impl Look<'_> {
                 format!(
                     "the waits before the last of {retries} retries take {}, the deadline is {}: it \
                      passes before that retry, {how}",
-                    range(waits.least, waits.most),
+                    range(least, most),
                     Human(deadline)
                 ),
                 "raise the deadline, lower `backoff_factor` or `backoff_max`, or allow fewer \
                  retries",
             )
             .severity(severity)
-            .fields(["backoff_factor", "total", "deadline"]),
+            .fields(&["backoff_factor", "total", "deadline"]),
         )
     }
 
@@ -499,75 +543,52 @@ impl Look<'_> {
             return None;
         }
         let methods = self.policy.allowed_methods();
-        let carriers: Vec<_> = WITH_BODY
-            .into_iter()
-            .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
-            .filter(|method| methods.contains(method) || self.context.gives_key(method))
-            .collect();
+        let mut carriers = Names::default();
+        for name in WITH_BODY {
+            let keyed = self.context.idempotency_keys && ["POST", "PATCH"].contains(&name);
+            if keyed || methods.is_any() || methods.iter().any(|method| method == name) {
+                carriers.add(&name);
+            }
+        }
         (!carriers.is_empty()).then(|| {
             Finding::new(
                 LintCode::BodyLimitZero,
                 format!(
                     "{} retried, but none of a body is kept: once a byte of it was read, the \
                      request is not sent again",
-                    are(&carriers)
+                    carriers.are()
                 ),
                 "raise the limit of `replay_bodies`, or open bodies anew with `reopen_bodies`",
             )
-            .fields(["replay_bodies", "allowed_methods"])
+            .fields(&["replay_bodies", "allowed_methods"])
         })
     }
 }
 
-/// The shortest and the longest wait before each retry.
-fn bounds(backoff: &Backoff, retries: u32) -> impl Iterator<Item = (Duration, Duration)> {
+/// Visits the shortest and the longest wait before each retry.
+fn bounds(backoff: &Backoff, retries: u32, visit: &mut dyn FnMut(Duration, Duration)) {
     let mut last = (Duration::ZERO, Duration::ZERO);
-    (1..=retries).map(move |retry| {
+    for retry in 1..=retries {
         last = backoff.bounds(retry, last);
-        last
-    })
+        visit(last.0, last.1);
+    }
 }
 
-/// All waits before the last retry together.
-struct Waits<'a> {
-    backoff: &'a Backoff,
-    retries: u32,
-    least: Duration,
-    most: Duration,
-}
-
-impl<'a> Waits<'a> {
-    fn of(backoff: &'a Backoff, retries: u32) -> Self {
-        let (mut least, mut most) = (Duration::ZERO, Duration::ZERO);
-        for (short, long) in bounds(backoff, retries) {
-            least = least.saturating_add(short);
-            most = most.saturating_add(long);
-        }
-        Self {
-            backoff,
-            retries,
-            least,
-            most,
-        }
-    }
-
-    /// At most so long for every other request.
-    fn median(&self) -> Duration {
-        // Enough to tell where the middle is.
-        let mut sums: Vec<Duration> = (0..401).map(|seed| self.drawn(seed)).collect();
-        let middle = sums.len() / 2;
-        *sums.select_nth_unstable(middle).1
-    }
-
-    fn drawn(&self, seed: u64) -> Duration {
+/// All waits before the last retry together are at most so long for every other request.
+fn median(backoff: &Backoff, retries: u32) -> Duration {
+    let drawn = |seed: u64| {
         let mut rng = Rng::with_seed(seed);
         let (mut sum, mut previous) = (Duration::ZERO, Duration::ZERO);
-        for retry in 1..=self.retries {
-            previous = self.backoff.wait(retry, previous, &mut rng);
+        for retry in 1..=retries {
+            previous = backoff.wait(retry, previous, &mut rng);
             sum = sum.saturating_add(previous);
         }
         sum
-    }
+    };
+    // Enough to tell where the middle is.
+    let mut sums: Vec<Duration> = (0..401).map(drawn).collect();
+    let middle = sums.len() / 2;
+    *sums.select_nth_unstable(middle).1
 }
 
 /// Whether a full budget grants a retry after a failure of `kind`.
@@ -586,25 +607,73 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// `total` and `kinds`.
-fn fields(first: LimitKind, kinds: &[LimitKind]) -> Vec<&'static str> {
-    let kinds = kinds.iter().map(|kind| kind.as_str());
-    std::iter::once(first.as_str()).chain(kinds).collect()
-}
-
-/// "a", "a and b", "a, b and c".
-fn list<T: fmt::Display>(items: &[T]) -> String {
-    let mut text = String::new();
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            text.push_str(if at + 1 == items.len() { " and " } else { ", " });
-        }
-        text.push_str(&item.to_string());
+fn fields(kinds: &[LimitKind]) -> Vec<&'static str> {
+    let mut fields = vec![LimitKind::Total.as_str()];
+    for kind in kinds {
+        fields.push(kind.as_str());
     }
-    text
+    fields
 }
 
-/// A list and its verb.
-fn are<T: fmt::Display>(items: &[T]) -> String {
-    let verb = if items.len() == 1 { "is" } else { "are" };
-    format!("{} {verb}", list(items))
+/// What a sentence is about.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    fn of_statuses(all: &mut dyn Iterator<Item = u16>, keep: &dyn Fn(u16) -> bool) -> Self {
+        let mut names = Self::default();
+        for status in all {
+            if keep(status) {
+                names.add(&status);
+            }
+        }
+        names
+    }
+
+    fn of_methods<'m>(
+        all: &mut dyn Iterator<Item = &'m Method>,
+        keep: &dyn Fn(&Method) -> bool,
+    ) -> Self {
+        let mut names = Self::default();
+        for method in all {
+            if keep(method) {
+                names.add(method);
+            }
+        }
+        names
+    }
+
+    #[inline(never)]
+    fn add(&mut self, name: &dyn fmt::Display) {
+        self.0.push(name.to_string());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// "a", "a and b", "a, b and c".
+    #[inline(never)]
+    fn list(&self) -> String {
+        let mut text = String::new();
+        for (at, name) in self.0.iter().enumerate() {
+            if at > 0 {
+                text.push_str(if at + 1 == self.0.len() {
+                    " and "
+                } else {
+                    ", "
+                });
+            }
+            text.push_str(name);
+        }
+        text
+    }
+
+    /// The list and its verb.
+    #[inline(never)]
+    fn are(&self) -> String {
+        let mut text = self.list();
+        text.push_str(if self.0.len() == 1 { " is" } else { " are" });
+        text
+    }
 }

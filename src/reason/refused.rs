@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::human::Thousandths;
+
 /// Why a budget refused a retry: what it costs and what there was.
 ///
 /// One that says nothing (`Refused::default()`) is that of a budget which does not tell, for
@@ -42,8 +44,9 @@ impl Refused {
         struct Numbers(Refused);
         impl fmt::Display for Numbers {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match (self.0.balance(), self.0.needed()) {
+                match (self.0.balance, self.0.needed) {
                     (Some(balance), Some(needed)) => {
+                        let (balance, needed) = (Thousandths(balance), Thousandths(needed));
                         write!(f, ": {balance} tokens left, {needed} needed")
                     }
                     _ => Ok(()),

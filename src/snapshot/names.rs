@@ -12,8 +12,9 @@ use std::sync::OnceLock;
 
 use http::HeaderName;
 
-/// Room for all numbers; `http` 1.5 has 81.
-const SLOTS: usize = 1 << u8::BITS;
+/// Room for all numbers, and some more; `http` 1.5 has 81. A name with a number beyond is kept as
+/// text.
+const SLOTS: usize = 96;
 
 static KNOWN: [OnceLock<HeaderName>; SLOTS] = [const { OnceLock::new() }; SLOTS];
 
@@ -23,7 +24,7 @@ pub(super) fn number(name: &HeaderName) -> Option<u8> {
     let mut listener = Listener(NOTHING);
     name.hash(&mut listener);
     let number = u8::try_from(listener.0).ok()?;
-    let known = KNOWN[usize::from(number)].get_or_init(|| name.clone());
+    let known = KNOWN.get(usize::from(number))?.get_or_init(|| name.clone());
     (known == name).then_some(number)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    budget::RetryBudget,
+    budget::{RetryBudget, RetryBudgetBuilder},
     policy::{
         Backoff, Jitter, Limit, Preset, RetryPolicy, RetryPolicyBuilder, Seconds,
         settings::Settings,
@@ -19,7 +19,7 @@ pub(in crate::policy) fn backoff() -> Backoff {
 
 /// The throttling of A6's own example.
 pub(in crate::policy) fn throttling() -> RetryBudget {
-    RetryBudget::grpc(10, 0.1).expect("what A6 shows is valid")
+    RetryBudgetBuilder::grpc(10, 0.1).build_unchecked()
 }
 
 impl RetryPolicy {

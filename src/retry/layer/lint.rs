@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::Method;
 
-use super::RetryLayer;
+use super::{super::settings::LayerSettings, RetryLayer};
 use crate::{
     lint::{self, Finding, Lint, LintCode, LintContext},
     observe,
@@ -71,10 +71,8 @@ impl<P: Policy, R> RetryLayer<P, R> {
     /// ```
     pub fn lint(&self) -> Vec<Finding> {
         let context = self.lint_context();
-        let mut findings = lint::time_limits(&context);
-        findings.extend(self.policy.lint_with(&context));
-        findings.retain(|finding| !self.settings.allowed.contains(&finding.code));
-        lint::by_severity(findings)
+        let findings = self.policy.lint_with(&context);
+        self.settings.with_time_limits(findings, &context)
     }
 
     fn lint_context(&self) -> LintContext {
@@ -94,11 +92,28 @@ impl<P: Policy, R> RetryLayer<P, R> {
     pub(super) fn log_findings(&self) {
         let heard = tracing::enabled!(target: crate::TARGET, tracing::Level::WARN);
         if heard && !self.linted.swap(true, Relaxed) {
-            let findings = self.lint();
-            findings.iter().take(LOGGED).for_each(observe::finding);
-            if let Some(more @ 1..) = findings.len().checked_sub(LOGGED) {
-                observe::more_findings(more);
-            }
+            let context = self.lint_context();
+            let findings = lint::at_a_glance(&self.policy, &context);
+            log(&self.settings.with_time_limits(findings, &context));
         }
+    }
+}
+
+impl LayerSettings {
+    /// Adds what is wrong with the time limits, and takes out what is allowed.
+    fn with_time_limits(&self, findings: Vec<Finding>, context: &LintContext) -> Vec<Finding> {
+        let mut all = lint::time_limits(context);
+        all.extend(findings);
+        all.retain(|finding| !self.allowed.contains(&finding.code));
+        lint::by_severity(all)
+    }
+}
+
+fn log(findings: &[Finding]) {
+    for finding in findings.iter().take(LOGGED) {
+        observe::finding(finding);
+    }
+    if let Some(more @ 1..) = findings.len().checked_sub(LOGGED) {
+        observe::more_findings(more);
     }
 }
