@@ -1,32 +1,23 @@
-//! reqwest's client with retries, and with its own ways to read a response.
+//! reqwest with retries: its own requests and responses.
 
 use examples::Server;
-use http::Request;
-use tower::{Layer, ServiceExt};
-use tower_http_retry::{
-    Retry, RetryLayer, RetryReport, body::RecordBody, policy::RetryPolicy, reqwest::ReqwestService,
-};
+use tower_http_retry::{RetryLayer, RetryReport, policy::RetryPolicy, reqwest::RetryClient};
 
-type HttpClient = Retry<ReqwestService, RetryPolicy, RecordBody>;
-
-fn client() -> reqwest::Result<HttpClient> {
+fn client() -> reqwest::Result<RetryClient> {
     // The builder, not a client: its own retries and redirects are switched off.
-    let client = ReqwestService::build(reqwest::Client::builder().no_proxy())?;
-    Ok(RetryLayer::new(RetryPolicy::default())
-        .replay_bodies(64 * 1024)
-        .layer(client))
+    let builder = reqwest::Client::builder().no_proxy();
+    RetryClient::build(RetryLayer::new(RetryPolicy::default()), builder)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::start([503, 503]).await?;
 
-    let body = reqwest::Body::from("three apples");
-    let request = Request::put(server.url("/orders/1")).body(body)?;
-    let response = client()?.oneshot(request).await?;
+    let request = client()?.put(server.url("/orders/1")).body("three apples");
+    let response = request.send().await?;
     if let Some(report) = response.extensions().get::<RetryReport>() {
         println!("{report}");
     }
-    println!("{}", reqwest::Response::from(response).text().await?);
+    println!("{}", response.text().await?);
     Ok(())
 }

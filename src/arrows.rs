@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// The rooms by their lines, the lowest first. A room imports its own line and those below, and a
 /// layer no other layer.
-const LINES: [&[&str]; 4] = [
+const LINES: [&[&str]; 5] = [
     &[
         "deadline_header",
         "dice",
@@ -37,11 +37,12 @@ const LINES: [&[&str]; 4] = [
         "hedge",
         "peek",
         "redirect",
-        "reqwest",
         "resume",
         "retry",
         "veto",
     ],
+    // Made of layers.
+    &["reqwest"],
 ];
 
 /// What still goes the wrong way, from one room to another. It only gets shorter.

@@ -119,6 +119,14 @@ impl RetryError {
         }
     }
 
+    /// There was no request to be sent.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn no_request(error: BoxError) -> Self {
+        let mut report = RetryReport::without_request();
+        report.stop = StopReason::Custom("the request could not be built".into());
+        Self::new(RetryErrorKind::Failed, report, Some(error))
+    }
+
     /// The error of a service below that was not ready, which may be one of these already.
     #[cfg(feature = "redirect")]
     pub(crate) fn of_readiness(error: BoxError) -> Self {

@@ -242,7 +242,8 @@ where
         let Some(trail) = this.trail else {
             unreachable!("a redirect was absorbed")
         };
-        rules::allowed(policy, &trail.state, trail.hops)?;
+        let own_limit = this.rules.own_limit;
+        rules::allowed(own_limit, policy, &trail.state, trail.hops)?;
         let now = Instant::now();
         let (wait, why) = asked(policy, response.status(), response.headers())?;
         let urllib3 = policy.preset() == Preset::Urllib3;
@@ -268,7 +269,7 @@ where
             this.saved.cancel();
             ReqBody::default()
         };
-        trail.follow(hop, wait, why);
+        trail.follow(hop, wait, why, own_limit.is_none());
         Ok(Next {
             request: Box::new(Request::from_parts(head, body)),
             due: (!wait.is_zero()).then(|| now + wait),

@@ -80,5 +80,7 @@ fn own(all: &Extensions) -> Extensions {
     keep::<RequestDeadline>(all, &mut kept);
     keep::<RetryDisabled>(all, &mut kept);
     keep::<RetryPolicy>(all, &mut kept);
+    #[cfg(feature = "reqwest")]
+    keep::<crate::stack::OwnTimeout>(all, &mut kept);
     kept
 }

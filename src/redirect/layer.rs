@@ -59,6 +59,21 @@ impl<R> RedirectLayer<R> {
         self
     }
 
+    /// Follows so many redirects at most, whatever the policy says of `redirect` and `total`, and
+    /// takes none of them from `total`: as browsers and most clients count.
+    ///
+    /// ```
+    /// use tower_http_retry::{policy::RetryPolicy, redirect::RedirectLayer};
+    ///
+    /// let layer = RedirectLayer::new(&RetryPolicy::default()).max_redirects(10);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn max_redirects(mut self, max: u32) -> Self {
+        self.change().own_limit = Some(max);
+        self
+    }
+
     /// Whether a redirect that is not followed is an error. By default it is returned as it is, with
     /// its report; under [`urllib3`](RetryPolicy::urllib3)'s rules it is an error, unless `total`
     /// is never. (urllib3's `redirect=False` is `redirect(0)` and `raise_on_redirect(false)` here.)

@@ -21,6 +21,8 @@ pub(super) struct Rules {
     pub(super) policy: RetryPolicy,
     pub(super) deadline: Option<Duration>,
     pub(super) raise: Option<bool>,
+    /// In place of the policy's limits.
+    pub(super) own_limit: Option<u32>,
     removed: Option<Vec<HeaderName>>,
 }
 
@@ -49,6 +51,7 @@ impl Rules {
             policy,
             deadline: None,
             raise: None,
+            own_limit: None,
             removed: None,
         }
     }
@@ -99,7 +102,8 @@ impl Rules {
     /// Whether a redirect that is not followed is an error. Where the policy says that none is,
     /// it is asked for as it is.
     pub(super) fn raises(&self, policy: &RetryPolicy) -> bool {
-        let never = [policy.limit(LimitKind::Redirect), policy.total()].contains(&Limit::Never);
+        let never = self.own_limit.is_none()
+            && [policy.limit(LimitKind::Redirect), policy.total()].contains(&Limit::Never);
         !never && self.raise.unwrap_or(policy.preset() == Preset::Urllib3)
     }
 }
@@ -129,10 +133,14 @@ fn next_method(status: StatusCode, method: &Method, urllib3: bool) -> Option<(Me
 ///
 /// The limit that does not.
 pub(super) fn allowed(
+    own_limit: Option<u32>,
     policy: &RetryPolicy,
     state: &RequestState,
     hops: u32,
 ) -> Result<(), StopReason> {
+    if let Some(most) = own_limit {
+        return within(most, hops);
+    }
     // The narrower one first: with both used up, it is what the user looks for.
     for (kind, limit) in [
         (LimitKind::Redirect, policy.limit(LimitKind::Redirect)),
@@ -146,9 +154,13 @@ pub(super) fn allowed(
             _ => {}
         }
     }
-    if hops < MOST_HOPS {
+    within(MOST_HOPS, hops)
+}
+
+fn within(most: u32, hops: u32) -> Result<(), StopReason> {
+    if hops < most {
         Ok(())
     } else {
-        Err(Limit::AtMost(MOST_HOPS.into()).exhausted(LimitKind::Redirect))
+        Err(Limit::AtMost(most.into()).exhausted(LimitKind::Redirect))
     }
 }

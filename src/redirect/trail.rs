@@ -57,15 +57,25 @@ impl Trail {
         visited.any(|(method, uri)| *method == hop.method && *uri == hop.uri)
     }
 
-    /// Goes on with the next hop, after `wait`.
-    pub(super) fn follow(&mut self, hop: &Hop, wait: std::time::Duration, why: WaitReason) {
+    /// Goes on with the next hop, after `wait`, which takes one of `redirect` and `total` where the
+    /// policy's limits count.
+    pub(super) fn follow(
+        &mut self,
+        hop: &Hop,
+        wait: std::time::Duration,
+        why: WaitReason,
+        charged: bool,
+    ) {
         self.hops += 1;
-        self.state.charge(LimitKind::Redirect);
+        let charged = charged.then_some(LimitKind::Redirect);
+        if let Some(kind) = charged {
+            self.state.charge(kind);
+        }
         if let Some(last) = self.report.attempts.last_mut() {
             last.wait = Some(WaitRecord {
                 planned: wait,
                 why,
-                charged: Some(LimitKind::Redirect),
+                charged,
             });
             last.layer_notes.push(Note::Redirected {
                 method: hop.method.clone(),

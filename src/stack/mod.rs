@@ -32,3 +32,9 @@ pub(crate) use self::{
     outcome::Changes,
     time_out::{TimeOut, drop_late},
 };
+
+/// The timeout of one request's own attempts, for a client that has none of that kind in its
+/// requests.
+#[cfg(feature = "reqwest")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnTimeout(pub(crate) std::time::Duration);

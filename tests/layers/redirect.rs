@@ -153,6 +153,37 @@ async fn follow(request: Request<Full<Bytes>>, answers: impl IntoIterator<Item =
     trip(RedirectLayer::new(&plain()), plain(), request, answers).await
 }
 
+// ===== a number of its own =====
+
+#[tokio::test(start_paused = true)]
+async fn max_redirects_counts_apart_from_the_policys_limits() {
+    let tight = policy(|p| p.total(2).redirect(0));
+    let redirects = RedirectLayer::new(&tight).max_redirects(3);
+    let hops = [to(302, "/1"), to(302, "/2"), to(302, "/3")];
+    // Three hops, and the two retries are still there.
+    let ends = [status(503), status(503), status(200)];
+    let answers = hops.clone().into_iter().chain(ends);
+    let trip = trip(
+        redirects.clone(),
+        tight.clone(),
+        get("http://a.test/0"),
+        answers,
+    )
+    .await;
+    assert_eq!(trip.response().status(), 200);
+    assert_eq!(trip.report().attempt_count(), 6);
+
+    let answers = hops.into_iter().chain([to(302, "/4")]);
+    let over = self::trip(redirects, tight, get("http://a.test/0"), answers).await;
+    assert_eq!(over.response().status(), 302);
+    let stop = &over.report().stop;
+    let kind = LimitKind::Redirect;
+    assert!(
+        matches!(stop, StopReason::CountExhausted { kind: it, limit: 3 } if *it == kind),
+        "{stop:?}"
+    );
+}
+
 // ===== methods and bodies =====
 
 /// RFC 9110, section 15.4.

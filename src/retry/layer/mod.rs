@@ -649,6 +649,12 @@ impl<P, R> RetryLayer<P, R> {
         &self.policy
     }
 
+    /// The deadline, for a layer above that has to keep it as well.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn whole_deadline(&self) -> Option<Duration> {
+        self.settings.deadline
+    }
+
     fn change(&mut self) -> &mut LayerSettings {
         // What was said of the layer before need not hold any more.
         self.linted = Arc::default();

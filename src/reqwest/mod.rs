@@ -1,4 +1,20 @@
-//! reqwest's client below the retries.
+//! reqwest's client with retries, in reqwest's own words; or below the retries, in `http`'s.
+//!
+//! [`RetryClient`] takes reqwest's requests and returns reqwest's responses:
+//!
+//! ```no_run
+//! use tower_http_retry::{RetryLayer, policy::RetryPolicy, reqwest::RetryClient};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let builder = reqwest::Client::builder().user_agent("example");
+//! let client = RetryClient::build(RetryLayer::new(RetryPolicy::default()), builder)?;
+//! let text = client.get("https://example.com/").send().await?.text().await?;
+//! # let _ = text;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # In a stack of one's own
 //!
 //! `reqwest::Client` is a service, but of reqwest's own request and response, while layers for HTTP
 //! are made for [`http::Request`] and [`http::Response`]. [`ReqwestService`] is the client as they
@@ -8,16 +24,18 @@
 //! use std::time::Duration;
 //!
 //! use tower::{ServiceBuilder, ServiceExt};
-//! use tower_http::follow_redirect::FollowRedirectLayer;
-//! use tower_http_retry::{RetryLayer, policy::RetryPolicy, reqwest::ReqwestService};
+//! use tower_http_retry::{
+//!     RetryLayer, policy::RetryPolicy, redirect::RedirectLayer, reqwest::ReqwestService,
+//! };
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! let client = reqwest::Client::builder().timeout(Duration::from_secs(30));
 //!
+//! let policy = RetryPolicy::default();
 //! let client = ServiceBuilder::new()
 //!     // Redirects are followed above the retries: each hop is a request of its own.
-//!     .layer(FollowRedirectLayer::new())
-//!     .layer(RetryLayer::new(RetryPolicy::default()).replay_bodies(64 * 1024))
+//!     .layer(RedirectLayer::new(&policy).replay_bodies(64 * 1024))
+//!     .layer(RetryLayer::new(policy).replay_bodies(64 * 1024))
 //!     .service(ReqwestService::build(client)?);
 //!
 //! let body = reqwest::Body::from("hello");
@@ -53,6 +71,10 @@
 //! reqwest's builder let it find out by itself. A `ConnectionLayer` (feature `connection`) does
 //! nothing here, and [says so](crate::lint::LintCode::ConnectionUnknown).
 
+mod bodies;
+mod client;
+mod request;
+
 use std::{
     any::Any,
     fmt,
@@ -70,7 +92,8 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{BoxError, body::WholeBody};
+pub use self::{client::RetryClient, request::RetryRequest};
+use crate::{BoxError, body::WholeBody, stack::OwnTimeout};
 
 /// reqwest's client as a service of [`http::Request`] and [`http::Response`].
 ///
@@ -97,8 +120,8 @@ pub struct ReqwestService {
 
 impl ReqwestService {
     /// Builds a client that sends one request for each that it is given, whatever `builder` says:
-    /// its redirects and its retries are switched off. Both have their place above, in
-    /// tower-http's `FollowRedirectLayer` and in [`RetryLayer`](crate::RetryLayer).
+    /// its redirects and its retries are switched off. Both have their place above, in a
+    /// [`RedirectLayer`](crate::redirect::RedirectLayer) and a [`RetryLayer`](crate::RetryLayer).
     ///
     /// # Errors
     ///
@@ -163,10 +186,18 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> ReqwestFuture {
+        let own_timeout = match request.extensions().is_empty() {
+            true => None,
+            false => request.extensions().get::<OwnTimeout>().copied(),
+        };
         let state = match Request::try_from(request.map(into_body)) {
-            Ok(request) => State::Sent {
-                pending: self.client.call(request),
-            },
+            Ok(mut request) => {
+                if let Some(OwnTimeout(timeout)) = own_timeout {
+                    *request.timeout_mut() = Some(timeout);
+                }
+                let pending = self.client.call(request);
+                State::Sent { pending }
+            }
             Err(error) => State::Refused { error: Some(error) },
         };
         ReqwestFuture {
