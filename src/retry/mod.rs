@@ -4,6 +4,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `layer`, `settings` | what a user says, and what a request brings along |
+//! | `lint`, `rehearse` | what is wrong with a layer, and what it would do |
 //! | `service` | how a request starts |
 //! | `future` | the future, and the loop over its states |
 //! | `states` | one function for each state |
@@ -26,6 +27,10 @@ mod future;
 mod history;
 mod kept;
 mod layer;
+// After the layer, whose page begins with what makes it.
+mod lint;
+#[cfg(feature = "dry-run")]
+mod rehearse;
 mod service;
 mod settings;
 mod states;

@@ -1,9 +1,5 @@
 //! [`RetryLayer`]: what a user writes in a `ServiceBuilder`.
 
-#[cfg(feature = "dry-run")]
-mod explain;
-mod lint;
-
 use std::{
     error::Error,
     future::Future,
@@ -60,11 +56,11 @@ pub(super) const GRPC_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
 /// ```
 #[derive(Clone, Debug)]
 pub struct RetryLayer<P, R = CloneBody> {
-    policy: P,
+    pub(super) policy: P,
     rewind: R,
-    settings: Arc<LayerSettings>,
+    pub(super) settings: Arc<LayerSettings>,
     /// Whether the findings of lint were logged; shared by all clones.
-    linted: Arc<AtomicBool>,
+    pub(super) linted: Arc<AtomicBool>,
 }
 
 impl<P> RetryLayer<P> {
@@ -655,7 +651,7 @@ impl<P, R> RetryLayer<P, R> {
         self.settings.deadline
     }
 
-    fn change(&mut self) -> &mut LayerSettings {
+    pub(super) fn change(&mut self) -> &mut LayerSettings {
         // What was said of the layer before need not hold any more.
         self.linted = Arc::default();
         Arc::make_mut(&mut self.settings)

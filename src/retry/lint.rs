@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::Method;
 
-use super::{super::settings::LayerSettings, RetryLayer};
+use super::{LayerSettings, RetryLayer};
 use crate::{
     lint::{self, Finding, Lint, LintCode, LintContext},
     observe,
