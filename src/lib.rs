@@ -84,6 +84,8 @@
 //! | which layer goes above, which below? | [`guide::ordering`] |
 //! | what is written here in place of another library's words? | [`guide::migrating`] |
 //! | when does a retry have to go elsewhere? | [`guide::places`] |
+//! | which policy fits GitHub, Stripe, S3? | [`guide::recipes`] |
+//! | which mistakes have others made? | [`guide::anti_patterns`] |
 //! | how are retries tested? | [`guide::testing`] |
 //!
 //! # Feature flags
@@ -111,7 +113,7 @@
 //! | `opentelemetry` | no | takes the counters to OpenTelemetry |
 //! | `veto` | no | for servers, whose own retries are used up: `veto` |
 //! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer` |
-//! | `reqwest` | no | reqwest's client below the retries: `ReqwestService`, and recognises its errors |
+//! | `reqwest` | no | reqwest's client with retries, its own requests in and its own responses out: `reqwest::RetryClient`; brings `redirect` along |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
 //! | `ratelimit` | no | reads the hints in `RateLimit`; see [`policy::hints`] |

@@ -46,5 +46,4 @@
 //! No request is there yet, so no list of servers that were tried can steer it. But each retry is a
 //! new draw, and a server that fails can weigh more. A failure is charged as if it had taken long:
 //! as long as the server asks for in `Retry-After`, within bounds, and five seconds if it says
-//! nothing, which is what linkerd's proxy takes. The test
-//! `a_load_that_remembers_failures_makes_p2c_avoid_them` has such a wrapper in fifty lines.
+//! nothing, which is what linkerd's proxy takes. Such a wrapper takes some fifty lines.

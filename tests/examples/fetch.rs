@@ -327,7 +327,7 @@ fn unmeasured(text: &str) -> Vec<String> {
 /// The README's picture is drawn from a run; it says what a run says.
 #[tokio::test]
 async fn the_picture_shows_what_is_printed() {
-    let picture = include_str!("../../examples/fetch/terminal.svg");
+    let picture = include_str!("../../pictures/terminal.svg");
     let lines = picture.lines().filter_map(|line| {
         let texts = line.strip_prefix("<text")?.split("<tspan").skip(1);
         let texts = texts.map(|text| {

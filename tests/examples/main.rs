@@ -2,6 +2,7 @@
 
 mod explain;
 mod fetch;
+mod readme;
 mod small;
 mod tours;
 

@@ -1,0 +1,79 @@
+//! The README: that it is short, and that its links and pictures lead somewhere.
+
+use std::{fs, path::PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("the README")
+}
+
+/// What stands in the round brackets of its links and pictures.
+fn targets(text: &str) -> Vec<String> {
+    let of_link = |rest: &str| rest.split_once(')').map(|(target, _)| target.to_owned());
+    text.split("](").skip(1).filter_map(of_link).collect()
+}
+
+#[test]
+fn it_fits_on_three_screens() {
+    let lines = readme().lines().count();
+    assert!(lines <= 150, "{lines} lines");
+}
+
+#[test]
+fn its_links_lead_somewhere() {
+    let text = readme();
+    let targets = targets(&text);
+    assert!(targets.len() > 15, "{targets:?}");
+    for target in targets {
+        assert!(root().join(&target).is_file(), "{target}");
+    }
+    // Those to the hosted documentation are to pages of the guide.
+    let hosted = "https://docs.rs/tower-http-retry/latest/tower_http_retry/guide/";
+    let pages: Vec<_> = text.split(hosted).skip(1).collect();
+    assert!(pages.len() >= 3, "{pages:?}");
+    for page in pages {
+        let page = page.split("index.html").next().expect("a page");
+        let file = format!("src/guide/{}.rs", page.trim_end_matches('/'));
+        assert!(page.is_empty() || root().join(&file).is_file(), "{file}");
+    }
+}
+
+/// In the package there are no examples and no showcase, but a folder of pictures.
+#[test]
+fn its_pictures_are_in_the_package_and_those_of_the_runs() {
+    let text = readme();
+    let pictures: Vec<_> = text.lines().filter(|line| line.starts_with("![")).collect();
+    assert_eq!(pictures.len(), 3);
+    for picture in pictures {
+        for target in targets(picture) {
+            assert!(target.starts_with("pictures/"), "{target}");
+        }
+    }
+    for plot in ["outage.svg", "tail.svg"] {
+        let ours = fs::read(root().join("pictures").join(plot)).expect("a picture");
+        let drawn = fs::read(root().join("showcase/plots").join(plot)).expect("a plot");
+        assert!(ours == drawn, "cp showcase/plots/{plot} pictures/");
+    }
+}
+
+/// Each example of the table is run: those of the library by these tests, those of `clients/` by a
+/// step that runs all that are there.
+#[test]
+fn its_examples_are_run() {
+    let tests = include_str!("small.rs");
+    let mut counted = 0;
+    for target in targets(&readme()) {
+        let Some(name) = target.strip_suffix(".rs") else {
+            continue;
+        };
+        counted += 1;
+        match name.strip_prefix("examples/") {
+            Some(name) => assert!(tests.contains(&format!("example(\"{name}\")")), "{name}"),
+            None => assert!(name.starts_with("clients/examples/"), "{name}"),
+        }
+    }
+    assert!(counted >= 13, "{counted} examples");
+}
