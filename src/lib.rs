@@ -38,19 +38,6 @@
 //! # }
 //! ```
 //!
-//! # Differences from `tower::retry`
-//!
-//! - It knows HTTP: statuses, methods, `Retry-After`, and which errors mean that a request was
-//!   never sent. `tower::retry` leaves all of that to a policy the user writes.
-//! - It says why. When `tower::retry`'s policy cannot clone a request, it is not asked again, and
-//!   nobody hears of it.
-//! - Bodies need not be `Clone`, and one that is `Clone` is not taken for whole: see [`body`].
-//! - The request is not cloned before it is known that a retry will be wanted, and a response is
-//!   let go of before the wait, not after it.
-//! - A failing `poll_ready` before a retry does not hide the failure that the retry was for.
-//! - The error type is [`RetryError`], whatever the inner service's is; the inner error is its
-//!   `source()`.
-//!
 //! # The names of the first hour
 //!
 //! | | |
@@ -120,6 +107,19 @@
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](dry_run); policies as documents and from the environment: `config::RetryConfig` |
 //! | `uuid` | no | idempotency keys that are UUIDs: `RetryLayer::idempotency_keys` |
+//!
+//! # Differences from `tower::retry`
+//!
+//! - It knows HTTP: statuses, methods, `Retry-After`, and which errors mean that a request was
+//!   never sent. `tower::retry` leaves all of that to a policy the user writes.
+//! - It says why. When `tower::retry`'s policy cannot clone a request, it is not asked again, and
+//!   nobody hears of it.
+//! - Bodies need not be `Clone`, and one that is `Clone` is not taken for whole: see [`body`].
+//! - The request is not cloned before it is known that a retry will be wanted, and a response is
+//!   let go of before the wait, not after it.
+//! - A failing `poll_ready` before a retry does not hide the failure that the retry was for.
+//! - The error type is [`RetryError`], whatever the inner service's is; the inner error is its
+//!   `source()`.
 //!
 //! # Logs
 //!
