@@ -46,9 +46,7 @@ const LINES: [&[&str]; 5] = [
 ];
 
 /// What still goes the wrong way, from one room to another. It only gets shorter.
-const KNOWN: [(&str, &str); 3] = [
-    // The events know the layer's settings, where the hook is.
-    ("observe", "retry"),
+const KNOWN: [(&str, &str); 2] = [
     // The errors of the client that is wrapped there.
     ("classify", "reqwest"),
     ("error", "reqwest"),

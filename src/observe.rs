@@ -3,7 +3,7 @@
 //! Both get the same facts at the same moments. A retry is DEBUG, since it is what the layer is
 //! for; giving up is WARN, and so is a mistake that lint found in a layer. The target is `tower_http_retry`.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::Method;
 
@@ -12,7 +12,6 @@ use crate::{
     lint::{Finding, Severity},
     policy::StopReason,
     report::{AttemptOutcome, AttemptRecord, RetryReport},
-    retry::LayerSettings,
     text::{one_line, redact},
 };
 
@@ -99,19 +98,44 @@ impl fmt::Display for RetryEvent<'_> {
     }
 }
 
+/// Who is told besides the log.
+pub(crate) type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
+
+/// What is told of.
+#[derive(Clone, Copy)]
+pub(crate) enum About {
+    Request,
+    /// The body of a response.
+    #[cfg(feature = "resume")]
+    Body,
+}
+
+impl About {
+    /// That it goes on, has succeeded, or has not, in the log's words.
+    const fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Request => ["retrying", "recovered", "gave up"],
+            #[cfg(feature = "resume")]
+            Self::Body => ["resuming", "body recovered", "body gave up"],
+        }
+    }
+}
+
 pub(crate) fn retry(
-    settings: &LayerSettings,
+    about: About,
+    on_event: Option<&OnEvent>,
     method: &Method,
     url: impl FnOnce() -> String,
     attempt: &AttemptRecord,
 ) {
     // The URL is put together only if somebody listens.
     let logged = tracing::event_enabled!(target: TARGET, tracing::Level::DEBUG);
-    if !logged && settings.on_event.is_none() {
+    if !logged && on_event.is_none() {
         return;
     }
     let url = &*url();
     if let Some(wait) = &attempt.wait {
+        let [retrying, ..] = about.words();
         tracing::debug!(
             target: TARGET,
             %method,
@@ -121,10 +145,10 @@ pub(crate) fn retry(
             wait_ms = u64::try_from(wait.planned.as_millis()).unwrap_or(u64::MAX),
             why = %wait.why,
             charged = wait.charged.map(|kind| kind.as_str()),
-            "retrying"
+            "{retrying}"
         );
     }
-    if let Some(on_event) = &settings.on_event {
+    if let Some(on_event) = on_event {
         on_event(&RetryEvent::Retry {
             method,
             url,
@@ -133,12 +157,13 @@ pub(crate) fn retry(
     }
 }
 
-pub(crate) fn finished(settings: &LayerSettings, report: &RetryReport) {
+pub(crate) fn finished(about: About, on_event: Option<&OnEvent>, report: &RetryReport) {
     let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
     let attempts = report.attempt_count();
     let (method, url) = (&report.method, report.url.as_str());
+    let [_, recovered, gave_up] = about.words();
     let event = if report.stop.is_success() {
-        tracing::debug!(target: TARGET, %method, url, attempts, elapsed_ms, "recovered");
+        tracing::debug!(target: TARGET, %method, url, attempts, elapsed_ms, "{recovered}");
         RetryEvent::Recovered(report)
     } else {
         let reason = report.stop.name();
@@ -155,12 +180,12 @@ pub(crate) fn finished(settings: &LayerSettings, report: &RetryReport) {
             );
         } else {
             tracing::warn!(
-                target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, last, "gave up"
+                target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, last, "{gave_up}"
             );
         }
         RetryEvent::GaveUp(report)
     };
-    if let Some(on_event) = &settings.on_event {
+    if let Some(on_event) = on_event {
         on_event(&event);
     }
 }

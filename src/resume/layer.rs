@@ -5,11 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use super::Resume;
-use crate::RetryEvent;
 #[cfg(feature = "telemetry")]
 use crate::telemetry::Metrics;
+use crate::{RetryEvent, observe::OnEvent};
 
-type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type RedactPath = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// Goes on with downloads where they broke.

@@ -14,9 +14,10 @@ use super::{
     error::ResumeErrorKind,
 };
 use crate::{
-    BoxError, RetryEvent, TARGET,
+    BoxError,
     budget::RetryPermit,
     classify::Outcome,
+    observe::{self, About},
     policy::{AnySession, Attempt, Policy, RequestHead, RetryDecision, Session, select},
     reason::{Failure, LimitKind, Note, Sent, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord},
@@ -256,14 +257,8 @@ impl<Sess: Session> Story<Sess> {
         }
         self.report.stop = StopReason::Succeeded;
         self.report.elapsed = asked.started.elapsed();
-        let report = &self.report;
-        let (method, url) = (&report.method, report.url.as_str());
-        let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let attempts = report.attempt_count();
-        tracing::debug!(target: TARGET, %method, url, attempts, elapsed_ms, "body recovered");
-        if let Some(hook) = &asked.settings.on_event {
-            hook(&RetryEvent::Recovered(report));
-        }
+        let on_event = asked.settings.on_event.as_ref();
+        observe::finished(About::Body, on_event, &self.report);
     }
 
     /// It does not go on.
@@ -280,42 +275,15 @@ impl<Sess: Session> Story<Sess> {
         self.permit = Mutex::new(None);
         self.report.stop = stop;
         self.report.elapsed = asked.started.elapsed();
-        let report = &self.report;
-        let (method, url, stop) = (&report.method, report.url.as_str(), &report.stop);
-        let elapsed_ms = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let (attempts, reason) = (report.attempt_count(), stop.name());
-        tracing::warn!(
-            target: TARGET, %method, url, attempts, elapsed_ms, reason, %stop, "body gave up"
-        );
-        if let Some(hook) = &asked.settings.on_event {
-            hook(&RetryEvent::GaveUp(report));
-        }
+        let on_event = asked.settings.on_event.as_ref();
+        observe::finished(About::Body, on_event, &self.report);
     }
 
     fn tell_break<S, P>(&self, asked: &Asked<S, P>) {
-        let (method, url) = (&self.report.method, self.report.url.as_str());
-        let Some(attempt) = self.report.attempts.last() else {
-            return;
-        };
-        if let Some(wait) = &attempt.wait {
-            tracing::debug!(
-                target: TARGET,
-                %method,
-                url,
-                attempt = attempt.number,
-                outcome = %attempt.outcome,
-                wait_ms = u64::try_from(wait.planned.as_millis()).unwrap_or(u64::MAX),
-                why = %wait.why,
-                charged = wait.charged.map(|kind| kind.as_str()),
-                "resuming"
-            );
-        }
-        if let Some(hook) = &asked.settings.on_event {
-            hook(&RetryEvent::Retry {
-                method,
-                url,
-                attempt,
-            });
+        if let Some(attempt) = self.report.attempts.last() {
+            let on_event = asked.settings.on_event.as_ref();
+            let (method, url) = (&self.report.method, || self.report.url.clone());
+            observe::retry(About::Body, on_event, method, url, attempt);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{clock::after, extras::Extras, kept::Retained, settings::LayerSetting
 use crate::{
     BoxError,
     budget::{InFlightPlace, RetryPermit},
-    observe,
+    observe::{self, About},
     policy::RetryDecision,
     reason::{Cause, Failure, Note, StopReason},
     report::{AttemptOutcome, AttemptRecord, DrainRecord, RetryReport, Version},
@@ -216,7 +216,8 @@ impl History {
         now: Instant,
     ) -> Option<Instant> {
         record.clean();
-        observe::retry(settings, kept.method(), || kept.url(settings), &record);
+        let (on_event, url) = (settings.on_event.as_ref(), || kept.url(settings));
+        observe::retry(About::Request, on_event, kept.method(), url, &record);
         self.push(record);
         self.last = retry.last;
         self.processed = retry.charged.is_some();
@@ -279,6 +280,6 @@ fn told<S, Saved>(
         omitted,
     };
     report.note_what_was_done_before();
-    observe::finished(settings, &report);
+    observe::finished(About::Request, settings.on_event.as_ref(), &report);
     report
 }

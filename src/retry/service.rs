@@ -24,7 +24,7 @@ use crate::{
     BoxError,
     body::Rewind,
     error::RetryError,
-    observe,
+    observe::{self, About},
     policy::{AnySession, Policy, RequestHead, Session, select},
     reason::StopReason,
     snapshot::Snapshot,
@@ -97,7 +97,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(|error| {
             let error = RetryError::not_ready(error.into());
-            observe::finished(&self.settings, error.report());
+            observe::finished(About::Request, self.settings.on_event.as_ref(), error.report());
             Counted::not_ready(&self.settings, error.report());
             error
         })

@@ -18,7 +18,7 @@ use crate::{
     classify::{Classify, Exchange, Opinion, Vouch},
     deadline_header::DeadlineHeader,
     lint::LintCode,
-    observe::RetryEvent,
+    observe::OnEvent,
     own_header::OwnHeader,
     policy::{IDEMPOTENCY_KEY, Idempotent},
     stack::{AttemptInfo, RequestState},
@@ -172,7 +172,6 @@ impl RequestOptions {
 }
 
 type NewKey = Arc<dyn Fn() -> String + Send + Sync>;
-type OnEvent = Arc<dyn Fn(&RetryEvent<'_>) + Send + Sync>;
 type RedactPath = Arc<dyn Fn(&str) -> String + Send + Sync>;
 type BeforeRetry = Arc<dyn Fn(&mut Parts, &AttemptInfo) -> Result<(), BoxError> + Send + Sync>;
 type PrepareRetry = Arc<dyn Fn(Parts, RetryContext) -> Preparing + Send + Sync>;
