@@ -38,6 +38,19 @@
 //! # }
 //! ```
 //!
+//! # Differences from `tower::retry`
+//!
+//! - It knows HTTP: statuses, methods, `Retry-After`, and which errors mean that a request was
+//!   never sent. `tower::retry` leaves all of that to a policy the user writes.
+//! - It says why. When `tower::retry`'s policy cannot clone a request, it is not asked again, and
+//!   nobody hears of it.
+//! - Bodies need not be `Clone`, and one that is `Clone` is not taken for whole: see [`body`].
+//! - The request is not cloned before it is known that a retry will be wanted, and a response is
+//!   let go of before the wait, not after it.
+//! - A failing `poll_ready` before a retry does not hide the failure that the retry was for.
+//! - The error type is [`RetryError`], whatever the inner service's is; the inner error is its
+//!   `source()`.
+//!
 //! # The names of the first hour
 //!
 //! | | |
@@ -99,7 +112,7 @@
 //! | `metrics` | no | takes the counters to the `metrics` facade |
 //! | `opentelemetry` | no | takes the counters to OpenTelemetry |
 //! | `veto` | no | for servers, whose own retries are used up: `veto` |
-//! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer` |
+//! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer`; policies by method: `policy::GrpcPolicies` |
 //! | `reqwest` | no | reqwest's client with retries, its own requests in and its own responses out: `reqwest::RetryClient`; brings `redirect` along |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
@@ -107,19 +120,6 @@
 //! | `reload` | no | policies that are exchanged while a service runs: `policy::Reloadable` |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`RetryReport`] and [dry runs](dry_run); policies as documents and from the environment: `config::RetryConfig` |
 //! | `uuid` | no | idempotency keys that are UUIDs: `RetryLayer::idempotency_keys` |
-//!
-//! # Differences from `tower::retry`
-//!
-//! - It knows HTTP: statuses, methods, `Retry-After`, and which errors mean that a request was
-//!   never sent. `tower::retry` leaves all of that to a policy the user writes.
-//! - It says why. When `tower::retry`'s policy cannot clone a request, it is not asked again, and
-//!   nobody hears of it.
-//! - Bodies need not be `Clone`, and one that is `Clone` is not taken for whole: see [`body`].
-//! - The request is not cloned before it is known that a retry will be wanted, and a response is
-//!   let go of before the wait, not after it.
-//! - A failing `poll_ready` before a retry does not hide the failure that the retry was for.
-//! - The error type is [`RetryError`], whatever the inner service's is; the inner error is its
-//!   `source()`.
 //!
 //! # Logs
 //!

@@ -1,6 +1,9 @@
 //! The session of a dry run: it is asked, and told nothing.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, StatusCode};
 
@@ -57,6 +60,10 @@ impl<S: Session> Session for Asked<S> {
 
     fn is_eligible(&self) -> bool {
         self.session.is_eligible()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.session.deadline()
     }
 
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {

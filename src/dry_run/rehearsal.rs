@@ -70,6 +70,8 @@ pub(crate) struct Rehearsal<'a, S: Session> {
     never: Option<StopReason>,
     method: &'a Method,
     venue: &'a Venue<'a>,
+    /// The layer's, or the policy's.
+    deadline: Option<Duration>,
     number: u32,
     elapsed: Duration,
     quickest: Duration,
@@ -102,6 +104,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
         let session = Asked::start(policy, request, rng);
         Self {
             never: session.never(),
+            deadline: venue.deadline.into_iter().chain(session.deadline()).min(),
             session,
             method: request.method(),
             venue,
@@ -139,7 +142,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
             outcome = timed_out();
         }
         let left = self.left();
-        let cut_off = left.zip(self.venue.deadline);
+        let cut_off = left.zip(self.deadline);
         if let Some((left, deadline)) = cut_off.filter(|(left, _)| took > *left) {
             self.elapsed = deadline;
             let mut gates = Gates::default();
@@ -205,7 +208,7 @@ impl<'a, S: Session> Rehearsal<'a, S> {
     }
 
     fn left(&self) -> Option<Duration> {
-        let deadline = self.venue.deadline.filter(|_| !self.venue.free)?;
+        let deadline = self.deadline.filter(|_| !self.venue.free)?;
         Some(deadline.saturating_sub(self.elapsed))
     }
 

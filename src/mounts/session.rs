@@ -1,6 +1,10 @@
 //! One request under [`Mounts`](super::Mounts).
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, StatusCode, Uri};
 
@@ -75,6 +79,13 @@ impl<S: Session> Session for MountSession<S> {
         match &self.0 {
             State::Mounted(session) | State::Fallback(session, _) => session.is_eligible(),
             State::NoMount(_) => false,
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        match &self.0 {
+            State::Mounted(session) | State::Fallback(session, _) => session.deadline(),
+            State::NoMount(_) => None,
         }
     }
 

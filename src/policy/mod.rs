@@ -45,6 +45,8 @@ mod session;
 mod settings;
 mod wall_clock;
 
+#[cfg(any(feature = "grpc", feature = "serde"))]
+pub use self::grpc::GrpcPolicies;
 #[cfg(feature = "mounts")]
 pub(crate) use self::parts::Mounted;
 #[cfg(feature = "reload")]
@@ -57,7 +59,6 @@ pub use self::{
     builder::RetryPolicyBuilder,
     decide::{Decision, RetryDecision, StopDecision},
     dynamic::{DynPolicy, SharedPolicy},
-    grpc::GrpcPolicies,
     hints::{ResetFormat, ResetHeader},
     limit::{Limit, Methods},
     overrides::{Idempotent, RetryDisabled},
@@ -69,6 +70,7 @@ pub use self::{
 #[cfg(feature = "serde")]
 pub(crate) use self::{
     backoff::{BackoffKind, Base},
+    grpc::OTHERS,
     limit::PerKind,
     settings::settings_table,
 };
@@ -92,7 +94,7 @@ pub use crate::reason::{
     Gate, Gates, HintHeader, InvalidPolicy, LimitKind, Note, StopReason, WaitReason,
 };
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode, Uri};
 
@@ -171,6 +173,16 @@ pub trait Session {
         self.eligibility() == Eligibility::Eligible
     }
 
+    /// How long the request may take at most, all attempts and waits together, as far as the policy
+    /// says so: the `timeout` of a gRPC service config, for instance (`GrpcPolicies`, with the features
+    /// `grpc` and `serde`).
+    ///
+    /// Asked once, before the first attempt. Of this, the layer's deadline and the request's own
+    /// the shortest counts. A request that is [`RetryDisabled`] has no session, and nothing of this.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether a response is certainly no failure, so that [`decide`](Session::decide) need not
     /// be asked. This is the only question on the happy path.
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
@@ -226,6 +238,10 @@ impl<T: Session + ?Sized> Session for Box<T> {
 
     fn is_eligible(&self) -> bool {
         (**self).is_eligible()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        (**self).deadline()
     }
 
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {

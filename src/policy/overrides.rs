@@ -1,6 +1,6 @@
 //! What one request brings along in its extensions: its own policy, or a mark.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
@@ -99,6 +99,15 @@ impl<T: Session> Session for AnySession<T> {
             Self::Layer(session) => session.is_eligible(),
             Self::Brought(session) => session.is_eligible(),
             Self::Disabled | Self::Refused(_) => false,
+        }
+    }
+
+    #[inline]
+    fn deadline(&self) -> Option<Duration> {
+        match self {
+            Self::Layer(session) => session.deadline(),
+            Self::Brought(session) => session.deadline(),
+            Self::Disabled | Self::Refused(_) => None,
         }
     }
 

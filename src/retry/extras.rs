@@ -22,9 +22,10 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// `None` for a request that has nothing of it.
+    /// `None` for a request that has nothing of it. `policy` is how long its policy lets it take.
     pub(super) fn of<B>(
         request: &Request<B>,
+        policy: Option<Duration>,
         settings: &LayerSettings,
         clock: &mut Clock,
     ) -> Option<Box<Self>> {
@@ -37,6 +38,7 @@ impl Extras {
         let told = settings.deadline_header.as_ref();
         let told = told.and_then(|header| header.read(request.headers()));
         if told.is_none()
+            && policy.is_none()
             && deadline.is_none()
             && outer_attempt.is_none()
             && state.is_none()
@@ -45,15 +47,20 @@ impl Extras {
             return None;
         }
         let own = deadline.map(|deadline| clock.limit(deadline));
-        // What the request tells the server holds for all attempts together.
-        let own = match told.map(|time| clock.limit(RequestDeadline::after(time))) {
-            Some(told) => Some(own.or(settings.deadline).map_or(told, |own| own.min(told))),
-            None => own,
-        };
+        // None of these starts it anew: what the request tells the server holds for all attempts
+        // together.
         let shared = state.as_ref().and_then(RequestState::deadline);
-        let deadline = match shared.map(|all| clock.limit(RequestDeadline::at(all))) {
-            // Neither the request's nor the layer's own starts it anew.
-            Some(all) => Some(own.or(settings.deadline).map_or(all, |own| own.min(all))),
+        let others = [
+            told.map(RequestDeadline::after),
+            policy.map(RequestDeadline::after),
+            shared.map(RequestDeadline::at),
+        ];
+        let others = others.into_iter().flatten();
+        let deadline = match others.map(|other| clock.limit(other)).min() {
+            Some(other) => Some(
+                own.or(settings.deadline)
+                    .map_or(other, |own| own.min(other)),
+            ),
             None => own,
         };
         Some(Box::new(Self {

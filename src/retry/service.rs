@@ -97,7 +97,11 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(|error| {
             let error = RetryError::not_ready(error.into());
-            observe::finished(About::Request, self.settings.on_event.as_ref(), error.report());
+            observe::finished(
+                About::Request,
+                self.settings.on_event.as_ref(),
+                error.report(),
+            );
             Counted::not_ready(&self.settings, error.report());
             error
         })
@@ -108,10 +112,13 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !request.extensions().is_empty() || !self.plain && !self.settings.leaves(&request) {
-            return self.call_with_extras(request);
+            return self.call_with_extras(request, None);
+        }
+        let session = AnySession::Layer(self.policy.session(&RequestHead::of(&request)));
+        if session.deadline().is_some() {
+            return self.call_with_extras(request, Some(session));
         }
         let counted = Counted::start(&self.settings, request.uri());
-        let session = AnySession::Layer(self.policy.session(&RequestHead::of(&request)));
         if session.is_eligible() {
             let head = Snapshot::take(&request);
             // NOTE: the call is made on the service that was polled ready, and the clone is kept.
@@ -151,14 +158,13 @@ where
             let (method, uri) = (request.method().clone(), request.uri().clone());
             let future = self.rewind.send(&mut self.inner, request);
             let clock = Clock::start(&self.settings);
-            let settings = Arc::clone(&self.settings);
             ResponseFuture {
                 state: State::Called { future },
                 kept: Retained::HeadOnly { method, uri },
                 session,
                 clock,
                 counted,
-                settings,
+                settings: Arc::clone(&self.settings),
                 extras: None,
                 history: None,
             }
@@ -168,11 +174,13 @@ where
 
 impl<S, P, R> Retry<S, P, R> {
     /// Calls the service with a request that is to be given a key, that the admissions may hold
-    /// back or refuse, or that may have brought something along for this layer.
+    /// back or refuse, or that may have brought something along for this layer. The session is made
+    /// unless there is one.
     #[inline(never)]
     fn call_with_extras<B, ResBody>(
         &mut self,
         mut request: Request<B>,
+        session: Option<AnySession<P::Session>>,
     ) -> <Self as Service<Request<B>>>::Future
     where
         S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
@@ -184,12 +192,14 @@ impl<S, P, R> Retry<S, P, R> {
         self.settings.add_key(&mut request);
         let counted = Counted::start(&self.settings, request.uri());
         let mut clock = Clock::start(&self.settings);
-        let mut extras = Extras::of(&request, &self.settings, &mut clock);
-        let entry = enter(extras.as_deref_mut(), &self.settings, &mut clock);
+        let session = session.unwrap_or_else(|| select(&self.policy, &RequestHead::of(&request)));
+        let limit = session.deadline();
         let session = match told::retried_above(&mut request, &self.settings) {
             Some(stop) => AnySession::Refused(Box::new(stop)),
-            None => select(&self.policy, &RequestHead::of(&request)),
+            None => session,
         };
+        let mut extras = Extras::of(&request, limit, &self.settings, &mut clock);
+        let entry = enter(extras.as_deref_mut(), &self.settings, &mut clock);
         let (kept, mut request) = self.keep(request, session.is_eligible());
         told::first(request.headers_mut(), &self.settings);
         let entry = match entry {

@@ -1,6 +1,10 @@
 //! [`ShadowSession`]: one request under both policies.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
@@ -113,6 +117,10 @@ impl<S: Session> Session for ShadowSession<S> {
 
     fn is_eligible(&self) -> bool {
         self.live.is_eligible()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.live.deadline()
     }
 
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {

@@ -15,8 +15,8 @@ use tower_http_retry::{
         import::{self, Imported},
     },
     policy::{
-        Backoff, GrpcPolicies, Jitter, Limit, LimitKind, Methods, ResetFormat, ResetHeader,
-        RetryAfterMode, RetryPolicy,
+        Backoff, GrpcPolicies, Jitter, Limit, LimitKind, Methods, Policy, RequestHead, ResetFormat,
+        ResetHeader, RetryAfterMode, RetryPolicy, Session,
     },
     reason::GrpcCode,
 };
@@ -291,6 +291,31 @@ fn a_method_has_its_own_policy_else_its_services_else_the_one_for_all_others() {
     for (path, retries) in table {
         let retries = if retries == 0 { 4 } else { retries };
         assert_eq!(total(&config, path), Limit::AtMost(retries), "{path}");
+    }
+}
+
+#[test]
+fn the_timeout_of_a_method_config_is_its_methods_deadline() {
+    let config = json!({ "methodConfig": [
+        { "name": [{ "service": "a.B" }], "timeout": "2.5s" },
+        { "name": [{ "service": "a.B", "method": "Get" }], "retryPolicy": retry_policy(&[]) },
+        { "name": [{ "service": "a.B", "method": "Put" }, { "service": "a.C" }], "timeout": "1s" },
+        { "name": [{}], "timeout": "60s" },
+    ] });
+    let methods = import::grpc(&config).expect("a service config");
+    let policies = GrpcPolicies::try_from(methods).expect("each name once");
+    for (path, deadline) in [
+        ("/a.B/List", Some(2500 * MS)),
+        // What has a config of its own has nothing of its service's.
+        ("/a.B/Get", None),
+        ("/a.B/Put", Some(1000 * MS)),
+        ("/a.C/Get", Some(1000 * MS)),
+        ("/other.Service/Call", Some(60_000 * MS)),
+    ] {
+        let request = http::Request::post(format!("http://a.test{path}")).body(());
+        let request = request.expect("a request");
+        let session = policies.session(&RequestHead::of(&request));
+        assert_eq!(session.deadline(), deadline, "{path}");
     }
 }
 

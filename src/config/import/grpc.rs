@@ -8,7 +8,7 @@ use super::{Import, Imported, count, list, object, read, time};
 use crate::{
     budget::{BudgetKind, RetryBudget, Written},
     config::{InvalidConfig, backoff::Kind, value::Value},
-    policy::{Base, GrpcPolicies, InvalidPolicy, Jitter, Limit, LimitKind, Preset},
+    policy::{Base, GrpcPolicies, InvalidPolicy, Jitter, Limit, LimitKind, OTHERS, Preset},
     reason::GrpcCode,
 };
 
@@ -31,9 +31,11 @@ pub struct GrpcMethods {
 /// [`RetryPolicy::grpc`](crate::policy::RetryPolicy::grpc), which are gRPC's own.
 ///
 /// What a method config without `retryPolicy` retries is only what was never processed, as in
-/// gRPC. `maxAttempts` above 5 is 5, as there. `timeout` and `perAttemptRecvTimeout` are the
-/// layer's: they are in [`Imported::config`], and a layer has one of each. A call can have a
-/// deadline of its own ([`RequestDeadline`](crate::RequestDeadline)).
+/// gRPC. `maxAttempts` above 5 is 5, as there. A `timeout` is taken over by
+/// [`GrpcPolicies`]: a call has the shortest of it, its own deadline
+/// ([`RequestDeadline`](crate::RequestDeadline), `grpc-timeout`) and the layer's. As a layer has one
+/// timeout for all attempts, `perAttemptRecvTimeout` is only in [`Imported::config`], as `timeout` is,
+/// too.
 ///
 /// ```
 /// use tower_http_retry::{
@@ -77,12 +79,12 @@ impl TryFrom<Vec<GrpcMethods>> for GrpcPolicies {
     /// What [`grpc`] returns has no name twice.
     fn try_from(methods: Vec<GrpcMethods>) -> Result<Self, InvalidPolicy> {
         let named = methods.iter().flat_map(|methods| {
-            let policy = &methods.imported.policy;
-            methods.paths.iter().map(move |path| (&**path, policy))
+            let imported = &methods.imported;
+            methods.paths.iter().map(move |path| (&**path, imported))
         });
         let (others, named): (Vec<_>, Vec<_>) = named.partition(|(path, _)| *path == OTHERS);
         let others = match others[..] {
-            [(_, policy)] => policy.clone(),
+            [(_, others)] => others,
             _ => {
                 let times = format_args!("{} times", others.len());
                 return Err(InvalidPolicy::new(
@@ -92,15 +94,17 @@ impl TryFrom<Vec<GrpcMethods>> for GrpcPolicies {
                 ));
             }
         };
-        let none = Self::new(others);
-        named
-            .into_iter()
-            .try_fold(none, |all, (path, policy)| all.name(path, policy.clone()))
+        let limited =
+            |all: Self, path: &str, imported: &Imported| match imported.config.layer.deadline {
+                Some(timeout) => all.timeout(path, timeout),
+                None => Ok(all),
+            };
+        let none = limited(Self::new(others.policy.clone()), OTHERS, others)?;
+        named.into_iter().try_fold(none, |all, (path, imported)| {
+            limited(all.name(path, imported.policy.clone())?, path, imported)
+        })
     }
 }
-
-/// The name of all methods that have none.
-const OTHERS: &str = "/";
 
 /// gRFC A6: more attempts are treated as so many.
 const MOST_ATTEMPTS: u32 = 5;

@@ -1,8 +1,12 @@
 //! [`GrpcPolicies`]: policies by the method that is called.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use crate::policy::{InvalidPolicy, Part, Policy, RequestHead, RetryPolicy, RetrySession};
+use super::session::GrpcSession;
+use crate::policy::{InvalidPolicy, Part, Policy, RequestHead, RetryPolicy};
+
+/// The name of all methods that have none.
+pub(crate) const OTHERS: &str = "/";
 
 /// Policies by the method of a gRPC call, as a service config has them: that of the method itself,
 /// else that of its service, else the one for all others.
@@ -35,8 +39,22 @@ use crate::policy::{InvalidPolicy, Part, Policy, RequestHead, RetryPolicy, Retry
 /// The look-up neither allocates nor locks. Clones share the policies.
 #[derive(Clone)]
 pub struct GrpcPolicies {
-    names: Arc<HashMap<Box<str>, RetryPolicy>>,
-    others: RetryPolicy,
+    names: Arc<HashMap<Box<str>, Named>>,
+    others: Named,
+}
+
+/// What some methods have.
+#[derive(Clone)]
+struct Named {
+    policy: RetryPolicy,
+    timeout: Option<Duration>,
+}
+
+impl From<RetryPolicy> for Named {
+    fn from(policy: RetryPolicy) -> Self {
+        let timeout = None;
+        Self { policy, timeout }
+    }
 }
 
 impl GrpcPolicies {
@@ -44,7 +62,7 @@ impl GrpcPolicies {
     pub fn new(others: RetryPolicy) -> Self {
         Self {
             names: Arc::default(),
-            others,
+            others: others.into(),
         }
     }
 
@@ -67,12 +85,53 @@ impl GrpcPolicies {
         if names.contains_key(name) {
             return Err(wrong("a name once"));
         }
-        names.insert(name.into(), policy);
+        names.insert(name.into(), policy.into());
+        Ok(self)
+    }
+
+    /// How long a call of what was [named](Self::name) so may take at most, all attempts and waits
+    /// together; `/` is the name of all that have none. It is a service config's `timeout`.
+    ///
+    /// A call has the shortest of this, its own deadline
+    /// ([`RequestDeadline`](crate::RequestDeadline), or `grpc-timeout` with
+    /// [`grpc_headers`](crate::RetryLayer::grpc_headers)) and the layer's. As in a service config, a
+    /// method with a policy of its own does not have the timeout of its service.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_http_retry::policy::{GrpcPolicies, RetryPolicy};
+    ///
+    /// let policy = RetryPolicy::grpc();
+    /// let policies = GrpcPolicies::new(policy.clone())
+    ///     .timeout("/", Duration::from_secs(30))?
+    ///     .name("/shop.Stock/Lookup", policy)?
+    ///     .timeout("/shop.Stock/Lookup", Duration::from_millis(500))?;
+    /// # let _ = policies;
+    /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What was not named.
+    pub fn timeout(mut self, name: &str, timeout: Duration) -> Result<Self, InvalidPolicy> {
+        let named = match name {
+            OTHERS => Some(&mut self.others),
+            name => Arc::make_mut(&mut self.names).get_mut(name),
+        };
+        let named = named.ok_or_else(|| {
+            let allowed = "a name that has a policy, or `/` for all others";
+            InvalidPolicy::new("name", name.escape_debug(), allowed)
+        })?;
+        named.timeout = Some(timeout);
         Ok(self)
     }
 
     /// The policy of the method with this path, `/package.Service/Method`.
     pub fn get(&self, path: &str) -> &RetryPolicy {
+        &self.named(path).policy
+    }
+
+    fn named(&self, path: &str) -> &Named {
         self.names
             .get(path)
             .or_else(|| {
@@ -84,17 +143,18 @@ impl GrpcPolicies {
 }
 
 impl Policy for GrpcPolicies {
-    type Session = RetrySession;
+    type Session = GrpcSession;
 
-    fn session(&self, request: &RequestHead<'_>) -> RetrySession {
-        self.get(request.uri().path()).session(request)
+    fn session(&self, request: &RequestHead<'_>) -> GrpcSession {
+        let Named { policy, timeout } = self.named(request.uri().path());
+        GrpcSession::new(policy.session(request), *timeout)
     }
 
     fn parts(&self, visit: &mut dyn FnMut(Part<'_>)) {
-        self.others.parts(visit);
+        self.others.policy.parts(visit);
         let mut names: Vec<_> = self.names.iter().collect();
         names.sort_by_key(|(name, _)| *name);
-        for (name, policy) in names {
+        for (name, Named { policy, .. }) in names {
             policy.parts(&mut |part| visit(part.within(name)));
         }
     }

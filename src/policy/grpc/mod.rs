@@ -2,9 +2,15 @@
 
 mod builder;
 mod codes;
+#[cfg(any(feature = "grpc", feature = "serde"))]
 mod methods;
+#[cfg(any(feature = "grpc", feature = "serde"))]
+mod session;
 
+#[cfg(any(feature = "grpc", feature = "serde"))]
 pub use self::methods::GrpcPolicies;
+#[cfg(feature = "serde")]
+pub(crate) use self::methods::OTHERS;
 pub(super) use self::{
     builder::{backoff, throttling},
     codes::{CodeSet, code_of},
