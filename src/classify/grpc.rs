@@ -20,3 +20,10 @@ pub(crate) fn failure(headers: &HeaderMap) -> Option<Failure> {
         code => Some(Cause::Grpc(code).into()),
     }
 }
+
+/// Whether they say that it succeeded, which goes before the HTTP status (gRPC's "HTTP to gRPC Status
+/// Code Mapping": for responses without a `grpc-status`).
+pub(crate) fn is_ok(headers: &HeaderMap) -> bool {
+    let status = headers.get(&STATUS).map(GrpcCode::from_header);
+    status == Some(GrpcCode::Ok)
+}

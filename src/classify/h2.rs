@@ -4,6 +4,9 @@ use std::error::Error;
 
 use h2::Reason;
 
+#[cfg(feature = "grpc")]
+use super::walk::Chain;
+
 use super::{
     Cause,
     messages::message,
@@ -62,6 +65,14 @@ pub(super) fn read(error: &(dyn Error + 'static), _: Place) -> Option<Reading> {
         Reason::ENHANCE_YOUR_CALM => Cause::EnhanceYourCalm,
         reason => Cause::Http2(reason.into()),
     }))
+}
+
+/// The code with which the server has reset the stream, if that is what this error is about.
+#[cfg(feature = "grpc")]
+pub(crate) fn reset_by_server(error: &(dyn Error + 'static)) -> Option<u32> {
+    let reset: &h2::Error = Chain::new(error).find_map(|link| link.downcast_ref())?;
+    let by_server = reset.is_reset() && reset.is_remote();
+    Some(reset.reason().filter(|_| by_server)?.into())
 }
 
 /// What a misuse of the h2 crate is; which one shows in the message alone.

@@ -76,6 +76,8 @@ mod walk;
 mod tests;
 
 pub(crate) use self::exchange::RequestView;
+#[cfg(all(feature = "h2", feature = "grpc"))]
+pub(crate) use self::h2::reset_by_server;
 pub use self::{
     chain::chain,
     exchange::Exchange,

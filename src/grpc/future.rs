@@ -70,6 +70,7 @@ impl<F, B, E> Future for GrpcFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body + Unpin,
+    B::Error: 'static,
 {
     type Output = Result<Response<PeekedBody<B>>, E>;
 

@@ -57,13 +57,15 @@
 //! told, and never repeated.
 //!
 //! A body that breaks before its first message is a failure as well, of which the layers above
-//! are told. Where it is not repeated, the caller meets the same error when it reads the body.
+//! are told. If the server has reset its stream, the call has the code that gRPC gives to that:
+//! CANCEL is CANCELLED. Where it is not repeated, the caller meets the same error when it reads the body.
 //!
 //! [A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 
 mod future;
 mod layer;
 mod outcome;
+mod reset;
 mod service;
 mod status;
 

@@ -44,6 +44,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Grpc<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body + Unpin,
+    ResBody::Error: 'static,
 {
     type Response = Response<PeekedBody<ResBody>>;
     type Error = S::Error;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
 
-use super::GrpcCode;
+use super::{GrpcCode, reset};
 use crate::body::PeekedBody;
 
 /// How a call ended, as far as its response was read.
@@ -37,13 +37,16 @@ impl Ending {
 /// What the head of a response says; `None` if it is not one of gRPC.
 pub(super) fn of_head<B: Body>(response: &Response<B>) -> Option<Ending> {
     let kind = response.headers().get(CONTENT_TYPE)?.as_bytes();
-    let kind = kind.strip_prefix(b"application/grpc")?;
+    let (name, kind) = kind.split_at_checked(b"application/grpc".len())?;
+    if !name.eq_ignore_ascii_case(b"application/grpc") {
+        return None;
+    }
     if response.headers().contains_key("grpc-status") {
         return Some(Ending::of(response.headers(), response.status()));
     }
     match kind.first() {
         // `application/grpc-web` has its trailers within its messages.
-        Some(b'+' | b';' | b' ') | None => Some(if response.body().is_end_stream() {
+        Some(b'+' | b';' | b' ' | b'\t') | None => Some(if response.body().is_end_stream() {
             Ending::without_status(response.status())
         } else {
             Ending::Open
@@ -53,10 +56,14 @@ pub(super) fn of_head<B: Body>(response: &Response<B>) -> Option<Ending> {
 }
 
 /// Reads the first frame of a body, and the second one if it is there already.
-pub(super) fn poll_body<B: Body + Unpin>(
+pub(super) fn poll_body<B>(
     response: &mut Response<PeekedBody<B>>,
     cx: &mut Context<'_>,
-) -> Poll<Ending> {
+) -> Poll<Ending>
+where
+    B: Body + Unpin,
+    B::Error: 'static,
+{
     let http = response.status();
     let body = response.body_mut();
     if body.kept().next().is_none() {
@@ -74,10 +81,16 @@ pub(super) fn poll_body<B: Body + Unpin>(
 }
 
 /// What a frame, or the end of the body, says.
-fn ending<D, E>(frame: Option<&Result<http_body::Frame<D>, E>>, http: StatusCode) -> Ending {
+fn ending<D, E: 'static>(
+    frame: Option<&Result<http_body::Frame<D>, E>>,
+    http: StatusCode,
+) -> Ending {
     match frame {
         None => Ending::without_status(http),
-        Some(Err(_)) => Ending::Broken,
+        Some(Err(error)) => match reset::code_of(error) {
+            Some(code) => Ending::Status(code),
+            None => Ending::Broken,
+        },
         Some(Ok(frame)) => match frame.trailers_ref() {
             Some(trailers) => Ending::of(trailers, http),
             None => Ending::Open,

@@ -85,7 +85,13 @@ impl PeekLayer<WhenFn, JudgeFn> {
             let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
             length.is_none_or(|length| length <= limit as u64)
         };
-        PeekLayer::new(limit, is_small, (|_, _, _| silence()) as JudgeFn)
+        // Whether a body that has exactly so many bytes is whole is seen behind them.
+        let most = if limit == 0 {
+            0
+        } else {
+            limit.saturating_add(1)
+        };
+        PeekLayer::new(most, is_small, (|_, _, _| silence()) as JudgeFn)
     }
 }
 

@@ -126,6 +126,10 @@ macro_rules! reasons {
 /// | what never left the client | again, until the deadline; without one, 10 times | at once the first time, then after a backoff, outside of the counts and the throttling |
 /// | `unprocessed` | 1 | the same for what the server refused unprocessed (REFUSED_STREAM, GOAWAY); from then on it is UNAVAILABLE. 0 switches both off |
 ///
+/// It needs a `GrpcLayer` below the retries (feature `grpc`): without one, a call that fails in its
+/// trailers is taken for a success, and only what fails in the head is seen, of which the report then
+/// says so ([`Note::GrpcHeadOnly`](super::Note::GrpcHeadOnly)).
+///
 /// It deviates in this only:
 ///
 /// - What can never work by repeating, a certificate that is not acceptable for instance, is not

@@ -110,6 +110,20 @@ impl GrpcCode {
         }
     }
 
+    /// What an HTTP/2 stream that was reset means (RFC 9113, section 7; "gRPC over HTTP2", section
+    /// "Errors").
+    pub(crate) const fn from_reset(code: u32) -> Self {
+        match code {
+            // REFUSED_STREAM: not proved to be one where it is read as a plain error.
+            0x7 => Self::Unavailable,
+            0x8 => Self::Cancelled,
+            0xb => Self::ResourceExhausted,
+            0xc => Self::PermissionDenied,
+            0x0..=0x6 | 0x9 | 0xa | 0xd => Self::Internal,
+            _ => Self::Unknown,
+        }
+    }
+
     /// What a response without a `grpc-status` means, by its HTTP status ([HTTP to gRPC status
     /// code mapping]). One that ended well without a status is [`Unknown`](Self::Unknown), too.
     ///

@@ -191,6 +191,11 @@ impl Progress {
         self.plan.is_ok() && self.has_all()
     }
 
+    /// Whether `data` comes behind all that was asked for, in the answer to a continuation.
+    pub(super) fn is_past(&self, data: &impl Buf) -> bool {
+        self.take == 0 && self.is_whole() && data.has_remaining()
+    }
+
     /// Whether it may end now.
     pub(super) fn may_end(&self) -> bool {
         self.length.is_none_or(|length| self.delivered >= length)

@@ -252,6 +252,8 @@ where
             Poll::Ready(Some(Ok(frame))) => {
                 this.watch.moved();
                 Poll::Ready(match frame.into_data() {
+                    // An answer that is longer than what is left of the download, however much.
+                    Ok(data) if this.progress.is_past(&data) => self.finish(),
                     Ok(data) => match this.progress.take(data) {
                         Some(data) => Step::Frame(Frame::data(data)),
                         None => Step::Next,

@@ -364,6 +364,47 @@ async fn a_body_that_breaks_before_its_first_message_is_a_failed_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_status_says_is_read_as_grpcs_clients_read_it() {
+    let fields = |fields: &[(&'static str, &str)]| {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        Step::Trailers(fields.collect())
+    };
+    for (trailers, code) in [
+        (fields(&[("grpc-status", "5")]), GrpcCode::NotFound),
+        (fields(&[("grpc-status", "16")]), GrpcCode::Unauthenticated),
+        (fields(&[("grpc-status", "17")]), GrpcCode::Unknown),
+        (fields(&[("grpc-status", "-1")]), GrpcCode::Unknown),
+        (fields(&[("grpc-status", "05")]), GrpcCode::Unknown),
+        (fields(&[("grpc-status", "NOT_FOUND")]), GrpcCode::Unknown),
+        (fields(&[("grpc-status", "")]), GrpcCode::Unknown),
+        // The first one, as a look-up gives it.
+        (
+            fields(&[("grpc-status", "5"), ("grpc-status", "0")]),
+            GrpcCode::NotFound,
+        ),
+        (fields(&[("grpc-message", "no status")]), GrpcCode::Unknown),
+        (
+            fields(&[("grpc-status", "5"), ("grpc-message", "%F0%9F%92%A5 %zz %")]),
+            GrpcCode::NotFound,
+        ),
+        (fields(&[]), GrpcCode::Unknown),
+    ] {
+        let Step::Trailers(expected) = &trailers else {
+            unreachable!("they are trailers")
+        };
+        let expected = format!("{:?}", map(expected));
+        let response = ask(&Server::with([Answer::grpc([trailers])])).await;
+        let told = report(&response);
+        let found = told.attempts[0].failed_within;
+        assert_eq!(found, Some(Cause::Grpc(code)), "{expected}");
+        assert_eq!(told.stop, StopReason::GrpcStatusNotListed { code });
+        assert_eq!(read(response.into_body()).await, [expected], "as they came");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_in_the_head_is_seen_with_and_without_the_layer() {
     for code in [14, 16] {
         let server = Server::with([Answer::trailers_only(code), Answer::ok()]);
@@ -433,7 +474,16 @@ async fn pushback_in_the_trailers_is_obeyed_exactly() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_grpc_is_left_alone() {
-    for kind in ["application/json", "application/grpcx", "text/plain"] {
+    for kind in [
+        "application/json",
+        "application/grpcx",
+        // These have their trailers within their last message.
+        "application/grpc-web",
+        "application/grpc-web-text+proto",
+        "application/gRPC-web",
+        "application/grp",
+        "text/plain",
+    ] {
         let answer = Answer::grpc([Step::Data("x"), trailers(14)]).head("content-type", kind);
         let polls = Arc::clone(&answer.polls);
         let response = ask(&Server::with([answer])).await;
@@ -444,6 +494,7 @@ async fn what_is_not_grpc_is_left_alone() {
         "application/grpc",
         "application/grpc+proto",
         "application/grpc; charset=utf-8",
+        "Application/gRPC+json",
     ] {
         let answer = Answer::grpc([trailers(13)]).head("content-type", kind);
         let response = ask(&Server::with([answer])).await;

@@ -9,20 +9,26 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response};
-use http_body_util::{Empty, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::duplex;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http_retry::{
-    AttemptOutcome, AttemptRecord, BoxError, RetryError, RetryLayer, RetryReport,
+    AttemptOutcome, AttemptRecord, BoxError, RequestDeadline, RetryError, RetryErrorKind,
+    RetryLayer, RetryReport,
     body::PeekedBody,
     budget::RetryBudget,
     classify::Stage,
     grpc::{GrpcCode, GrpcLayer},
     lint::Lint,
-    policy::{Backoff, Limit, Note, Preset, RetryPolicy, StopReason, WaitReason},
+    policy::{
+        Backoff, DynPolicy, GrpcPolicies, Limit, Note, Policy, Preset, RequestHead, RetryPolicy,
+        Session, SharedPolicy, StopReason, WaitReason,
+    },
     reason::{Cause, HintHeader, LimitKind},
     throttle::AdaptiveThrottle,
 };
@@ -683,6 +689,281 @@ async fn a_calls_own_timeout_ends_it() {
         StopReason::DeadlineTooClose { .. }
     ));
     assert_eq!(server.calls().len(), 2);
+}
+
+/// A server that reads so much of each request, and then fails; and what it has read.
+#[derive(Clone, Default)]
+struct Reader {
+    frames: Option<usize>,
+    read: Arc<std::sync::Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Reader {
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, BoxError>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = std::pin::pin!(request.into_body());
+        let mut read = Vec::new();
+        for _ in 0..self.frames.unwrap_or(usize::MAX) {
+            match body.frame().await {
+                Some(frame) => read.extend(frame.map_err(Into::into)?.into_data().ok().unwrap()),
+                None => break,
+            }
+        }
+        self.read.lock().expect("no panic").push(read);
+        let response = Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", "14")
+            .body(Full::default());
+        Ok(response.expect("a response"))
+    }
+}
+
+/// gRFC A6, "When Retries are Valid": what no longer fits into the buffer commits the call.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_longer_than_what_is_kept_commits_its_call() {
+    const KEEP: u64 = 8;
+    let bytes = |text: &'static str| text.as_bytes().to_vec();
+    // The pieces of a request, how many of them the server reads, and what it gets each time.
+    for (pieces, frames, attempts) in [
+        (vec!["0123", "4567"], None, vec![bytes("01234567"); 4]),
+        (vec!["0123", "45678"], None, vec![bytes("012345678")]),
+        (vec!["0123456789"], None, vec![bytes("0123456789")]),
+        // A server that fails before it has read too much: the rest is still to be had.
+        (vec!["0123", "45678"], Some(1), vec![bytes("0123"); 4]),
+        (
+            vec!["0123", "4567", "8"],
+            Some(2),
+            vec![bytes("01234567"); 4],
+        ),
+        (vec!["0123", "4567", "8"], Some(3), vec![bytes("012345678")]),
+    ] {
+        let reader = Reader {
+            frames,
+            ..Reader::default()
+        };
+        let server = reader.clone();
+        let server = service_fn(move |request| server.clone().answer(request));
+        let layer = RetryLayer::new(a6()).replay_bodies(KEEP);
+        let client = layer.layer(GrpcLayer::new().layer(server));
+        let (whole, pieces): (u64, Vec<_>) = (
+            pieces.iter().map(|piece| piece.len() as u64).sum(),
+            pieces
+                .into_iter()
+                .map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))))
+                .collect(),
+        );
+        let body = StreamBody::new(stream::iter(pieces));
+        let call = plain_call().map(|_| body);
+        let response = client.oneshot(call).await.expect("a response");
+        let told = report(&response);
+        let read = reader.read.lock().expect("no panic").clone();
+        assert_eq!(read, attempts, "{told}");
+        if attempts.len() == 1 {
+            let (sent, limit) = (whole, KEEP);
+            assert_eq!(told.stop, StopReason::BodyNotReplayable { sent, limit });
+            let shown = told.to_string();
+            assert!(
+                shown.ends_with(&format!(
+                    "not retried: the request body cannot be sent again: {whole} bytes were read, 8 \
+                     could be kept"
+                )),
+                "{shown}"
+            );
+        } else {
+            assert_eq!(told.stop.name(), "count_exhausted");
+        }
+    }
+}
+
+/// As in grpc, the sooner of what a service config says and what else there is.
+#[tokio::test(start_paused = true)]
+async fn the_timeout_of_a_service_config_is_a_deadline_among_others() {
+    let second = Duration::from_secs(1);
+    let policies = |timeout: u32| {
+        let policies = GrpcPolicies::new(a6()).timeout("/", 60 * second)?;
+        let policies = policies.name("/helloworld.Greeter/", a6())?;
+        policies.timeout("/helloworld.Greeter/", timeout * second)
+    };
+    let policies = |timeout| policies(timeout).expect("it is named");
+    let said = |text: &'static str| {
+        let mut call = plain_call();
+        let value = text.parse().expect("a header value");
+        call.headers_mut().insert("grpc-timeout", value);
+        call
+    };
+    let with_deadline = |time: u32| {
+        let mut call = plain_call();
+        let deadline = RequestDeadline::after(time * second);
+        call.extensions_mut().insert(deadline);
+        call
+    };
+    let other = || {
+        let mut call = plain_call();
+        *call.uri_mut() = "http://other.test/other.Service/Call"
+            .parse()
+            .expect("a URI");
+        call
+    };
+    let layer = |timeout| RetryLayer::new(policies(timeout)).grpc_headers();
+    for (name, layer, call, expected) in [
+        ("alone", layer(3), plain_call(), 3),
+        (
+            "before the layer's",
+            layer(3).deadline(5 * second),
+            plain_call(),
+            3,
+        ),
+        (
+            "after the layer's",
+            layer(7).deadline(5 * second),
+            plain_call(),
+            5,
+        ),
+        ("before the header's", layer(3), said("5S"), 3),
+        ("after the header's", layer(7), said("5S"), 5),
+        ("before the request's own", layer(3), with_deadline(5), 3),
+        ("after the request's own", layer(7), with_deadline(5), 5),
+        ("that of all others", layer(3), other(), 60),
+        ("none left", layer(0), plain_call(), 0),
+    ] {
+        let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&calls);
+        let hangs = service_fn(move |request: Request<Full<Bytes>>| {
+            let told = request.headers().get("grpc-timeout").cloned();
+            seen.lock().expect("no panic").push(told);
+            std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>()
+        });
+        let start = tokio::time::Instant::now();
+        let error = layer.layer(hangs).oneshot(call).await.expect_err(name);
+        assert_eq!(error.kind(), RetryErrorKind::DeadlineExceeded, "{name}");
+        let deadline = expected * second;
+        assert_eq!(
+            *error.stop_reason(),
+            StopReason::DeadlineExceeded { deadline },
+            "{name}"
+        );
+        assert_eq!(start.elapsed(), deadline, "{name}");
+        let calls = calls.lock().expect("no panic");
+        let told = calls
+            .iter()
+            .flatten()
+            .map(|value| value.to_str().expect("text"));
+        let micros = format!("{}u", deadline.as_micros());
+        match expected {
+            0 => assert!(calls.is_empty(), "{name}"),
+            _ => assert!(told.eq([&*micros]), "{name}"),
+        }
+    }
+}
+
+/// Whatever is put around the policies.
+#[tokio::test(start_paused = true)]
+async fn the_timeout_of_a_service_config_holds_in_every_wrapping() {
+    fn deadline<P: Policy>(policy: P) -> Option<Duration> {
+        let request = plain_call();
+        policy.session(&RequestHead::of(&request)).deadline()
+    }
+    let second = Duration::from_secs(1);
+    let policies = GrpcPolicies::new(a6());
+    let policies = policies.timeout("/", second).expect("all others");
+    let expected = Some(second);
+    assert_eq!(deadline(&policies), expected);
+    assert_eq!(deadline(Arc::new(policies.clone())), expected);
+    let boxed: Box<dyn DynPolicy> = Box::new(policies.clone());
+    assert_eq!(deadline(boxed), expected);
+    assert_eq!(deadline(SharedPolicy::new(policies.clone())), expected);
+    #[cfg(feature = "reload")]
+    assert_eq!(
+        deadline(tower_http_retry::policy::Reloadable::new(policies.clone())),
+        expected
+    );
+    {
+        use tower_http_retry::mounts::Mounts;
+        let mounts = Mounts::new().fallback(policies.clone());
+        assert_eq!(deadline(mounts), expected);
+        let mounts = Mounts::new().mount("http://greeter.test", policies.clone());
+        assert_eq!(deadline(mounts.expect("a prefix")), expected);
+    }
+    #[cfg(feature = "shadow")]
+    assert_eq!(
+        deadline(tower_http_retry::shadow::Shadow::new(
+            policies.clone(),
+            a6()
+        )),
+        expected
+    );
+    // A policy of the request's own takes the place of all of it.
+    let mut call = plain_call();
+    call.extensions_mut().insert(SharedPolicy::new(policies));
+    let hangs = service_fn(|_: Request<Full<Bytes>>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>()
+    });
+    let error = RetryLayer::new(a6()).layer(hangs).oneshot(call).await;
+    let error = error.expect_err("it hangs");
+    assert_eq!(error.kind(), RetryErrorKind::DeadlineExceeded);
+    let unnamed = GrpcPolicies::new(a6()).timeout("/a.B/Get", second);
+    assert_eq!(
+        unnamed.expect_err("it was not named").to_string(),
+        "`name` is /a.B/Get: allowed is a name that has a policy, or `/` for all others"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_of_grpcs_goes_before_that_of_http() {
+    let ok = Answer::http(503).head("grpc-status", "0");
+    let response = ask(&a6(), &Server::with([ok])).await;
+    assert!(response.extensions().get::<RetryReport>().is_none());
+    let not_found = Answer::http(503).head("grpc-status", "5");
+    let response = ask(&a6(), &Server::with([not_found])).await;
+    let code = GrpcCode::NotFound;
+    assert_eq!(
+        report(&response).stop,
+        StopReason::GrpcStatusNotListed { code }
+    );
+}
+
+/// On a socket: the head has come, and then the stream is reset.
+#[tokio::test]
+async fn a_reset_behind_the_head_has_the_code_that_grpc_gives_it() {
+    use test_support::net::{
+        fault::{Act, Answer, FaultServer, Play, Protocol},
+        http2::code as reset,
+    };
+    for (reset, code, attempts) in [
+        (reset::INTERNAL_ERROR, GrpcCode::Internal, 1),
+        (reset::ENHANCE_YOUR_CALM, GrpcCode::ResourceExhausted, 1),
+        (reset::REFUSED_STREAM, GrpcCode::Unavailable, 4),
+        (reset::CANCEL, GrpcCode::Cancelled, 1),
+        // hyper takes this one for the end of the body: there is no status.
+        (reset::NO_ERROR, GrpcCode::Unknown, 1),
+    ] {
+        let head = Answer::new(200).header("content-type", "application/grpc");
+        let acts = [Act::HalfABody(head.content("")), Act::ResetStream(reset)];
+        let server = FaultServer::start(Protocol::Http2, None, move |_| Play::serve(acts.clone()));
+        let server = server.await;
+        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .build::<_, Full<Bytes>>(server.connector());
+        let policy = a6()
+            .to_builder()
+            .backoff(Backoff::none())
+            .budget(None)
+            .build();
+        let client = RetryLayer::new(policy.expect("valid")).layer(GrpcLayer::new().layer(client));
+        let call = Request::post(server.uri("/a.B/Get")).body(Full::default());
+        let response = client.oneshot(call.expect("a request")).await;
+        let response = response.expect("a response");
+        let told = report(&response);
+        assert_eq!(
+            told.attempts[0].failed_within,
+            Some(Cause::Grpc(code)),
+            "{told}"
+        );
+        assert_eq!(told.attempt_count(), attempts, "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

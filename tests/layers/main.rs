@@ -22,6 +22,8 @@ mod redirect;
 mod reqwest_service;
 #[cfg(feature = "resume")]
 mod resume;
+#[cfg(all(feature = "resume", feature = "h2", feature = "hyper"))]
+mod resume_http2;
 #[cfg(any(feature = "peek", feature = "resume"))]
 mod scripted;
 mod stacks;

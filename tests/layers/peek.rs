@@ -199,6 +199,34 @@ async fn a_small_body_that_breaks_is_asked_for_again_and_a_large_one_is_handed_o
     assert!(response.extensions().get::<RetryReport>().is_none());
 }
 
+/// Whether a body without a length is whole shows behind its last byte.
+#[tokio::test(start_paused = true)]
+async fn a_body_of_exactly_the_limit_is_read_to_its_end() {
+    for (steps, attempts) in [
+        (vec![data("half"), Step::Fail("gone")], 2),
+        (
+            vec![data("ha"), data("lf"), Step::Pause(MS), Step::Fail("gone")],
+            2,
+        ),
+        (vec![data("half"), Step::Pause(MS)], 1),
+        // Longer than the limit, and so handed on.
+        (vec![data("half"), data("-"), Step::Fail("gone")], 1),
+        (vec![data("half-"), Step::Fail("gone")], 1),
+    ] {
+        let server = Server::new()
+            .answer(200, &[], steps.clone())
+            .answer(200, &[], [data("full")]);
+        let service = RetryLayer::new(policy()).layer(PeekLayer::collect(4).layer(server.clone()));
+        service.oneshot(get()).await.expect("a response");
+        assert_eq!(server.count(), attempts, "{steps:?}");
+    }
+    // Nothing fits into nothing.
+    let server = Server::new().answer(200, &[], [Step::Fail("gone")]);
+    let service = RetryLayer::new(policy()).layer(PeekLayer::collect(0).layer(server));
+    let response = service.oneshot(get()).await.expect("its head is enough");
+    assert!(response.extensions().get::<RetryReport>().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_attempts_timeout_covers_what_is_read() {
     let server = Server::new()

@@ -21,7 +21,9 @@ use tower_http_retry::{
     RequestDeadline, RetryEvent, RetryLayer, RetryReport,
     budget::RetryBudget,
     classify::Cause,
-    policy::{Backoff, LimitKind, Note, RetryPolicy, RetryPolicyBuilder, StopReason},
+    policy::{
+        Backoff, Limit, LimitKind, Note, RetryDisabled, RetryPolicy, RetryPolicyBuilder, StopReason,
+    },
     resume::{NotResumed, ResumeError, ResumeErrorKind, ResumeLayer},
     stack::RequestState,
 };
@@ -308,6 +310,58 @@ async fn a_range_of_the_callers_own_is_continued_to_its_end_and_not_beyond() {
     // A server without ranges gave the whole.
     let got = fetch(&layer(), broken().rest(), part).await;
     assert_eq!(got.bytes, b"0123456789");
+}
+
+/// What comes behind may be without an end.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_longer_than_what_is_left_is_not_read_to_its_end() {
+    let mut part = get();
+    let asked = "bytes=2-6".parse().expect("a value");
+    part.headers_mut().insert("range", asked);
+    let first = [TAG, length("5"), range("bytes 2-6/*")];
+    for (status, fields, steps) in [
+        (
+            206,
+            vec![TAG, length("96"), range("bytes 4-99/*")],
+            vec![data("456"), data("789"), Step::Stall],
+        ),
+        (
+            200,
+            vec![TAG, length("100")],
+            vec![data("0123456"), data("789"), Step::Stall],
+        ),
+        (
+            200,
+            vec![TAG, length("100")],
+            vec![data("0123456"), data("789"), Step::Fail("gone")],
+        ),
+    ] {
+        let server = Server::new()
+            .answer(206, &first, [data("23"), FAIL])
+            .answer(status, &fields, steps);
+        let start = Instant::now();
+        let got = fetch(&layer(), server, part.clone()).await;
+        assert_eq!(got.bytes, b"23456");
+        assert_eq!(start.elapsed(), 100 * MS, "the backoff, and nothing else");
+        assert_eq!(got.report().stop.name(), "succeeded");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_to_be_repeated_is_not_continued() {
+    let off = builder().total(Limit::Never).build().expect("valid");
+    let mut disabled = get();
+    disabled.extensions_mut().insert(RetryDisabled);
+    for (policy, request, stop) in [
+        (off, get(), "kind_disabled"),
+        (policy(), disabled, "disabled"),
+    ] {
+        let server = broken();
+        let got = fetch(&ResumeLayer::new(policy), server.clone(), request).await;
+        assert_eq!(got.error().stop_reason().name(), stop);
+        assert_eq!(original(got.error()), "connection reset by peer");
+        assert_eq!(server.count(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -107,9 +107,29 @@
 //!
 //! # gRPC
 //!
-//! A policy for gRPC is a preset of its own, and a service config is read as it is: see
-//! [`policy`](crate::policy). `grpc::GrpcLayer` (feature `grpc`) sees the failures that come in
-//! trailers.
+//! A policy for gRPC is a preset of its own, and a service config is read as it is, timeouts
+//! included: see [`policy`](crate::policy).
+//!
+//! Below the retries belongs a `grpc::GrpcLayer` (feature `grpc`), or failures that come in trailers
+//! are taken for successes: nothing is repeated, and nothing reported. The report of a failure that
+//! was seen without it has a note about that
+//! ([`Note::GrpcHeadOnly`](crate::policy::Note::GrpcHeadOnly)).
+//!
+#![cfg_attr(feature = "grpc", doc = "```")]
+#![cfg_attr(not(feature = "grpc"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_http_retry::{RetryLayer, grpc::GrpcLayer, policy::RetryPolicy};
+//!
+//! let stack = ServiceBuilder::new()
+//!     .layer(
+//!         RetryLayer::new(RetryPolicy::grpc())
+//!             .deadline(Duration::from_secs(10))
+//!             .grpc_headers(),
+//!     )
+//!     .layer(GrpcLayer::new());
+//! # let _ = stack;
+//! ```
 //!
 //! # Webhooks to anybody's server
 //!

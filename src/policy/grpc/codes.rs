@@ -73,7 +73,7 @@ pub(crate) const fn code_of(cause: Cause) -> GrpcCode {
 
         Cause::Timeout | Cause::AttemptTimeout => GrpcCode::DeadlineExceeded,
         Cause::EnhanceYourCalm => GrpcCode::ResourceExhausted,
-        Cause::Http2(code) => of_reset(code),
+        Cause::Http2(code) => GrpcCode::from_reset(code),
         Cause::InvalidResponse => GrpcCode::Internal,
         Cause::UnsupportedScheme
         | Cause::InvalidUri
@@ -82,19 +82,6 @@ pub(crate) const fn code_of(cause: Cause) -> GrpcCode {
         | Cause::InvalidRequest
         | Cause::Redirect
         | Cause::Unknown => GrpcCode::Unknown,
-    }
-}
-
-/// HTTP/2's error codes (RFC 9113, section 7), as gRPC takes them.
-const fn of_reset(code: u32) -> GrpcCode {
-    match code {
-        // REFUSED_STREAM: not proved to be one where it is read as a plain error.
-        0x7 => GrpcCode::Unavailable,
-        0x8 => GrpcCode::Cancelled,
-        0xb => GrpcCode::ResourceExhausted,
-        0xc => GrpcCode::PermissionDenied,
-        0x0..=0x6 | 0x9 | 0xa | 0xd => GrpcCode::Internal,
-        _ => GrpcCode::Unknown,
     }
 }
 

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{RetrySession, default::FailureFacts, kind_within};
 use crate::{
-    classify::{Cause, Failure, Outcome},
+    classify::{self, Cause, Failure, Outcome},
     policy::{Attempt, Decision, StopReason, grpc::code_of, hints::HintReading},
     reason::{GrpcCode, Sent},
     stack::Opinion,
@@ -16,10 +16,11 @@ const NEVER_LEFT: u32 = 10;
 impl RetrySession {
     pub(super) fn decide_grpc(&mut self, attempt: &Attempt<'_>) -> Decision {
         let (cause, kind) = match *attempt.outcome() {
-            Outcome::Response { status, .. } => {
+            Outcome::Response { status, headers } => {
                 let below = attempt.layer_failure();
                 // gRPC's calls are answered with 200 and nothing else.
-                let head = (status != StatusCode::OK).then_some(Cause::Status(status));
+                let failed = status != StatusCode::OK && !classify::grpc::is_ok(headers);
+                let head = failed.then_some(Cause::Status(status));
                 let cause = below.map(|failure| failure.cause).or(head);
                 (cause, kind_within(below).into())
             }
