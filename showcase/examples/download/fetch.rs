@@ -9,11 +9,11 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http_retry::{
     RetryError, RetryEvent, RetryLayer, RetryReport,
     classify::chain,
     policy::RetryPolicy,
+    redirect::RedirectLayer,
     resume::{ResumeError, ResumeLayer},
 };
 
@@ -75,12 +75,14 @@ impl From<RetryError> for Failed {
 
 impl From<ResumeError> for Failed {
     fn from(error: ResumeError) -> Self {
+        let (original, reason) = match error.source() {
+            Some(source) => (chain(source), Some(error.stop_reason().to_string())),
+            // It says both.
+            None => (error.to_string(), None),
+        };
         Self {
-            error: match error.source() {
-                Some(source) => chain(source),
-                None => error.to_string(),
-            },
-            reason: Some(error.stop_reason().to_string()),
+            error: original,
+            reason,
             report: Some(error.report().clone()),
         }
     }
@@ -118,6 +120,7 @@ pub(crate) async fn fetch(job: &Job) -> Result<Got, Failed> {
                 }
             }
         });
+    let redirects = RedirectLayer::new(&policy);
     let mut retries = RetryLayer::new(policy).attempt_timeout(job.idle);
     if let Some(deadline) = job.deadline {
         resume = resume.deadline(deadline);
@@ -126,7 +129,7 @@ pub(crate) async fn fetch(job: &Job) -> Result<Got, Failed> {
     let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     let client = ServiceBuilder::new()
         .layer(resume)
-        .layer(FollowRedirectLayer::new())
+        .layer(redirects)
         .layer(retries)
         .service(client);
     let request = Request::get(job.url.clone());
@@ -147,9 +150,12 @@ pub(crate) async fn fetch(job: &Job) -> Result<Got, Failed> {
     let mut file = Part::of(&job.file).map_err(unwritten)?;
     let mut hash = Sha256::new();
     let mut body = pin!(response.into_body());
-    if let Some(length) = http_body::Body::size_hint(&*body).exact() {
-        bar.set_length(length);
+    match http_body::Body::size_hint(&*body).exact() {
+        Some(length) => bar.set_length(length),
+        None => bar.set_style(style("{spinner} {bytes} {bytes_per_sec}")),
     }
+    // Also while nothing arrives.
+    bar.enable_steady_tick(Duration::from_millis(200));
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame?.data_ref() {
             hash.update(data);
@@ -169,11 +175,10 @@ pub(crate) async fn fetch(job: &Job) -> Result<Got, Failed> {
 
 /// A bar on a terminal, and nothing elsewhere.
 fn bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    let bar = ProgressBar::no_length();
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    let style = style("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    ProgressBar::no_length().with_style(style)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -37,19 +37,14 @@ pub async fn run(out: &mut impl Write) -> Result<bool, BoxError> {
 
     let titles = table.iter().map(|(scenario, ..)| scenario.title.len());
     let width = titles.max().unwrap_or(0);
-    writeln!(
-        out,
-        "\n #  {:width$}  {:<33}  {:<33}",
-        "the call", "expected", "seen"
-    )?;
+    writeln!(out, "\n #  {:width$}  {:<50}  seen", "the call", "expected")?;
     for (number, (scenario, seen, well)) in (1..).zip(&table) {
         let expected = scenario.expected.to_string();
         let verdict = if *well { "" } else { "  NO" };
         writeln!(
             out,
-            "{number:>2}  {:width$}  {expected:<33}  {:<33}{verdict}",
-            scenario.title,
-            seen.to_string()
+            "{number:>2}  {:width$}  {expected:<50}  {seen}{verdict}",
+            scenario.title
         )?;
     }
     let well = table.iter().filter(|(.., well)| *well).count();
@@ -67,7 +62,7 @@ fn tell(out: &mut impl Write, seen: &Outcome) -> io::Result<()> {
         }
         None => writeln!(out, "    one attempt, nothing to report")?,
     }
-    writeln!(out, "    the caller has {}: {}", seen.code, seen.text)?;
+    writeln!(out, "    the caller has {:?}: {}", seen.code, seen.text)?;
     for (call, said) in (1..).zip(&seen.told) {
         writeln!(out, "    the server was told with call {call}: {said}")?;
     }

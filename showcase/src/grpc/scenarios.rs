@@ -364,13 +364,21 @@ impl Expected {
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} after {}", self.code, attempts(self.attempts))
+        line(f, self.code, self.attempts, &self.stop.join(" or "))
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} after {}", self.code, attempts(self.attempts()))
+        line(f, self.code, self.attempts(), self.stop())
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, code: Code, count: usize, stop: &str) -> fmt::Result {
+    write!(f, "{code:?} after {}", attempts(count))?;
+    match stop {
+        "succeeded" => Ok(()),
+        stop => write!(f, ": {stop}"),
     }
 }
 
