@@ -9,6 +9,7 @@ const LINES: [&[&str]; 5] = [
     &[
         "deadline_header",
         "dice",
+        "header_names",
         "human",
         "own_header",
         "reason",

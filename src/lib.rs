@@ -175,6 +175,7 @@ mod deadline_header;
 #[allow(dead_code)]
 mod dice;
 mod error;
+mod header_names;
 mod human;
 mod observe;
 mod own_header;

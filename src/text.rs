@@ -47,12 +47,34 @@ pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
 /// Whether [`redact`] may change a URL whose own userinfo and query are left out already. Most need
 /// no copy.
 pub(crate) fn may_need_redaction(url: &str) -> bool {
-    url.contains(|char: char| {
-        matches!(char, '@' | '?' | '#')
-            || char.is_whitespace()
-            || char.is_control()
-            || is_bidi_control(char)
-    })
+    !is_plain(url.as_bytes())
+        && url.contains(|char: char| {
+            matches!(char, '@' | '?' | '#')
+                || char.is_whitespace()
+                || char.is_control()
+                || is_bidi_control(char)
+        })
+}
+
+/// Whether all of it is visible ASCII without `@`, `?` and `#`, as nearly every URL's host and path
+/// are. Eight bytes at a time: the URL of every failure is asked.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHS: u64 = ONES << 7;
+    // Not zero if a byte of the word is below `least`, which is at most 0x80.
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & HIGHS;
+    let is_plain = |word: u64| {
+        let has = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let marks = has(b'@') | has(b'?') | has(b'#') | has(0x7f);
+        word & HIGHS | below(word, u64::from(b'!')) | marks == 0
+    };
+    let chunks = text.chunks_exact(size_of::<u64>());
+    let mut rest = [b'a'; size_of::<u64>()];
+    for (to, from) in rest.iter_mut().zip(chunks.remainder()) {
+        *to = *from;
+    }
+    let mut words = chunks.filter_map(|chunk| Some(u64::from_ne_bytes(*chunk.first_chunk()?)));
+    words.all(is_plain) && is_plain(u64::from_ne_bytes(rest))
 }
 
 /// Shows `shown` wherever `text` has `secret`, or, where it was cut, may have the beginning of it.
@@ -75,8 +97,29 @@ pub(crate) fn hide(text: &str, secret: &str, shown: &str) -> String {
     }
 }
 
+/// Whether [`redact`] certainly changes nothing: one line, no `@`, no query, and behind a colon at
+/// most a port. Nearly every text, and it is told without a copy.
+fn is_clean(text: &str) -> bool {
+    let mut words = text.split(' ');
+    if !words.all(|word| is_plain(word.as_bytes())) {
+        return false;
+    }
+    let mut rest = text;
+    while let Some((_, behind)) = rest.split_once(':') {
+        let after = behind.trim_start_matches(|char: char| char.is_ascii_digit());
+        if !(after.is_empty() || after.starts_with(['/', ' '])) {
+            return false;
+        }
+        rest = behind;
+    }
+    true
+}
+
 /// Redacts a text that is shown later; what needs no change is not copied.
 pub(crate) fn clean(text: &mut Cow<'static, str>) {
+    if is_clean(text) {
+        return;
+    }
     let redacted = redact(text, false);
     if redacted != **text {
         *text = Cow::Owned(redacted);
@@ -84,7 +127,7 @@ pub(crate) fn clean(text: &mut Cow<'static, str>) {
 }
 
 pub(crate) fn clean_all(texts: &mut [String]) {
-    for text in texts {
+    for text in texts.iter_mut().filter(|text| !is_clean(text)) {
         *text = redact(text, false);
     }
 }
@@ -135,6 +178,13 @@ pub(crate) mod read {
 /// `is_cut` says that the text goes on: its last word, if it may be the beginning of a URL, is
 /// left out, because a password whose `@` is missing looks like a port.
 pub(crate) fn redact(text: &str, is_cut: bool) -> String {
+    if !is_cut && is_clean(text) {
+        return text.to_owned();
+    }
+    redact_all(text, is_cut)
+}
+
+fn redact_all(text: &str, is_cut: bool) -> String {
     // Before it is split into words: what is not shown must not end one.
     let text = visible(text);
     let mut redacted = String::with_capacity(text.len());
@@ -301,6 +351,21 @@ mod tests {
         }
 
         #[test]
+        fn what_is_plain_is_told_by_each_byte(text in proptest::collection::vec(any::<u8>(), 0..20), most in any::<u8>()) {
+            for text in [text.clone(), text.iter().map(|byte| byte % most.max(1)).collect()] {
+                let plain = |byte: &u8| matches!(byte, b'!'..=b'~') && !b"@?#".contains(byte);
+                prop_assert_eq!(is_plain(&text), text.iter().all(plain), "{:?}", text);
+            }
+        }
+
+        #[test]
+        fn what_is_clean_is_not_changed(text in "[a-z]{0,4}(:|://|/| |[0-9]{1,3}|[a-c.@?\\[\\]]){0,8}") {
+            if is_clean(&text) {
+                prop_assert_eq!(redact_all(&text, false), text);
+            }
+        }
+
+        #[test]
         fn one_line_is_one_line(text in noise()) {
             let line = one_line(&text);
             prop_assert!(!line.contains(BREAKS), "{line:?}");
@@ -317,6 +382,39 @@ mod tests {
         assert_eq!(hidden("url (http://a/bot5ecr…"), "url (http://a…");
         assert_eq!(hidden("nothing…"), "nothing…");
         assert_eq!(hide("a/b", "/", "-"), "a/b");
+    }
+
+    #[test]
+    fn each_byte_in_each_place_is_seen() {
+        for (byte, place) in (0..=u8::MAX).flat_map(|byte| (0..19).map(move |place| (byte, place)))
+        {
+            let mut text = [b'x'; 19];
+            text[place] = byte;
+            let plain = matches!(byte, b'!'..=b'~') && !b"@?#".contains(&byte);
+            assert_eq!(is_plain(&text), plain, "{byte} in {place}");
+        }
+    }
+
+    #[test]
+    fn most_texts_are_clean() {
+        for text in [
+            "http://a.test:8080/x",
+            "not listed: 404",
+            "https://a.test (another path)",
+            "",
+        ] {
+            assert!(is_clean(text), "{text}");
+        }
+        for text in [
+            "http://a:80:90/x",
+            "http://a:b/",
+            "http://a/?b",
+            "x@y",
+            "a\nb",
+            "[::1]:80",
+        ] {
+            assert!(!is_clean(text), "{text}");
+        }
     }
 
     #[test]

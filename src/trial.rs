@@ -19,6 +19,7 @@
 
 use std::{
     borrow::Cow,
+    mem,
     time::{Duration, Instant},
 };
 
@@ -156,14 +157,10 @@ impl Judged {
 pub(crate) fn rule<'a, S: Session>(
     session: &mut S,
     conditions: &mut impl Conditions<S>,
-    ended: Ended<'a>,
+    mut ended: Ended<'a>,
     attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
 ) -> Ruling {
-    let Ended {
-        now,
-        outcome,
-        mut judged,
-    } = ended;
+    let (now, outcome, judged) = (ended.now, ended.outcome, &mut ended.judged);
     if let (Some(rejected), Opinion::NoOpinion) = (judged.rejected.take(), &judged.opinion) {
         return turned_away(session, conditions, now, rejected);
     }
@@ -264,7 +261,7 @@ fn ask<'a, S: Session>(
     session: &mut S,
     conditions: &impl Conditions<S>,
     outcome: Outcome<'a>,
-    judged: Judged,
+    judged: &mut Judged,
     attempt: impl FnOnce(Outcome<'a>) -> Attempt<'a>,
 ) -> Decision {
     match outcome {
@@ -277,12 +274,10 @@ fn ask<'a, S: Session>(
         }
         _ => {}
     }
-    let attempt = attempt(outcome)
-        .with_opinion(judged.by, judged.opinion)
-        .with_layer_failure(judged.failure)
-        .with_layer_hint(judged.asked)
-        .with_changes(judged.changes)
-        .with_room(room(conditions));
+    let mut attempt = attempt(outcome);
+    attempt.set_opinion(mem::take(&mut judged.by), mem::take(&mut judged.opinion));
+    attempt.set_below(judged.failure, judged.asked.take(), judged.changes);
+    attempt.set_room(room(conditions));
     let decision = session.decide(&attempt);
     if let (Decision::Accept, Outcome::Error { failure, .. }) = (&decision, outcome) {
         // An error cannot be handed out as a response.

@@ -133,6 +133,8 @@ pub struct Attempt<'a> {
     layer_hint: Option<(Duration, Cow<'static, str>)>,
     changes: Changes,
     trailers: Option<&'a HeaderMap>,
+    /// Whether a header of the response may be about retries or rate limits.
+    hinted: bool,
     elapsed: Duration,
     room: Option<Duration>,
     wall_clock: Wall<'a>,
@@ -170,6 +172,7 @@ impl<'a> Attempt<'a> {
             layer_hint: None,
             changes: Changes::default(),
             trailers: None,
+            hinted: true,
             elapsed: Duration::ZERO,
             room: None,
             wall_clock: Wall::Shows(SystemTime::UNIX_EPOCH),
@@ -216,28 +219,49 @@ impl<'a> Attempt<'a> {
         self
     }
 
-    /// Sets what a layer below found to have failed in the response.
+    /// [`with_opinion`](Self::with_opinion), in place: it is large.
     #[inline]
-    pub(crate) fn with_layer_failure(mut self, failure: Option<Failure>) -> Self {
+    pub(crate) fn set_opinion(&mut self, by: Cow<'static, str>, opinion: Opinion) {
+        self.by = by;
+        self.opinion = opinion;
+    }
+
+    /// Sets what a layer below says: what failed in the response, how long the server asks to wait
+    /// and who has read it, and what of another attempt would be another.
+    #[inline]
+    pub(crate) fn set_below(
+        &mut self,
+        failure: Option<Failure>,
+        asked: Option<(Duration, Cow<'static, str>)>,
+        changes: Changes,
+    ) {
         self.layer_failure = failure;
+        self.layer_hint = asked;
+        self.changes = changes;
+    }
+
+    /// Sets whether a header of the response is about retries or rate limits.
+    #[inline]
+    pub(crate) fn with_hinted(mut self, hinted: bool) -> Self {
+        self.hinted = hinted;
         self
     }
 
-    /// Sets how long the server asks to wait, as a layer below has read, and that layer's name.
-    pub(crate) fn with_layer_hint(mut self, asked: Option<(Duration, Cow<'static, str>)>) -> Self {
-        self.layer_hint = asked;
-        self
+    /// Whether a header of the response may be about retries or rate limits, by the names that are
+    /// in use.
+    pub(crate) fn may_be_hinted(&self) -> bool {
+        self.hinted
+    }
+
+    /// [`with_room`](Self::with_room) in place.
+    #[inline]
+    pub(crate) fn set_room(&mut self, room: Option<Duration>) {
+        self.room = room;
     }
 
     /// How long the server asks to wait, where the head does not say so, and who has read it.
     pub(crate) fn layer_hint(&self) -> Option<&(Duration, Cow<'static, str>)> {
         self.layer_hint.as_ref()
-    }
-
-    /// Sets what of another attempt would be another.
-    pub(crate) fn with_changes(mut self, changes: Changes) -> Self {
-        self.changes = changes;
-        self
     }
 
     /// Whether a layer below has left the connection that the attempt was on, so that another

@@ -166,6 +166,9 @@ pub(super) struct Inner {
     pub(super) eligible: Repeatable,
     /// The statuses below 400 that the session is asked about.
     pub(super) asked: StatusSet,
+    /// Whether every header that is read as a hint has `retry` or `ratelimit` in its name, so that
+    /// none of others needs to be looked up.
+    pub(super) usual_hints: bool,
     /// The common methods that are allowed, one bit each.
     allowed: u16,
     /// Sessions started so far, for policies with a seed.
@@ -306,6 +309,7 @@ impl RetryPolicy {
             inner: Arc::new(Inner {
                 eligible: Repeatable::under(&settings),
                 asked: settings.asked(),
+                usual_hints: settings.hints().are_usual(),
                 allowed: allowed(&settings),
                 settings,
                 sessions: AtomicU64::new(0),

@@ -17,8 +17,29 @@ use super::settings::{LayerSettings, RequestDeadline};
 /// that succeeds at its first poll reads no clock.
 pub(super) struct Clock {
     started: Option<Instant>,
-    attempt: Option<Instant>,
+    attempt: AttemptStart,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// When the attempt in flight started, in nanoseconds after the request: half as large as the
+/// moment itself, and every request has one.
+#[derive(Clone, Copy, PartialEq)]
+struct AttemptStart(u64);
+
+impl AttemptStart {
+    /// With the request.
+    const AT_ONCE: Self = Self(0);
+
+    /// There is none, or nobody knows.
+    const UNKNOWN: Self = Self(u64::MAX);
+
+    fn after(since: Duration) -> Self {
+        Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX - 1))
+    }
+
+    fn get(self) -> Option<Duration> {
+        (self != Self::UNKNOWN).then(|| Duration::from_nanos(self.0))
+    }
 }
 
 /// As good as never, and small enough to be added to any instant.
@@ -49,18 +70,21 @@ impl Clock {
     /// The request starts, under the limits of `settings`.
     #[inline(always)]
     pub(super) fn start(settings: &LayerSettings) -> Self {
-        let now = settings.is_timed().then(Instant::now);
-        Self {
-            started: now,
-            attempt: now,
+        let mut clock = Self {
+            started: None,
+            attempt: AttemptStart::UNKNOWN,
             timer: None,
+        };
+        if settings.is_timed() {
+            clock.start_attempt(Instant::now());
         }
+        clock
     }
 
     /// The time that a request with a deadline of its own has, from its start.
     pub(super) fn limit(&mut self, deadline: RequestDeadline) -> Duration {
         let now = *self.started.get_or_insert_with(Instant::now);
-        self.attempt = Some(now);
+        self.attempt = AttemptStart::AT_ONCE;
         deadline.remaining(now)
     }
 
@@ -69,9 +93,15 @@ impl Clock {
         self.started.get_or_insert(now);
     }
 
+    #[inline]
     pub(super) fn start_attempt(&mut self, now: Instant) {
-        self.started.get_or_insert(now);
-        self.attempt = Some(now);
+        self.attempt = match self.started {
+            Some(started) => AttemptStart::after(now.duration_since(started)),
+            None => {
+                self.started = Some(now);
+                AttemptStart::AT_ONCE
+            }
+        };
     }
 
     pub(super) fn end_attempt(&mut self, now: Instant) -> AttemptTime {
@@ -84,9 +114,10 @@ impl Clock {
                 elapsed: Duration::ZERO,
             };
         };
-        let attempt = self.attempt.take().unwrap_or(now);
-        let offset = attempt.duration_since(started);
-        let took = now.duration_since(attempt);
+        let until = now.duration_since(started);
+        let offset = self.attempt.get().unwrap_or(until);
+        self.attempt = AttemptStart::UNKNOWN;
+        let took = until.saturating_sub(offset);
         AttemptTime {
             offset,
             took,
@@ -149,8 +180,8 @@ impl Clock {
         settings: &LayerSettings,
         cx: &mut Context<'_>,
     ) -> Poll<TimeLimit> {
-        let attempt = match self.attempt {
-            Some(attempt) => attempt,
+        let attempt = match self.started.zip(self.attempt.get()) {
+            Some((started, since)) => started + since,
             None => {
                 let now = Instant::now();
                 self.start_attempt(now);

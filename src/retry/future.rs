@@ -257,8 +257,14 @@ fn asked<S, Saved, ResBody>(
         status: response.status(),
         headers: response.headers(),
     };
-    *judged = settings.judge(|| Exchange::new(1, outcome, &head));
-    judged.is_none()
+    match settings.judge(|| Exchange::new(1, outcome, &head)) {
+        None => true,
+        // Written only then: it is large.
+        said => {
+            *judged = said;
+            false
+        }
+    }
 }
 
 impl<S, Fut, Sess, ReqBody, Saved, ResBody, E> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>

@@ -1,6 +1,6 @@
 //! What is remembered of a request's attempts, for the report and the error.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, slice, time::Duration};
 
 use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
@@ -25,71 +25,109 @@ const LAST: usize = 64;
 ///
 /// Keeps the first record without memory of its own: many requests may wait at once, and most
 /// need no third attempt.
-struct Attempts {
-    /// Moves to the front of the others when there are any.
-    first: Option<AttemptRecord>,
-    others: Vec<AttemptRecord>,
-    /// The last ones, once there are too many.
-    tail: VecDeque<AttemptRecord>,
-    /// How many are in neither.
+enum Attempts {
+    None,
+    One(AttemptRecord),
+    Many {
+        records: Vec<AttemptRecord>,
+        /// Where there are too many.
+        tail: Option<Box<Tail>>,
+    },
+}
+
+#[derive(Default)]
+struct Tail {
+    /// The last ones.
+    last: VecDeque<AttemptRecord>,
+    /// How many are between the first ones and these.
     omitted: u32,
 }
 
 impl Attempts {
-    const NONE: Self = Self {
-        first: None,
-        others: Vec::new(),
-        tail: VecDeque::new(),
-        omitted: 0,
-    };
-
     fn push(&mut self, record: AttemptRecord) {
-        if self.first.is_none() && self.others.is_empty() {
-            self.first = Some(record);
-            return;
+        match self {
+            Self::None => *self = Self::One(record),
+            Self::One(_) => {
+                // As many as the third attempt needs.
+                let mut records = Vec::with_capacity(3);
+                if let Self::One(first) = std::mem::replace(self, Self::None) {
+                    records.push(first);
+                }
+                records.push(record);
+                *self = Self::Many {
+                    records,
+                    tail: None,
+                };
+            }
+            Self::Many { records, .. } if records.len() < FIRST => records.push(record),
+            Self::Many { tail, .. } => {
+                let Tail { last, omitted } = &mut **tail.get_or_insert_default();
+                if last.len() == LAST {
+                    last.pop_front();
+                    *omitted = omitted.saturating_add(1);
+                }
+                last.push_back(record);
+            }
         }
-        if let Some(first) = self.first.take() {
-            // As many as the third attempt needs.
-            self.others.reserve_exact(3);
-            self.others.push(first);
+    }
+
+    /// The first ones.
+    fn first(&self) -> &[AttemptRecord] {
+        match self {
+            Self::None => &[],
+            Self::One(only) => slice::from_ref(only),
+            Self::Many { records, .. } => records,
         }
-        if self.others.len() < FIRST {
-            self.others.push(record);
-            return;
+    }
+
+    /// How many are not kept.
+    fn omitted(&self) -> u32 {
+        match self {
+            Self::Many {
+                tail: Some(tail), ..
+            } => tail.omitted,
+            _ => 0,
         }
-        if self.tail.len() == LAST {
-            self.tail.pop_front();
-            self.omitted = self.omitted.saturating_add(1);
-        }
-        self.tail.push_back(record);
     }
 
     fn count(&self) -> u32 {
-        let kept = usize::from(self.first.is_some()) + self.others.len() + self.tail.len();
-        u32::try_from(kept).map_or(u32::MAX, |kept| kept.saturating_add(self.omitted))
+        let tail = match self {
+            Self::Many {
+                tail: Some(tail), ..
+            } => tail.last.len(),
+            _ => 0,
+        };
+        let kept = u32::try_from(self.first().len() + tail);
+        kept.map_or(u32::MAX, |kept| kept.saturating_add(self.omitted()))
     }
 
     fn last(&self) -> Option<&AttemptRecord> {
-        self.tail
-            .back()
-            .or_else(|| self.others.last())
-            .or(self.first.as_ref())
+        match self {
+            Self::Many {
+                tail: Some(tail), ..
+            } => tail.last.back(),
+            _ => self.first().last(),
+        }
     }
 
     fn last_mut(&mut self) -> Option<&mut AttemptRecord> {
-        self.tail
-            .back_mut()
-            .or_else(|| self.others.last_mut())
-            .or(self.first.as_mut())
+        match self {
+            Self::None => None,
+            Self::One(only) => Some(only),
+            Self::Many {
+                tail: Some(tail), ..
+            } => tail.last.back_mut(),
+            Self::Many { records, .. } => records.last_mut(),
+        }
     }
 
     fn take(&mut self) -> Vec<AttemptRecord> {
-        match self.first.take() {
-            Some(only) => vec![only],
-            None => {
-                let mut all = std::mem::take(&mut self.others);
-                all.extend(self.tail.drain(..));
-                all
+        match std::mem::replace(self, Self::None) {
+            Self::None => Vec::new(),
+            Self::One(only) => vec![only],
+            Self::Many { mut records, tail } => {
+                records.extend(tail.into_iter().flat_map(|tail| tail.last));
+                records
             }
         }
     }
@@ -139,7 +177,7 @@ fn is_turned_away(record: &AttemptRecord) -> bool {
 impl History {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
-            attempts: Attempts::NONE,
+            attempts: Attempts::None,
             quickest: Duration::MAX,
             turned_away: 0,
             last_error: None,
@@ -173,7 +211,7 @@ impl History {
 
     /// Whether an attempt so far has this note, of the first ones.
     pub(super) fn has_noted(&self, note: &Note) -> bool {
-        let mut first = self.attempts.first.iter().chain(&self.attempts.others);
+        let mut first = self.attempts.first().iter();
         first.any(|record| record.layer_notes.contains(note))
     }
 
@@ -236,13 +274,14 @@ impl History {
         elapsed: Duration,
         settings: &LayerSettings,
     ) -> RetryReport {
-        let omitted = self.attempts.omitted;
+        let omitted = self.attempts.omitted();
         let attempts = self.attempts.take();
         told(attempts, omitted, kept, extras, stop, elapsed, settings)
     }
 }
 
 /// The whole story of a request with a single attempt.
+#[inline(always)]
 pub(super) fn only<S, Saved>(
     mut record: AttemptRecord,
     kept: &Retained<S, Saved>,

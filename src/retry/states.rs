@@ -447,6 +447,8 @@ fn next(last: bool, at_once: bool) -> snapshot::Next {
 
 /// The head of the next attempt: what a hook has prepared, or the request's own, in the memory of
 /// `spare`.
+// Called once, as the next function is, and a head is large.
+#[inline(always)]
 fn next_head(
     head: &mut Snapshot,
     history: &mut History,
@@ -475,6 +477,7 @@ pub(super) enum Unmade {
 }
 
 /// The next attempt.
+#[inline(always)]
 fn make_request<ReqBody>(
     head: Option<Parts>,
     body: &mut impl SavedBody<ReqBody>,

@@ -1,6 +1,9 @@
 //! What becomes of an attempt that has ended.
 
-use std::{borrow::Cow, error::Error, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow, cell::OnceCell, error::Error, marker::PhantomData, pin::Pin, sync::Arc,
+    time::Duration,
+};
 
 use http::{Response, StatusCode};
 use http_body::Body;
@@ -21,6 +24,7 @@ use crate::{
     budget::{InFlightLimit, InFlightPlace},
     classify::{self, AttemptTimedOut, Examined, Exchange, Outcome, RequestView, Vouch},
     error::{RetryError, RetryErrorKind},
+    header_names::any_is_hint,
     policy::{Attempt, Decision, RetryDecision, Session, StopDecision, WallClock},
     reason::{Cause, Failure, GrpcCode, Note, Sent, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
@@ -91,6 +95,7 @@ impl<ResBody> Ended<ResBody> {
         }
     }
 
+    #[inline(always)]
     fn record(&self, facts: &Facts<'_>, examined: Option<Examined>) -> AttemptRecord {
         let error = match self {
             Self::Response(_) => String::new(),
@@ -108,26 +113,33 @@ impl<ResBody> Ended<ResBody> {
             took: facts.time.took,
             failed_within: facts.failed_within.map(|failure| failure.cause),
             evidence: evidence.map(Box::new),
-            inner_attempts: self.inner_attempts(),
-            hint: self.hint(facts.wall),
+            inner_attempts: self.inner_attempts(facts.below),
+            hint: self.hint(facts),
             ..AttemptRecord::new(facts.number, outcome)
         }
     }
 
-    /// What a response said about when to come back.
-    fn hint(&self, wall: &WallClock<'_>) -> Option<Box<HintRecord>> {
+    /// Whether a header of a response is about retries or rate limits.
+    fn is_hinted(&self) -> bool {
         match self {
-            Self::Response(response) => {
-                let at = || wall.now();
-                match self.below().and_then(|below| below.trailers.clone()) {
-                    None => HintRecord::of(response.headers(), at),
-                    Some(mut all) => {
-                        all.extend(response.headers().clone());
-                        HintRecord::of(&all, at)
-                    }
-                }
+            Self::Response(response) => any_is_hint(response.headers()),
+            Self::Error(_) | Self::TimedOut(..) => false,
+        }
+    }
+
+    /// What a response said about when to come back.
+    fn hint(&self, facts: &Facts<'_>) -> Option<Box<HintRecord>> {
+        let Self::Response(response) = self else {
+            return None;
+        };
+        let headers = response.headers();
+        match facts.below.and_then(|below| below.trailers.clone()) {
+            None if facts.is_hinted(self) => Some(HintRecord::found(headers, facts.wall.now())),
+            None => None,
+            Some(mut all) => {
+                all.extend(headers.clone());
+                HintRecord::of(&all, || facts.wall.now())
             }
-            Self::Error(_) | Self::TimedOut(..) => None,
         }
     }
 
@@ -172,20 +184,14 @@ impl<ResBody> Ended<ResBody> {
     }
 
     /// What failed in a response whose status does not say so.
-    fn failed_within(&self) -> Option<Failure> {
+    fn failed_within(&self, below: Option<&LayerOutcome>) -> Option<Failure> {
         let Self::Response(response) = self else {
             return None;
         };
-        match self.below().and_then(|below| below.failure) {
+        match below.and_then(|below| below.failure) {
             Some(failure) => Some(failure),
             None => classify::grpc::failure(response.headers()),
         }
-    }
-
-    /// Whether a layer below says that it sent the attempt more than once.
-    fn was_sent_twice(&self) -> bool {
-        let attempts = self.below().and_then(|below| below.attempts);
-        attempts.is_some_and(|attempts| attempts > 1)
     }
 
     /// After what time a layer below lets it through that turned it away, and which one did.
@@ -200,24 +206,22 @@ impl<ResBody> Ended<ResBody> {
         Some((rejected.time()?, rejected.by().to_owned().into()))
     }
 
-    /// Whether it is a gRPC call that failed in its head, where no layer looks any further.
-    fn failed_in_head_only(&self) -> bool {
-        let is_told = self.below().is_some_and(|below| below.failure.is_some());
-        !is_told && self.failed_within().is_some()
-    }
-
     /// How many attempts a layer further in made.
-    fn inner_attempts(&self) -> Option<u32> {
+    fn inner_attempts(&self, below: Option<&LayerOutcome>) -> Option<u32> {
+        let told = below.and_then(|below| below.attempts);
         match self {
-            Self::Response(response) => match self.below().and_then(|below| below.attempts) {
-                Some(attempts) => Some(attempts),
-                None => {
-                    let report = response.extensions().get::<RetryReport>()?;
-                    u32::try_from(report.attempt_count()).ok()
+            Self::Response(_) if told.is_some() => told,
+            Self::Response(response) => {
+                let extensions = response.extensions();
+                // An empty map costs no look-up.
+                if extensions.is_empty() {
+                    return None;
                 }
-            },
+                let report = extensions.get::<RetryReport>()?;
+                u32::try_from(report.attempt_count()).ok()
+            }
             Self::Error(error) => classify::inner_attempts(&**error),
-            Self::TimedOut(..) => self.below().and_then(|below| below.attempts),
+            Self::TimedOut(..) => told,
         }
     }
 }
@@ -228,9 +232,31 @@ struct Facts<'a> {
     number: u32,
     time: AttemptTime,
     failure: Option<Failure>,
+    /// What a layer below says of it.
+    below: Option<&'a LayerOutcome>,
     /// What failed in a response whose status does not say so.
     failed_within: Option<Failure>,
+    /// Whether a header of the response is about retries or rate limits, once it was looked at.
+    hinted: OnceCell<bool>,
     wall: &'a WallClock<'a>,
+}
+
+impl Facts<'_> {
+    fn is_hinted<ResBody>(&self, ended: &Ended<ResBody>) -> bool {
+        *self.hinted.get_or_init(|| ended.is_hinted())
+    }
+
+    /// Whether a layer below says that it sent the attempt more than once.
+    fn was_sent_twice(&self) -> bool {
+        let attempts = self.below.and_then(|below| below.attempts);
+        attempts.is_some_and(|attempts| attempts > 1)
+    }
+
+    /// Whether it is a gRPC call that failed in its head, where no layer looks any further.
+    fn failed_in_head_only(&self) -> bool {
+        let is_told = self.below.is_some_and(|below| below.failure.is_some());
+        !is_told && self.failed_within.is_some()
+    }
 }
 
 impl<S, Fut, Sess, ReqBody, Saved, ResBody> ResponseFuture<S, Fut, Sess, ReqBody, Saved, ResBody>
@@ -248,7 +274,8 @@ where
     ) -> Next<ResBody> {
         let now = Instant::now();
         let this = self.as_mut().project();
-        if let Some(url) = ended.below().and_then(|below| below.url.as_ref()) {
+        let below = ended.below();
+        if let Some(url) = below.and_then(|below| below.url.as_ref()) {
             // What the request has, or takes, is that of the server it went to.
             this.session.moved(url);
         }
@@ -260,24 +287,26 @@ where
             number: this.history.as_ref().map_or(1, |history| history.number()),
             time: this.clock.end_attempt(now),
             failure: examined.as_ref().map(|examined| examined.failure),
-            failed_within: ended.failed_within(),
+            below,
+            failed_within: ended.failed_within(below),
+            hinted: OnceCell::new(),
             wall: &WallClock::new(&read),
         };
         let (ruling, place) = self.as_mut().rule(&ended, &facts, judged);
-        let stop = match ruling {
-            Ruling::Accept => {
-                if self.history.is_none() && !ended.was_sent_twice() {
-                    if let Ended::Response(response) = ended {
-                        let method = self.kept.method();
-                        self.counted.succeeded(&settings, method, response.status());
-                        return Next::Return(Ok(response));
-                    }
+        if let Ruling::Accept = ruling {
+            if self.history.is_none() && !facts.was_sent_twice() {
+                if let Ended::Response(response) = ended {
+                    let method = self.kept.method();
+                    self.counted.succeeded(&settings, method, response.status());
+                    return Next::Return(Ok(response));
                 }
-                StopDecision::because(StopReason::Succeeded)
             }
+        }
+        let mut record = self.record(&ended, &facts, examined);
+        let stop = match ruling {
+            Ruling::Accept => StopDecision::because(StopReason::Succeeded),
             Ruling::Stop(stop) => stop,
             Ruling::Retry(retry, permit) => {
-                let record = self.record(&ended, &facts, examined);
                 let history = self.as_mut().project().history;
                 let history = history.get_or_insert_with(History::new);
                 // First, since who is told may panic.
@@ -287,7 +316,6 @@ where
                 return self.next_attempt(ended, now, until);
             }
         };
-        let mut record = self.record(&ended, &facts, examined);
         record.gates = stop.gates;
         record.note = stop.note.map(Box::new);
         let report = self.conclude(record, stop.reason, facts.time.elapsed);
@@ -295,6 +323,8 @@ where
     }
 
     /// What the report says of the attempt.
+    // Called once, and a record is large.
+    #[inline(always)]
     fn record(
         &self,
         ended: &Ended<ResBody>,
@@ -306,13 +336,13 @@ where
             self.kept.hide_path(error, &self.settings);
         }
         record.layer_notes = self.kept.notes::<ReqBody>(facts.number);
-        if ended.failed_in_head_only() {
+        if facts.failed_in_head_only() {
             let history = self.history.as_ref();
             if !history.is_some_and(|history| history.has_noted(&Note::GrpcHeadOnly)) {
                 record.layer_notes.push(Note::GrpcHeadOnly);
             }
         }
-        let below = ended.below();
+        let below = facts.below;
         record.note_layer(below);
         record.url = match below.and_then(|below| below.url.as_ref()) {
             // As all URLs are shown.
@@ -374,18 +404,17 @@ where
         let limit = extras::time_limit(this.extras.as_deref(), settings);
         let history = this.history.as_deref();
         let quickest = history.map_or(Duration::MAX, |history| history.quickest);
-        let has_place = history.is_some_and(|history| history.place.is_some());
         let (head, saved) = this.kept.head_and_body();
         let mut live = Live {
             saved,
             admissions: extras::admissions(this.extras),
             in_flight: settings.in_flight.as_ref(),
-            has_place,
+            has_place: history.is_some_and(|history| history.place.is_some()),
             place: None,
             elsewhere: false,
             times_turned_away: history.map_or(0, History::times_turned_away),
             status: ended.status(),
-            grpc: match ended.failed_within().map(|failure| failure.cause) {
+            grpc: match facts.failed_within.map(|failure| failure.cause) {
                 Some(Cause::Grpc(code)) => Some(code),
                 _ => None,
             },
@@ -395,7 +424,7 @@ where
             body: PhantomData,
         };
         let outcome = ended.outcome(facts.failure);
-        let below = ended.below();
+        let below = facts.below;
         let mut judged = judged
             .or_else(|| settings.judge(|| Exchange::new(facts.number, outcome, &head)))
             .unwrap_or_default();
@@ -410,16 +439,17 @@ where
         }
         judged.failure = facts.failed_within;
         judged.rejected = ended.rejected(facts.failure);
-        let ended = trial::Ended {
+        let trial = trial::Ended {
             now: facts.now.into_std(),
             outcome,
             judged,
         };
-        let ruling = rule(this.session, &mut live, ended, |outcome| {
+        let ruling = rule(this.session, &mut live, trial, |outcome| {
             Attempt::new(facts.number, head.method(), outcome)
                 .with_elapsed(facts.time.elapsed)
                 .with_trailers(below.and_then(|below| below.trailers.as_ref()))
                 .with_wall_clock_of(facts.wall)
+                .with_hinted(facts.is_hinted(ended))
         });
         (ruling, live.place)
     }
@@ -453,6 +483,7 @@ where
     }
 
     /// Keeps record of the last attempt. Returns the report.
+    #[inline(always)]
     fn conclude(
         self: Pin<&mut Self>,
         record: AttemptRecord,

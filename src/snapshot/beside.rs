@@ -22,7 +22,7 @@ thread_local! {
 }
 
 /// Either a clone of a head; or a spare, which the next restored request takes, and the packed
-/// bytes; or values that are too long to be copied, and the rest in a buffer.
+/// bytes; or values that are too long to be copied, and the rest in a buffer, perhaps with a spare.
 #[derive(Default)]
 pub(super) struct Beside {
     pub(super) uri: Uri,
@@ -44,11 +44,21 @@ impl Beside {
         }
     }
 
-    /// The same, in memory that restored requests share.
-    pub(super) fn share(&mut self) -> &Bytes {
+    /// The same, in memory that restored requests share from now on.
+    pub(super) fn share(&mut self) -> Bytes {
         let buffer = &mut self.buffer;
-        self.packed
-            .get_or_insert_with(|| Bytes::from_owner(mem::take(buffer)))
+        let packed = self
+            .packed
+            .get_or_insert_with(|| Bytes::from_owner(mem::take(buffer)));
+        packed.clone()
+    }
+
+    /// The spare of a head with values apart, which has at least these headers.
+    pub(super) fn take_spare(&mut self) -> Option<(Uri, HeaderMap)> {
+        if self.headers.is_empty() {
+            return None;
+        }
+        Some((mem::take(&mut self.uri), mem::take(&mut self.headers)))
     }
 }
 
@@ -87,7 +97,7 @@ impl Drop for Recycled {
         // Before the pool is borrowed: what is dropped here is someone else's.
         boxed.packed = None;
         boxed.buffer = Buffer::default();
-        if boxed.apart.is_empty() {
+        if !boxed.headers.is_empty() || boxed.apart.is_empty() {
             boxed.uri = Uri::default();
             boxed.headers = HeaderMap::default();
         }

@@ -6,7 +6,6 @@
 //! builds them anew only when a retry happens.
 
 mod beside;
-mod names;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -21,6 +20,7 @@ use http::{
 };
 
 use self::{beside::Recycled, pool::Buffer};
+use crate::header_names as names;
 
 /// A value of so many bytes is not packed if the head is too large for a buffer that is kept:
 /// sharing the value is cheaper than new memory and two copies.
@@ -254,7 +254,10 @@ impl Snapshot {
     pub(crate) fn settle(&mut self) {
         match &mut self.rest {
             Rest::Own(Own::Packed(buffer)) => buffer.settle(),
-            Rest::Own(Own::Cloned(cloned)) if !cloned.apart.is_empty() => cloned.buffer.settle(),
+            Rest::Own(Own::Cloned(cloned)) if !cloned.apart.is_empty() => {
+                cloned.buffer.settle();
+                drop(cloned.take_spare());
+            }
             Rest::Own(Own::Cloned(cloned)) => {
                 if let Some(packed) = cloned.packed.take() {
                     self.rest = Rest::Shared(packed);
@@ -337,10 +340,16 @@ impl Snapshot {
                 Some((uri, headers))
             }
             Rest::Own(Own::Cloned(cloned)) if !cloned.apart.is_empty() => {
-                cloned.share();
-                let packed = cloned.packed.as_ref()?;
-                let uri = unpack_uri(packed, self.layout)?;
-                let headers = unpack_headers(packed, self.layout, empty, &cloned.apart)?;
+                if let Some(spare) = cloned.take_spare() {
+                    return Some(spare);
+                }
+                let packed = cloned.share();
+                let uri = unpack_uri(&packed, self.layout)?;
+                let headers = unpack_headers(&packed, self.layout, empty, &cloned.apart)?;
+                if let Next::Soon = next {
+                    cloned.uri = uri.clone();
+                    cloned.headers = headers.clone();
+                }
                 Some((uri, headers))
             }
             Rest::Own(Own::Cloned(cloned)) => match cloned.packed.take() {

@@ -107,6 +107,7 @@ pub use self::retry_after::{
     InvalidRetryAfter, RETRY_AFTER_STATUSES, parse_retry_after, retry_after, standard_retry_after,
 };
 pub use super::HintHeader;
+use crate::header_names;
 
 /// What a response says about when to come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,6 +192,13 @@ pub(crate) struct Hints<'a> {
 }
 
 impl Hints<'_> {
+    /// Whether [`header_names::is_hint`] knows the names of all of them.
+    pub(crate) fn are_usual(&self) -> bool {
+        let resets = self.resets.iter().map(ResetHeader::name);
+        let mut names = self.should_retry.into_iter().chain(resets);
+        names.all(|name| header_names::is_hint(name.as_str()))
+    }
+
     /// All that a response with this status says, when the client's clock shows
     /// `now()`.
     pub(crate) fn read(

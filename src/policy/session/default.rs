@@ -154,9 +154,7 @@ impl RetrySession {
             listed || judged_retry || in_progress || misdirected || self.is_transient(below);
         let mut said = HintReading::default();
         if settings.respect_retry_after_header && (transient || retry_after_alone(status)) {
-            let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
-            said = settings.hints().read(status, headers, now, cap);
-            said = said.and_trailers(attempt.trailers(), cap);
+            said = self.read_hints(attempt, status, headers);
         }
         let transient = transient || said.asks_for_retry && retry_after_alone(status);
         if attempt.goes_elsewhere() {
@@ -190,6 +188,24 @@ impl RetrySession {
             misdirected,
             said,
         })
+    }
+
+    /// What the server says of when to come back.
+    fn read_hints(
+        &self,
+        attempt: &Attempt<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> HintReading {
+        let settings = self.settings();
+        let (now, cap) = (|| attempt.wall_clock(), settings.retry_after_max);
+        // None of the names is looked up if it is known that none is there.
+        let said = if attempt.may_be_hinted() || !self.policy.inner.usual_hints {
+            settings.hints().read(status, headers, now, cap)
+        } else {
+            HintReading::default()
+        };
+        said.and_trailers(attempt.trailers(), cap)
     }
 
     /// Whether what a layer below found to have failed may pass.
