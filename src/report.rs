@@ -56,9 +56,10 @@ pub struct RetryReport {
     ///
     /// It is that of the request which the layer was given: above a client that adds the origin
     /// itself, as tonic's channel and kube's do, it is a path, and every attempt's own
-    /// [`url`](AttemptRecord::url) only says more where a layer below tells where it was sent. A layer
-    /// that is put below what adds the origin (kube's `base_uri_layer`, tower's `map_request`)
-    /// shows the whole of it.
+    /// [`url`](AttemptRecord::url) only says more where a layer below tells where it was sent:
+    /// neither of the two tells it. The whole of it is shown where the origin is added above the
+    /// layer: by the `with_origin` of a client that tonic generates, by kube's `base_uri_layer`, by
+    /// tower's `map_request`. Then mounts and scopes by authority know it, too.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::text::read::text"))]
     pub url: String,
     /// The attempts, in order: all of them, unless there were more than 128. Then they are the

@@ -20,6 +20,7 @@ mod read_on;
 mod record;
 mod reopen;
 mod sync;
+mod takes;
 mod whole;
 
 #[cfg(any(feature = "grpc", feature = "peek"))]
@@ -30,6 +31,7 @@ pub use self::{
     clone::{CloneAny, CloneBody, CloneWith},
     record::{RecordBody, RecordedBody, ReplayError},
     reopen::Reopen,
+    takes::TakesBody,
     whole::WholeBody,
 };
 

@@ -156,6 +156,69 @@ mod tests {
     }
 
     #[test]
+    fn is_cut_where_it_is_longer_than_a_line_may_be() {
+        let parts = |second: usize| chain(&Say::all(&[&"a".repeat(300), &"b".repeat(second)]));
+        let whole = parts(MAX_TEXT - 302);
+        assert_eq!(whole.len(), MAX_TEXT);
+        assert!(whole.ends_with('b'));
+        let cut = parts(MAX_TEXT - 301);
+        assert_eq!(cut.len(), MAX_TEXT);
+        assert_eq!(cut.strip_suffix(CUT), Some(&whole[..MAX_TEXT - CUT.len()]));
+    }
+
+    /// Shows itself as it is told.
+    struct Shown(&'static str);
+
+    impl fmt::Debug for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            unreachable!("what it says is no name")
+        }
+    }
+
+    impl Error for Shown {}
+
+    #[test]
+    fn a_name_is_what_looks_like_one_and_no_more_than_that() {
+        const LONG: &str = "NameOfFortyEightLettersWhichIsTheLongestThereIsX";
+        assert_eq!(LONG.len(), 48);
+        for (debug, name) in [
+            ("Name", Some("Name")),
+            ("Name(1)", Some("Name")),
+            ("Name { a: 1 }", Some("Name")),
+            ("Outer::In_ner2(1)", Some("Outer::In_ner2")),
+            ("outer::Name", Some("outer::Name")),
+            (LONG, Some(LONG)),
+            (
+                "NameOfFortyEightLettersWhichIsTheLongestThereIsX { a: 1 }",
+                Some(LONG),
+            ),
+            (
+                "NameOfFortyEightLettersWhichIsTheLongestThereIsX(1)",
+                Some(LONG),
+            ),
+            ("NameOfFortyNineLettersWhichIsLongerThanAnyThereIs", None),
+            ("NameOfFortyNineLettersWhichIsLongerThanAnyThereIs(1)", None),
+            ("Name is gone", None),
+            ("Name{", None),
+            ("name", None),
+            ("NAME", None),
+            ("NAME(1)", None),
+            ("name(1)", None),
+            ("Name::", None),
+            ("\"Name\"", None),
+            ("", None),
+        ] {
+            assert_eq!(first_word(&Shown(debug)).as_deref(), name, "{debug}");
+        }
+    }
+
+    #[test]
     fn stays_in_one_line() {
         assert_eq!(
             chain(&Say::all(&["a\r\nb\u{1b}[2J", " c\n"])),

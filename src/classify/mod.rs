@@ -37,6 +37,12 @@
 //! [`Stage::Transparent`]. Below a `legacy::Error` or a `hyper::Error` an `io::Error` is not
 //! transparent: it may be about another connection that carries this one.
 //!
+//! A proxy that refuses a tunnel (CONNECT) is a failed connection like others, for every method:
+//! nothing of the request went through a tunnel that is not there, which `is_connect()` proves
+//! whatever the proxy answered. With 407 it is [permanent](Cause::ProxyAuthentication). Of every
+//! other refusal hyper-util keeps no status: a 403 of the proxy's cannot be told from a 502, so
+//! that both are [tried again](Cause::ConnectOther) as often as `connect` allows.
+//!
 //! Nothing proves anything below an error of a type that is not known, below that of a request's
 //! body, and after the head of a response has arrived. Where an inner
 //! [`RetryError`](crate::RetryError) is anywhere in the chain whose attempts may have been

@@ -39,7 +39,7 @@
 //!
 //! # Example
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //!
 //! use bytes::Bytes;

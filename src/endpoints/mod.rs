@@ -27,7 +27,7 @@
 //! // Goes to http://10.0.0.7:8080/7, and if that fails, to http://10.0.0.8:8080/7.
 //! let request = http::Request::get("http://orders.internal/7").body(Full::default())?;
 //! let response = client.oneshot(request).await?;
-//! # let _ = response;
+//! # assert_eq!(response.status(), 200);
 //! # Ok(())
 //! # }
 //! ```

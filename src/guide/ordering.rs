@@ -38,7 +38,7 @@
 //! };
 //! use tower_http_retry::{RetryLayer, policy::RetryPolicy};
 //!
-//! # async fn stack() {
+//! # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! let client = ServiceBuilder::new()
 //!     // One id over all hops and attempts, so that the server's logs can be joined.
 //!     .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -56,7 +56,9 @@
 //!     .timeout(Duration::from_secs(5))
 //!     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 //! # use tower::ServiceExt;
-//! # let _ = client.oneshot(http::Request::new(Full::default())).await;
+//! # let request = http::Request::get("http://example.com/").body(Full::default())?;
+//! # assert_eq!(client.oneshot(request).await?.status(), 200);
+//! # Ok(())
 //! # }
 //! ```
 //!

@@ -14,14 +14,16 @@
 //! use tower::ServiceBuilder;
 //! use tower_http_retry::{RetryLayer, hedge::HedgeLayer, policy::RetryPolicy};
 //!
-//! # async fn stack() {
+//! # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! let policy = RetryPolicy::default();
 //! let client = ServiceBuilder::new()
 //!     .layer(RetryLayer::new(policy.clone()).deadline(Duration::from_secs(20)))
 //!     .layer(HedgeLayer::new(&policy))
 //!     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 //! # use tower::ServiceExt;
-//! # let _ = client.oneshot(http::Request::new(Full::default())).await;
+//! # let request = http::Request::get("http://example.com/").body(Full::default())?;
+//! # assert_eq!(client.oneshot(request).await?.status(), 200);
+//! # Ok(())
 //! # }
 //! ```
 //!

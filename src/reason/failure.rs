@@ -149,7 +149,8 @@ pub enum Cause {
     ClientCertificate,
     /// The peer does not speak TLS, or not a version or cipher in common.
     TlsProtocol,
-    /// The proxy wants other credentials for a tunnel (407, or 403).
+    /// The proxy wants other credentials for a tunnel: 407, or 403 where a connector says it, which
+    /// hyper-util's does not.
     ProxyAuthentication,
     /// The connector cannot do this URI's scheme.
     UnsupportedScheme,

@@ -43,7 +43,7 @@
 //! let response = client.oneshot(request).await?;
 //! // All of reqwest's ways to read a response are there again.
 //! let text = reqwest::Response::from(response).text().await?;
-//! # let _ = text;
+//! # assert_eq!(text, "welcome");
 //! # Ok(())
 //! # }
 //! ```

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     BoxError,
-    body::Rewind,
+    body::{Rewind, TakesBody},
     error::RetryError,
     observe::{self, About},
     policy::{AnySession, Policy, RequestHead, Session, select},
@@ -82,17 +82,15 @@ impl<S, P, R> Retry<S, P, R> {
     }
 }
 
-impl<S, P, R, B, ResBody> Service<Request<B>> for Retry<S, P, R>
+impl<S, P, R, B> Service<Request<B>> for Retry<S, P, R>
 where
-    S: Service<Request<R::Body>, Response = Response<ResBody>> + Clone,
-    S::Error: Into<BoxError>,
+    S: TakesBody<R::Body> + Clone,
     P: Policy,
     R: Rewind<B>,
-    ResBody: Body,
 {
-    type Response = Response<ResBody>;
+    type Response = Response<S::ResponseBody>;
     type Error = RetryError;
-    type Future = ResponseFuture<S, S::Future, P::Session, R::Body, R::Saved, ResBody>;
+    type Future = ResponseFuture<S, S::Future, P::Session, R::Body, R::Saved, S::ResponseBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(|error| {

@@ -74,3 +74,19 @@ fn a_body_that_is_not_known_to_be_whole_is_told_what_sends_it_again() {
         &["Shared: Clone"],
     );
 }
+
+#[test]
+fn a_client_that_takes_no_body_but_its_own_is_told_how_recorded_ones_become_its_own() {
+    let errors = errors_of("own_body");
+    assert_says(
+        &errors,
+        &[
+            "error[E0277]: `Client` takes no requests with a body of type `RecordedBody<OwnBody>`",
+            "`RetryLayer::new(policy).replay_bodies_as(limit, OwnBody::new)`",
+            // A method's bounds come with no message of their own: the trait's name leads to it.
+            "error[E0599]: the method `call` exists for struct",
+            "`Client: TakesBody<RecordedBody<",
+        ],
+        &[],
+    );
+}

@@ -5,3 +5,5 @@ mod errors;
 #[cfg(feature = "hyper")]
 mod never_twice;
 mod over_http2;
+#[cfg(feature = "hyper")]
+mod tunnel;

@@ -4,6 +4,7 @@ mod explain;
 mod fetch;
 mod readme;
 mod small;
+mod snippets;
 mod tours;
 
 use std::path::PathBuf;

@@ -15,6 +15,8 @@ mod grpcio;
 #[cfg(feature = "hedge")]
 mod hedge;
 mod order;
+#[cfg(feature = "tonic")]
+mod origin;
 #[cfg(feature = "peek")]
 mod peek;
 #[cfg(feature = "redirect")]

@@ -2,7 +2,9 @@
 //! threads, is cloned where Tower clones it, can be shown, may be moved, and is small.
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
+    fs,
+    path::Path,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -20,7 +22,23 @@ use tower_http_retry::{
 };
 
 type Body = Full<Bytes>;
-type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+/// The client's future.
+struct Boxed(Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>);
+
+impl Debug for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Boxed")
+    }
+}
+
+impl Future for Boxed {
+    type Output = Result<Response<Body>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
 
 /// A client of the size of a pointer.
 #[derive(Clone, Debug)]
@@ -49,6 +67,29 @@ where
 {
     let future = size_of::<<L::Service as Service<Request<Body>>>::Future>();
     future.saturating_sub(size_of::<Client>() + size_of::<Boxed>())
+}
+
+/// The names of all public futures.
+fn futures_in(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the source") {
+        let path = entry.expect("the source").path();
+        if path.is_dir() {
+            found.append(&mut futures_in(&path));
+            continue;
+        }
+        let text = fs::read_to_string(path).expect("text");
+        let structs = text
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("pub struct "));
+        let names = structs.filter_map(|line| line.split(|c: char| !c.is_alphanumeric()).next());
+        found.extend(
+            names
+                .filter(|name| name.ends_with("Future"))
+                .map(str::to_owned),
+        );
+    }
+    found
 }
 
 #[test]
@@ -101,7 +142,46 @@ fn every_layer_and_its_future_is_sent_cloned_shown_moved_and_small() {
         looked_at(tower_http_retry::resume::ResumeLayer::new(policy())),
         512,
     ));
+    #[cfg(feature = "redirect")]
+    table.push((
+        "RedirectFuture",
+        looked_at(tower_http_retry::redirect::RedirectLayer::new(&policy())),
+        768,
+    ));
+    #[cfg(feature = "endpoints")]
+    table.push((
+        "EndpointsFuture",
+        looked_at(
+            tower_http_retry::endpoints::EndpointsLayer::ordered(
+                "http://a.test/",
+                ["http://b.test/"],
+            )
+            .expect("valid"),
+        ),
+        256,
+    ));
+    #[cfg(feature = "telemetry")]
+    table.push((
+        "AttemptSpanFuture",
+        looked_at(tower_http_retry::telemetry::AttemptSpanLayer::new()),
+        128,
+    ));
+    #[cfg(feature = "veto")]
+    table.push((
+        "VetoFuture",
+        looked_at(tower_http_retry::veto::VetoLayer::new()),
+        0,
+    ));
     println!("{table:#?}");
+    // One that is missing would have no limit.
+    for future in futures_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../src")) {
+        let here = include_str!("values.rs").contains(&format!("\"{future}"));
+        // That of a client, see below.
+        assert!(
+            here || future == "ReqwestFuture",
+            "{future} is not in the table"
+        );
+    }
     for (future, size, most) in table {
         assert!(size <= most, "{future} has {size} bytes, of at most {most}");
         // Otherwise the limit says nothing.

@@ -430,6 +430,56 @@ async fn the_headers_of_resets_are_a_choice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reset_header_that_the_user_named_is_obeyed_on_every_retried_status_or_noted() {
+    let name = HeaderName::from_static("x-my-reset");
+    let header = || ResetHeader::new(name.clone(), ResetFormat::Seconds);
+    let left = || header().remaining(HeaderName::from_static("x-my-remaining"));
+    let why = || WaitReason::ServerHint(named("x-my-reset"));
+    let seven = ("x-my-reset", "7");
+    let retried: Vec<_> = exact().build().unwrap().status_forcelist().collect();
+    assert!(retried.contains(&503) && retried.contains(&429) && retried.len() > 4);
+    for status in retried {
+        let obeyed = (7 * SECOND, why());
+        let report = told(layer(exact().reset_headers([header()])), status, &[seven]).await;
+        assert_eq!(first_wait(&report), obeyed, "{status}");
+        let used_up = [seven, ("x-my-remaining", "0")];
+        let report = told(layer(exact().reset_headers([left()])), status, &used_up).await;
+        assert_eq!(first_wait(&report), obeyed, "{status}");
+
+        // What cannot be read, or what remains cannot, is noted; where requests remain, the limit
+        // was not hit, and nothing is asked.
+        let ignored = Some(Note::HintIgnored(named("x-my-reset")));
+        let nothing_left = |value| [seven, ("x-my-remaining", value)];
+        for (header, headers, note) in [
+            (header(), &[("x-my-reset", "soon")][..], ignored.clone()),
+            (
+                left(),
+                &nothing_left("?"),
+                ignored.clone().filter(|_| status != 429),
+            ),
+            (left(), &[seven], ignored.filter(|_| status != 429)),
+            (left(), &nothing_left("5"), None),
+        ] {
+            let report = told(layer(exact().reset_headers([header])), status, headers).await;
+            // That one says by its status that the limit was hit.
+            let is_429 = status == 429 && headers[0] == seven && note.is_none();
+            let is_429 = is_429 && headers != nothing_left("5");
+            let expected = if is_429 {
+                obeyed.clone()
+            } else {
+                (BACKOFF, WaitReason::Backoff)
+            };
+            assert_eq!(first_wait(&report), expected, "{status} {headers:?}");
+            assert_eq!(
+                report.attempts[0].note.as_deref(),
+                note.as_ref(),
+                "{status} {headers:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_was_not_hit_does_not_hold_a_retry() {
     // GitHub says this with every response, and means the rest of the hour.
     let headers = [

@@ -409,7 +409,7 @@ async fn requests_held_by_one_hint_are_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whom_a_hint_holds_is_the_users_to_say() {
+async fn a_hint_of_search_holds_core_only_where_the_user_says_so() {
     let by_path = Scope::key(|uri, key| {
         key.write_authority(uri);
         std::hash::Hash::hash(&uri.path().split('/').nth(1), key);

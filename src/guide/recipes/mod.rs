@@ -4,9 +4,10 @@
 //! Both are files of this crate, and a test plays the API's answers to them. They are used like
 //! this (feature `serde`):
 //!
-//! ```no_run
+//! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(feature = "serde")] {
+//! # std::env::set_current_dir("src/guide/recipes")?;
 //! use tower_http_retry::{RetryLayer, classify::{Exchange, Opinion}, config::RetryConfig};
 //!
 //! # fn github(_: &Exchange<'_>) -> Opinion { Opinion::NoOpinion }

@@ -56,6 +56,7 @@ pub use self::{log::Attempt, names::Names};
 use std::{
     collections::VecDeque,
     fmt, io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -355,6 +356,11 @@ impl FaultServer {
     pub fn uri(&self, path: &str) -> Uri {
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://localhost{path}").parse().unwrap()
+    }
+
+    /// Where it is, for a client that does not ask its resolver.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
     }
 
     /// What makes connections to this server, whatever name it is asked for; for TLS, to be put
