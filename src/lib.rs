@@ -97,6 +97,9 @@
 //! | `tower` | yes | recognises tower's timeouts and load shedding |
 //! | `tonic` | no | recognises the errors of tonic's channel; needs Rust 1.88, as tonic does |
 //! | `tower-http` | no | recognises tower-http's body timeouts |
+//! | `headers` | no | tells the server how often, why and until when: [`RetryLayer::deadline_header`], [`RetryLayer::attempt_header`] and others, [`RetryDepth`] |
+//! | `lint` | no | what is wrong with a policy or a layer, as a list: [`lint`]; without it the log says so |
+//! | `layers` | no | how layers of one stack talk, for those who write one: [`stack`] |
 //! | `dry-run` | no | what would become of a request, and would have under another policy: [`dry_run`] |
 //! | `mounts` | no | policies by URL prefix: [`mounts::Mounts`] |
 //! | `shared-hints` | no | requests wait until the time that another one was told: [`shared_hints`] |
@@ -112,7 +115,7 @@
 //! | `metrics` | no | takes the counters to the `metrics` facade |
 //! | `opentelemetry` | no | takes the counters to OpenTelemetry |
 //! | `veto` | no | for servers, whose own retries are used up: `veto` |
-//! | `grpc` | no | reads how gRPC calls end, for the retries above: `grpc::GrpcLayer`; policies by method: `policy::GrpcPolicies` |
+//! | `grpc` | no | the rules of gRPC: `RetryPolicy::grpc`, `policy::GrpcPolicies`; reads how its calls end, for the retries above: `grpc::GrpcLayer` |
 //! | `reqwest` | no | reqwest's client with retries, its own requests in and its own responses out: `reqwest::RetryClient`; brings `redirect` along |
 //! | `rustls` | no | recognises the errors of rustls by their type, not by their message |
 //! | `idna` | no | [mounts](mounts::Mounts) of hosts whose names are not ASCII |
@@ -160,7 +163,12 @@ pub mod veto;
 // Text only: nothing to compile but its examples.
 #[cfg(doc)]
 pub mod guide;
+#[cfg(feature = "lint")]
 pub mod lint;
+// What a layer logs of itself needs no name.
+#[cfg(not(feature = "lint"))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod lint;
 #[cfg(feature = "mounts")]
 pub mod mounts;
 pub mod policy;
@@ -170,6 +178,7 @@ pub mod reason;
 mod admitted;
 #[cfg(test)]
 mod arrows;
+#[cfg_attr(not(feature = "headers"), allow(dead_code, unreachable_pub))]
 mod deadline_header;
 // Of rooms that are behind features.
 #[allow(dead_code)]
@@ -178,6 +187,7 @@ mod error;
 mod header_names;
 mod human;
 mod observe;
+#[cfg_attr(not(feature = "headers"), allow(dead_code, unreachable_pub))]
 mod own_header;
 mod report;
 #[cfg(feature = "reqwest")]
@@ -188,7 +198,12 @@ mod serde_http;
 #[cfg(feature = "shared-hints")]
 pub mod shared_hints;
 mod snapshot;
+#[cfg(feature = "layers")]
 pub mod stack;
+// The attempt loop listens to such layers in any case.
+#[cfg(not(feature = "layers"))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod stack;
 mod text;
 #[cfg(feature = "throttle")]
 pub mod throttle;
@@ -198,18 +213,15 @@ mod trial;
 pub use self::admitted::{Admitted, AdmittedFuture};
 pub use self::{
     classify::NeverSent,
-    deadline_header::DeadlineHeader,
     error::{RetryError, RetryErrorKind},
     observe::{RetryEvent, TARGET},
-    own_header::OwnHeader,
     reason::Evidence,
     report::{AttemptOutcome, AttemptRecord, HintRecord, RetryReport, WaitRecord},
-    retry::{
-        DrainLimit, HookResult, RequestDeadline, ResponseFuture, Retry, RetryContext, RetryDepth,
-        RetryLayer,
-    },
+    retry::{DrainLimit, RequestDeadline, ResponseFuture, Retry, RetryContext, RetryLayer},
     stack::attempt::{AttemptInfo, PreviousOutcome},
 };
+#[cfg(feature = "headers")]
+pub use self::{deadline_header::DeadlineHeader, own_header::OwnHeader, retry::RetryDepth};
 
 /// A boxed error of any type, as Tower services use them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

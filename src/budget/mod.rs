@@ -491,7 +491,7 @@ impl RetryBudget {
     }
 
     /// The tokens that a request earns that fails. `None` if the budget is another library's.
-    pub fn min_ratio(&self) -> Option<f64> {
+    pub(crate) fn min_ratio(&self) -> Option<f64> {
         match &self.inner.store {
             Store::One(_) | Store::Many(_) => Some(tokens(self.inner.rules.min_deposit)),
             #[cfg(feature = "tower")]

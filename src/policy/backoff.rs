@@ -366,7 +366,7 @@ impl Backoff {
     ///   than an exponential backoff;
     /// - an empty list, or a factor for a list or a function;
     /// - a base after throttling for a kind that has none.
-    pub fn validate(&self) -> Result<(), InvalidPolicy> {
+    pub(crate) fn validate(&self) -> Result<(), InvalidPolicy> {
         const SECONDS: &str = "a number of seconds that is not negative";
 
         seconds(self.factor)

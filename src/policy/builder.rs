@@ -4,7 +4,9 @@ use std::{fmt, time::Duration};
 
 use http::HeaderName;
 
-use crate::{budget::RetryBudget, reason::GrpcCode};
+use crate::budget::RetryBudget;
+#[cfg(feature = "grpc")]
+use crate::reason::GrpcCode;
 
 use super::{
     Backoff, InvalidPolicy, Limit, LimitKind, Methods, Preset, ResetHeader, RetryAfterMode,
@@ -33,6 +35,7 @@ macro_rules! setter {
     };
     ($(#[$doc:meta])* $name:ident: Codes) => {
         $(#[$doc])*
+        #[cfg(feature = "grpc")]
         pub fn $name(mut self, codes: impl IntoIterator<Item = GrpcCode>) -> Self {
             self.settings.$name = codes.into_iter().collect();
             match self.settings.$name.contains(GrpcCode::Ok) {

@@ -33,7 +33,7 @@ pub enum Limit {
 
 impl Limit {
     /// Whether a policy with this limit can ever retry.
-    pub const fn allows_any(self) -> bool {
+    pub(crate) const fn allows_any(self) -> bool {
         match self {
             Self::Unlimited => true,
             Self::AtMost(n) => n > 0,

@@ -17,7 +17,9 @@ use super::{
 };
 use http::{HeaderName, Method};
 
-use crate::{budget::RetryBudget, reason::GrpcCode};
+use crate::budget::RetryBudget;
+#[cfg(feature = "grpc")]
+use crate::reason::GrpcCode;
 
 /// Which family of rules a policy follows; see [`RetryPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -378,6 +380,7 @@ macro_rules! getter {
     };
     ($get:literal, $name:ident: Cap) => { getter!(@ $get, $name, Duration, max => *max); };
     ($get:literal, $name:ident: Codes) => {
+        #[cfg(feature = "grpc")]
         getter!(@ $get, $name, impl Iterator<Item = GrpcCode> + '_, codes => codes.iter());
     };
     ($get:literal, $name:ident: Count) => { getter!(@ $get, $name, u32, count => *count); };

@@ -88,7 +88,7 @@ pub struct Gates {
 
 impl Gates {
     /// Records what `gate` said.
-    pub fn set(&mut self, gate: Gate, passed: bool) {
+    pub(crate) fn set(&mut self, gate: Gate, passed: bool) {
         let bit = 1 << gate as u16;
         if passed {
             self.passed |= bit;

@@ -18,15 +18,22 @@ mod stop;
 
 #[cfg(feature = "grpc")]
 pub use self::grpc_code::UnknownGrpcCode;
+// A stack without gRPC and without downloads meets neither.
+#[cfg(feature = "grpc")]
+pub use self::grpc_code::GrpcCode;
+#[cfg(not(feature = "grpc"))]
+pub(crate) use self::grpc_code::GrpcCode;
+#[cfg(feature = "resume")]
+pub use self::not_resumed::NotResumed;
+#[cfg(not(feature = "resume"))]
+pub(crate) use self::not_resumed::NotResumed;
 pub use self::{
     evidence::Evidence,
     failure::{Cause, Failure, FailureKind, Sent},
     gates::{Gate, Gates},
-    grpc_code::GrpcCode,
     header::HintHeader,
     invalid::InvalidPolicy,
     limit_kind::LimitKind,
-    not_resumed::NotResumed,
     refused::Refused,
     stop::{Note, StopReason, WaitReason},
 };

@@ -2,11 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::Method;
-
 use super::{LayerSettings, RetryLayer};
 use crate::{
-    lint::{self, Finding, Lint, LintCode, LintContext},
+    lint::{self, Finding, LintContext},
     observe,
     policy::Policy,
 };
@@ -15,6 +13,7 @@ use crate::{
 /// fill the log with it.
 const LOGGED: usize = 100;
 
+#[cfg(feature = "lint")]
 impl<P, R> RetryLayer<P, R> {
     /// Says that a finding of lint is meant to be so: it is neither logged nor listed.
     ///
@@ -26,7 +25,7 @@ impl<P, R> RetryLayer<P, R> {
     /// assert!(layer.lint().is_empty());
     /// ```
     #[must_use]
-    pub fn allow(mut self, code: LintCode) -> Self {
+    pub fn allow(mut self, code: lint::LintCode) -> Self {
         self.change().allowed.push(code);
         self
     }
@@ -48,7 +47,7 @@ impl<P, R> RetryLayer<P, R> {
     /// assert!(keyed.lint().is_empty());
     /// ```
     #[must_use]
-    pub fn wanted_methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+    pub fn wanted_methods(mut self, methods: impl IntoIterator<Item = http::Method>) -> Self {
         self.change().wanted = methods.into_iter().collect();
         self
     }
@@ -69,9 +68,10 @@ impl<P: Policy, R> RetryLayer<P, R> {
     /// assert_eq!(worst.code, LintCode::AttemptTimeoutOverDeadline);
     /// assert_eq!(worst.severity, Severity::Error);
     /// ```
+    #[cfg(feature = "lint")]
     pub fn lint(&self) -> Vec<Finding> {
         let context = self.lint_context();
-        let findings = self.policy.lint_with(&context);
+        let findings = lint::Lint::lint_with(&self.policy, &context);
         self.settings.with_time_limits(findings, &context)
     }
 

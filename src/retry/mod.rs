@@ -3,7 +3,7 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `layer`, `settings` | what a user says, and what a request brings along |
+//! | `layer`, `headers`, `lint`, `settings` | what a user says, and what a request brings along |
 //! | `lint`, `rehearse` | what is wrong with a layer, and what it would do |
 //! | `service` | how a request starts |
 //! | `future` | the future, and the loop over its states |
@@ -19,6 +19,7 @@
 mod admissions;
 mod clock;
 mod counted;
+#[cfg_attr(not(feature = "headers"), allow(dead_code, unreachable_pub))]
 mod depth;
 mod drain;
 mod ending;
@@ -28,6 +29,8 @@ mod history;
 mod kept;
 mod layer;
 // After the layer, whose page begins with what makes it.
+#[cfg(feature = "headers")]
+mod headers;
 mod lint;
 #[cfg(feature = "dry-run")]
 mod rehearse;
@@ -37,13 +40,14 @@ mod states;
 mod told;
 mod verdict;
 
+#[cfg(feature = "headers")]
+pub use self::depth::RetryDepth;
 pub(crate) use self::settings::LayerSettings;
 #[cfg(feature = "dry-run")]
 pub(crate) use self::settings::RequestOptions;
 pub use self::{
-    depth::RetryDepth,
     future::ResponseFuture,
     layer::RetryLayer,
     service::Retry,
-    settings::{DrainLimit, HookResult, RequestDeadline, RetryContext},
+    settings::{DrainLimit, RequestDeadline, RetryContext},
 };

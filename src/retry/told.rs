@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 
-use super::{LayerSettings, RetryDepth, layer::GRPC_ATTEMPTS};
+use super::{LayerSettings, depth::RetryDepth, layer::GRPC_ATTEMPTS};
 use crate::{
     reason::{Cause, Sent, StopReason},
     stack::{AttemptInfo, PreviousOutcome},

@@ -177,7 +177,12 @@ fn backoff() -> impl Strategy<Value = Backoff> {
         |(backoff, max, jitter, throttle)| {
             let throttled = throttle.map(|base| backoff.clone().throttle_base(base));
             let backoff = throttled
-                .filter(|backoff| backoff.validate().is_ok())
+                .filter(|backoff| {
+                    RetryPolicy::builder()
+                        .backoff(backoff.clone())
+                        .build()
+                        .is_ok()
+                })
                 .unwrap_or(backoff);
             let backoff = match max {
                 Some(max) => backoff.max(max),

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "grpc")]
+use crate::policy::{Limit, Preset, RetryPolicy, RetryPolicyBuilder, Seconds, settings::Settings};
 use crate::{
     budget::{RetryBudget, RetryBudgetBuilder},
-    policy::{
-        Backoff, Jitter, Limit, Preset, RetryPolicy, RetryPolicyBuilder, Seconds,
-        settings::Settings,
-    },
+    policy::{Backoff, Jitter},
 };
 
 /// The backoff of A6's own example, 100 ms doubling to 1 s, within a fifth of it.
@@ -22,6 +21,7 @@ pub(in crate::policy) fn throttling() -> RetryBudget {
     RetryBudgetBuilder::grpc(10, 0.1).build_unchecked()
 }
 
+#[cfg(feature = "grpc")]
 impl RetryPolicy {
     /// gRPC's own rules, those of gRFC A6; see [the table](Self#the-grpc-preset).
     ///
@@ -57,6 +57,7 @@ impl RetryPolicy {
     }
 }
 
+#[cfg(feature = "grpc")]
 impl RetryPolicyBuilder {
     /// The most attempts, of which the first is one: `max_attempts(4)` is
     /// [`total(3)`](Self::total). At least 1.
