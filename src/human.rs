@@ -156,11 +156,14 @@ mod tests {
             .flat_map(near)
         {
             let seconds = Duration::from_nanos(nanos).as_secs_f64();
-            let text = match nanos {
-                ..9_950_000 => format!("{:.1} ms", seconds * 1000.0),
-                ..999_500_000 => format!("{:.0} ms", seconds * 1000.0),
-                ..9_995_000_000 => format!("{seconds:.2} s"),
-                _ => format!("{seconds:.1} s"),
+            let text = if nanos < 9_950_000 {
+                format!("{:.1} ms", seconds * 1000.0)
+            } else if nanos < 999_500_000 {
+                format!("{:.0} ms", seconds * 1000.0)
+            } else if nanos < 9_995_000_000 {
+                format!("{seconds:.2} s")
+            } else {
+                format!("{seconds:.1} s")
             };
             let text = match text.strip_suffix(" s") {
                 Some(digits) => format!("{} s", digits.trim_end_matches('0').trim_end_matches('.')),
