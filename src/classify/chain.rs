@@ -24,7 +24,15 @@ const CUT: &str = "…";
 /// it ends with already is left out, control characters and line separators become spaces, marks
 /// that change the direction of text are left out, and the text is cut after 512 bytes. What looks like the userinfo, query or fragment of a URL is removed: clients put the
 /// URL into their messages, and secrets live there.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+///
+/// ```
+/// use std::io;
+/// use tower_http_retry::classify::chain;
+///
+/// let inner = io::Error::new(io::ErrorKind::InvalidData, "https://joe:pw@example.com/?key=1 fails");
+/// assert_eq!(chain(&io::Error::other(inner)), "https://example.com/ fails");
+/// ```
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for link in Chain::new(error) {
         let message = line(link);

@@ -94,11 +94,6 @@ pub(crate) use self::{
     examine::{Examined, examine, inner_attempts, layer_error, rejected},
     vouch::Vouch,
 };
-pub use self::{
-    exchange::Exchange,
-    own::{AttemptTimedOut, DeadlinePassed},
-    vouch::{NeverSent, Stage},
-};
 
 pub use crate::reason::{Cause, Failure, FailureKind, Sent};
 pub use crate::stack::Opinion;
