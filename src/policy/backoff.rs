@@ -237,7 +237,7 @@ impl Backoff {
 
     /// What an exponential backoff grows by each time; at least 1, and 2 unless set.
     ///
-    /// Only for [`exponential`](Self::exponential); [`validate`](Self::validate) refuses it
+    /// Only for [`exponential`](Self::exponential); [`build`](super::RetryPolicyBuilder::build) refuses it
     /// elsewhere.
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
@@ -262,7 +262,7 @@ impl Backoff {
     /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
     /// ```
     ///
-    /// For kinds that have a base: [`validate`](Self::validate) refuses it for a list, a function
+    /// For kinds that have a base: [`build`](super::RetryPolicyBuilder::build) refuses it for a list, a function
     /// and none.
     #[must_use]
     pub fn throttle_base(mut self, base: Duration) -> Self {
@@ -286,7 +286,7 @@ impl Backoff {
 
     /// Sets the base in seconds, as urllib3's `backoff_factor` does.
     ///
-    /// A list has no base; [`validate`](Self::validate) refuses one.
+    /// A list has no base; `validate` refuses one.
     #[doc(hidden)]
     pub fn set_factor(&mut self, factor: f64) {
         self.base = seconds(factor).unwrap_or_default();
