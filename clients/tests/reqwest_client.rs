@@ -273,6 +273,20 @@ async fn as_many_redirects_are_followed_as_reqwest_follows_and_none_takes_from_t
 }
 
 #[tokio::test]
+async fn a_stream_that_was_not_kept_ends_at_a_redirect_that_wants_it_again() {
+    let server = Server::start([to("/elsewhere", 307)]).await;
+    let request = client().put(server.url()).body(streamed(100_000));
+    let error = request.send().await.expect_err("the stream has gone");
+    assert_eq!(error.kind(), RetryErrorKind::Redirect);
+    let stop = error.stop_reason();
+    assert!(
+        matches!(stop, StopReason::BodyNotReplayable { .. }),
+        "{stop}"
+    );
+    assert_eq!(requests(&server), ["PUT /"]);
+}
+
+#[tokio::test]
 async fn without_redirects_each_is_the_response() {
     let server = Server::start([to("/elsewhere", 303)]).await;
     let client = client().max_redirects(0);
