@@ -401,3 +401,201 @@ proptest! {
         prop_assert!(chain(&*error).len() <= 512);
     }
 }
+
+/// An error whose words are the connector's, if it stands where one speaks.
+#[derive(Debug)]
+struct Words(&'static str);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Words {}
+
+#[test]
+fn the_words_of_connectors_are_read_while_connecting_and_nowhere_else() {
+    for (words, cause) in [
+        ("dns error", Cause::Dns),
+        ("error resolving DNS", Cause::Dns),
+        (
+            "failed to lookup address information: try again",
+            Cause::Dns,
+        ),
+        ("invalid URL, scheme is not http", Cause::UnsupportedScheme),
+        ("invalid URL, scheme is missing", Cause::UnsupportedScheme),
+        ("missing scheme", Cause::UnsupportedScheme),
+        ("unsupported scheme ftp", Cause::UnsupportedScheme),
+        ("invalid URL, host is missing", Cause::InvalidUri),
+        ("invalid dns name", Cause::InvalidUri),
+        ("tunnel error: missing destination host", Cause::InvalidUri),
+        ("operation timed out", Cause::ConnectTimeout),
+        ("request timed out", Cause::ConnectTimeout),
+        ("deadline has elapsed", Cause::ConnectTimeout),
+        (
+            "tunnel error: proxy authorization required",
+            Cause::ProxyAuthentication,
+        ),
+    ] {
+        let read = |at| messages::read(&Words(words), at);
+        assert_eq!(
+            read(Place::Connecting),
+            Some(Reading::Settled(cause)),
+            "{words}"
+        );
+        for at in [
+            Place::Nothing,
+            Place::OneRequest,
+            Place::Called,
+            Place::Stream,
+            Place::Exchange,
+            Place::Body,
+        ] {
+            assert_eq!(read(at), None, "{words} {at:?}");
+        }
+        let failure = classify(&NeverSent::new(Words(words)));
+        assert_eq!(
+            (failure.cause, failure.sent),
+            (cause, Sent::Never),
+            "{words}"
+        );
+    }
+    let other = classify(&NeverSent::new(Words("tunnel error: unsuccessful")));
+    assert_eq!(
+        (other.cause, other.sent),
+        (Cause::ConnectOther, Sent::Never)
+    );
+}
+
+#[test]
+fn an_errno_that_cannot_pass_is_permanent_while_connecting() {
+    use std::io::{Error as Io, ErrorKind::*};
+
+    for (error, cause) in [
+        (Io::from(InvalidData), Cause::TlsProtocol),
+        (Io::from(PermissionDenied), Cause::ConnectImpossible),
+        (Io::from(InvalidInput), Cause::ConnectImpossible),
+        (Io::from_raw_os_error(97), Cause::ConnectImpossible),
+        (Io::from_raw_os_error(10047), Cause::ConnectImpossible),
+        // No route to the host.
+        (Io::from_raw_os_error(113), Cause::ConnectOther),
+        (Io::from(Other), Cause::ConnectOther),
+    ] {
+        let text = format!("{error:?}");
+        assert_eq!(cause_of(NeverSent::new(error)), cause, "{text}");
+    }
+    // What was found first is the cause; what it carries are its details.
+    let carried = Io::new(ConnectionReset, io(BrokenPipe));
+    assert_eq!(cause_of(carried), Cause::ConnectionReset);
+}
+
+#[test]
+fn sixteen_links_prove_what_seventeen_do_not() {
+    let vouches = [Vouch::of::<Opaque>(Stage::Transparent)];
+    let sent = |wrappers: usize| {
+        let refused = NeverSent::new(io(std::io::ErrorKind::ConnectionRefused));
+        let error = (0..wrappers).fold(BoxError::from(refused), |error, _| Opaque(error).into());
+        examine(&*error, &vouches).failure.sent
+    };
+    for wrappers in 0..=14 {
+        assert_eq!(sent(wrappers), Sent::Never, "{wrappers}");
+    }
+    for wrappers in [15, 16, 100] {
+        assert_eq!(sent(wrappers), Sent::Unknown, "{wrappers}");
+    }
+}
+
+#[test]
+fn evidence_is_told_where_something_reads_like_a_request_that_was_not_sent_and_only_there() {
+    use crate::{body::ReplayError, reason::Evidence};
+    use std::io::{Error as Io, ErrorKind::*};
+
+    /// Ends a call.
+    #[derive(Debug)]
+    struct Call(BoxError);
+
+    impl fmt::Display for Call {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the call failed")
+        }
+    }
+
+    impl Error for Call {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&*self.0)
+        }
+    }
+
+    let vouches = [Vouch::of::<Call>(Stage::Call)];
+    let evidence = |error: BoxError| examine(&*error, &vouches).evidence;
+    assert!(matches!(
+        evidence(io(ConnectionRefused).into()),
+        Some(Evidence::NoStage)
+    ));
+    assert!(matches!(
+        evidence(Opaque(io(ConnectionRefused).into()).into()),
+        Some(Evidence::Unvouched { link: 1, .. })
+    ));
+    for silent in [
+        io(ConnectionReset).into(),
+        Opaque(io(ConnectionReset).into()).into(),
+        // There a stage is known: something may have been exchanged.
+        Call(io(ConnectionRefused).into()).into(),
+        Call(Io::other(Opaque(io(ConnectionRefused).into())).into()).into(),
+        // Of a request's body, of which nobody has to say what it is.
+        ReplayError::Body(NeverSent::new(io(ConnectionRefused)).into()).into(),
+    ] {
+        let text = format!("{silent:?}");
+        assert_eq!(evidence(silent), None, "{text}");
+    }
+}
+
+#[test]
+fn a_message_is_cut_where_it_has_no_more_room() {
+    use std::fmt::Write;
+
+    let mut message = messages::Message::new(5);
+    assert!(message.write_str("abc").is_ok() && !message.is_cut());
+    assert!(message.write_str("de").is_ok() && !message.is_cut());
+    assert!(message.write_str("f").is_err() && message.is_cut());
+    assert_eq!(&*message, "abcde");
+}
+
+#[test]
+fn what_classifiers_see_shows_itself() {
+    struct Post;
+
+    impl RequestView for Post {
+        fn method(&self) -> &http::Method {
+            &http::Method::POST
+        }
+        fn uri(&self) -> Option<&http::Uri> {
+            None
+        }
+        fn headers(&self) -> Option<&HeaderMap> {
+            None
+        }
+        fn extensions(&self) -> Option<&http::Extensions> {
+            None
+        }
+    }
+
+    let outcome = Outcome::Error {
+        failure: Cause::Io.into(),
+        error: None,
+    };
+    let exchange = Exchange::new(3, outcome, &Post);
+    assert_eq!((exchange.number(), exchange.method().as_str()), (3, "POST"));
+    let shown = format!("{exchange:?}");
+    assert!(
+        shown.contains("POST") && shown.contains("number: 3"),
+        "{shown}"
+    );
+
+    let classifier = |_: &Outcome<'_>| Opinion::NoOpinion;
+    let classifier: &(dyn Classify + Send + Sync) = &classifier;
+    assert_eq!(format!("{classifier:?}"), "Classify(\"classifier\")");
+    let passed = DeadlinePassed::new(std::time::Duration::from_secs(2));
+    assert_eq!(passed.to_string(), "the deadline of 2 s passed");
+}
