@@ -347,6 +347,38 @@ async fn an_answer_that_is_longer_than_what_is_left_is_not_read_to_its_end() {
     }
 }
 
+/// Where a file is may be another place each time, as for a signed URL.
+#[cfg(feature = "redirect")]
+#[tokio::test(start_paused = true)]
+async fn a_continuation_follows_the_redirects_anew_and_asks_there_for_the_rest() {
+    use tower_http_retry::redirect::RedirectLayer;
+
+    let to = |location| [("location", location), length("0")];
+    let server = Server::new()
+        .answer(302, &to("http://cdn.test/file?signed=1"), [])
+        .answer(200, &[TAG, TEN], [data("0123"), FAIL])
+        .answer(302, &to("http://cdn.test/file?signed=2"), [])
+        .rest();
+    let stack = ServiceBuilder::new()
+        .layer(RedirectLayer::new(&policy()))
+        .layer(RetryLayer::new(policy()))
+        .service(server.clone());
+    let got = fetch(&layer(), stack, get()).await;
+    assert_eq!(got.bytes, b"0123456789");
+    let seen = server.seen();
+    let uris: Vec<_> = seen.iter().map(|head| head.uri.to_string()).collect();
+    let first = "http://files.test/big?token=secret";
+    let signed = |number| format!("http://cdn.test/file?signed={number}");
+    assert_eq!(uris, [first, &signed(1), first, &signed(2)]);
+    for head in &seen[2..] {
+        assert_eq!(head.headers["range"], "bytes=4-");
+        assert_eq!(head.headers["if-range"], "\"a\"");
+    }
+    let report = got.report();
+    assert_eq!(report.stop.name(), "succeeded");
+    assert_eq!(report.attempt_count(), 4, "{report}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_not_to_be_repeated_is_not_continued() {
     let off = builder().total(Limit::Never).build().expect("valid");

@@ -37,13 +37,19 @@ pub async fn run(out: &mut impl Write) -> Result<bool, BoxError> {
 
     let titles = table.iter().map(|(scenario, ..)| scenario.title.len());
     let width = titles.max().unwrap_or(0);
-    writeln!(out, "\n #  {:width$}  {:<50}  seen", "the call", "expected")?;
-    for (number, (scenario, seen, well)) in (1..).zip(&table) {
-        let expected = scenario.expected.to_string();
+    let expectations = table.iter().map(|row| row.0.expected.to_string());
+    let expectations: Vec<_> = expectations.collect();
+    let room = expectations.iter().map(String::len).max().unwrap_or(0);
+    writeln!(
+        out,
+        "\n #  {:width$}  {:room$}  seen",
+        "the call", "expected"
+    )?;
+    for ((number, (scenario, seen, well)), expected) in (1..).zip(&table).zip(&expectations) {
         let verdict = if *well { "" } else { "  NO" };
         writeln!(
             out,
-            "{number:>2}  {:width$}  {expected:<50}  {seen}{verdict}",
+            "{number:>2}  {:width$}  {expected:room$}  {seen}{verdict}",
             scenario.title
         )?;
     }
