@@ -80,7 +80,7 @@ impl<V> Table<V> {
     }
 
     /// Where the value of `key` is, if it has an entry. Writes nothing.
-    #[cfg(feature = "hedge")]
+    #[cfg(any(feature = "hedge", feature = "telemetry"))]
     #[inline]
     pub(crate) fn place_of(&self, key: NonZeroU64) -> Option<Place<'_, V>> {
         let (set, Set(entries)) = self.set(key);

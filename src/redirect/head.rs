@@ -13,7 +13,7 @@ use super::rules::{Hop, Rules};
 use crate::{
     RequestDeadline,
     policy::{Idempotent, RetryDisabled, RetryPolicy},
-    stack::RequestState,
+    stack::{Lead, RequestState},
 };
 
 /// What is about a body, and goes with it.
@@ -56,6 +56,7 @@ pub(super) fn redirected(
         // That of the first server; the client makes it from the URI.
         parts.headers.remove(HOST);
     }
+    state.leads(Lead::Redirect);
     parts.extensions.insert(state.clone());
     parts.method = hop.method.clone();
     parts.uri = hop.uri.clone();

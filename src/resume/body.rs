@@ -30,7 +30,7 @@ use crate::{
     reason::{NotResumed, StopReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport},
     snapshot::Next,
-    stack::RequestState,
+    stack::{Lead, RequestState},
 };
 
 pin_project! {
@@ -343,14 +343,20 @@ where
         plan.ask(&mut parts);
         story.sends(now);
         #[cfg(feature = "telemetry")]
-        if let Some(metrics) = &this.asked.settings.metrics {
-            metrics.attempt(AttemptKind::Resume, &parts.uri);
-        }
+        let metrics = this.asked.settings.metrics.as_ref();
+        #[cfg(feature = "telemetry")]
+        let metrics = metrics.map(|metrics| (metrics, metrics.series(&parts.uri)));
+        story.state.leads(Lead::Resume);
         // As an instant, it is in there; a duration would start anew.
         parts.extensions.remove::<RequestDeadline>();
         parts.extensions.insert::<RequestState>(story.state.clone());
         let future = service.call(Request::from_parts(parts, ReqBody::default()));
         let future = SyncWrapper::new(future);
+        // Retries below that count have taken it.
+        #[cfg(feature = "telemetry")]
+        if let (Some((metrics, series)), Some(_)) = (metrics, story.state.take_lead()) {
+            metrics.attempted(series, AttemptKind::Resume);
+        }
         this.state.set(State::Called { future });
         Step::Next
     }

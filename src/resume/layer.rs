@@ -119,8 +119,9 @@ impl<P> ResumeLayer<P> {
         self
     }
 
-    /// Counts continuations, the bytes that came by them, and the reasons of those that were not
-    /// made. The retries below count each continuation as a request of its own, as they see it.
+    /// Counts the bytes that came by continuations, and the reasons of those that were not made.
+    /// The continuations themselves are counted by the retries below, if they have metrics, each as
+    /// a request of its own whose first attempt is of the kind `resume`; otherwise here.
     #[cfg(feature = "telemetry")]
     #[must_use]
     pub fn metrics(mut self, metrics: Metrics) -> Self {

@@ -1,12 +1,12 @@
 //! Counts what happens to a request, where the layer was given metrics. Without the feature
 //! `telemetry` nothing is left of it.
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 
 use super::LayerSettings;
 use crate::report::{AttemptRecord, RetryReport};
 #[cfg(feature = "telemetry")]
-use crate::telemetry::{AttemptKind, SeriesId};
+use crate::{stack::RequestState, telemetry::SeriesId};
 
 /// Which counters a request counts with.
 #[derive(Clone, Copy, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Counted {
 
 #[cfg(feature = "telemetry")]
 impl Counted {
-    /// A request to `uri` starts.
+    /// A request to `uri` starts, which brings nothing along.
     #[inline(always)]
     pub(super) fn start(settings: &LayerSettings, uri: &Uri) -> Self {
         match &settings.metrics {
@@ -28,12 +28,29 @@ impl Counted {
         }
     }
 
+    /// A request starts.
+    pub(super) fn start_of<B>(settings: &LayerSettings, request: &Request<B>) -> Self {
+        let Self { series } = Self::start(settings, request.uri());
+        let state = match settings.metrics {
+            Some(_) => RequestState::of(request.extensions()),
+            None => None,
+        };
+        Self {
+            series: series.led_by(state.and_then(RequestState::take_lead)),
+        }
+    }
+
     /// It succeeded at once.
     #[inline(always)]
     pub(super) fn succeeded(self, settings: &LayerSettings, method: &Method, status: StatusCode) {
         if let Some(metrics) = &settings.metrics {
             metrics.first_try(self.series, method, status);
         }
+    }
+
+    /// The attempt after one that failed goes to another server or does not.
+    pub(super) fn goes(&mut self, elsewhere: impl FnOnce() -> bool) {
+        self.series = self.series.goes(elsewhere());
     }
 
     /// An attempt failed, and the next one is waited for.
@@ -52,11 +69,7 @@ impl Counted {
         recorded: impl FnOnce() -> u64,
     ) {
         if let Some(metrics) = &settings.metrics {
-            let kind = match processed {
-                true => AttemptKind::Retry,
-                false => AttemptKind::Unprocessed,
-            };
-            metrics.retried(self.series, kind, recorded());
+            metrics.retried(self.series, processed, recorded());
         }
     }
 
@@ -90,7 +103,15 @@ impl Counted {
     }
 
     #[inline(always)]
+    pub(super) fn start_of<B>(_: &LayerSettings, _: &Request<B>) -> Self {
+        Self::default()
+    }
+
+    #[inline(always)]
     pub(super) fn succeeded(self, _: &LayerSettings, _: &Method, _: StatusCode) {}
+
+    #[inline(always)]
+    pub(super) fn goes(&mut self, _: impl FnOnce() -> bool) {}
 
     #[inline(always)]
     pub(super) fn retrying(self, _: &LayerSettings, _: &AttemptRecord) {}

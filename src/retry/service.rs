@@ -188,7 +188,7 @@ impl<S, P, R> Retry<S, P, R> {
         ResBody: Body,
     {
         self.settings.add_key(&mut request);
-        let counted = Counted::start(&self.settings, request.uri());
+        let counted = Counted::start_of(&self.settings, &request);
         let mut clock = Clock::start(&self.settings);
         let session = session.unwrap_or_else(|| select(&self.policy, &RequestHead::of(&request)));
         let limit = session.deadline();

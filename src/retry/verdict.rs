@@ -307,7 +307,10 @@ where
             Ruling::Accept => StopDecision::because(StopReason::Succeeded),
             Ruling::Stop(stop) => stop,
             Ruling::Retry(retry, permit) => {
-                let history = self.as_mut().project().history;
+                let this = self.as_mut().project();
+                let elsewhere = || below.is_some_and(|below| below.elsewhere);
+                this.counted.goes(elsewhere);
+                let history = this.history;
                 let history = history.get_or_insert_with(History::new);
                 // First, since who is told may panic.
                 history.permit = Some(permit);

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -48,6 +48,20 @@ struct Shared {
     deadline: Option<Instant>,
     used: [AtomicU32; LimitKind::ALL.len()],
     tried: Mutex<Vec<Uri>>,
+    /// Why the next request is sent, as the number of a `Lead`; 0 if it is one of its own.
+    lead: AtomicU8,
+}
+
+/// Why a layer further out sends a request that those below take for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
+pub(crate) enum Lead {
+    /// A server answered with another URL.
+    #[cfg(any(feature = "redirect", feature = "telemetry"))]
+    Redirect = 1,
+    /// A response broke and goes on.
+    #[cfg(any(feature = "resume", feature = "telemetry"))]
+    Resume = 2,
 }
 
 /// So many endpoints are remembered of one request: one that was tried longer ago may be tried
@@ -62,6 +76,7 @@ impl RequestState {
                 deadline,
                 used: Default::default(),
                 tried: Mutex::default(),
+                lead: AtomicU8::new(0),
             }),
         }
     }
@@ -97,6 +112,23 @@ impl RequestState {
             // An error is the highest number there is, which stays.
             let used = &self.shared.used[*kind as usize];
             let _ = used.fetch_update(Relaxed, Relaxed, |used| used.checked_add(1));
+        }
+    }
+
+    /// The next request with this state is sent for this reason.
+    #[cfg(any(feature = "redirect", feature = "resume"))]
+    pub(crate) fn leads(&self, lead: Lead) {
+        self.shared.lead.store(lead as u8, Relaxed);
+    }
+
+    /// Why a layer further out sends the request, for the first who asks: what follows is another
+    /// request.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn take_lead(&self) -> Option<Lead> {
+        match self.shared.lead.swap(0, Relaxed) {
+            0 => None,
+            1 => Some(Lead::Redirect),
+            _ => Some(Lead::Resume),
         }
     }
 

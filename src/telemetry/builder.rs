@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Metrics,
-    cells::Series,
+    cells::{Counters, Series},
     metrics::{Inner, Route},
     sinks::Sinks,
 };
@@ -76,8 +76,8 @@ impl MetricsBuilder {
         self
     }
 
-    /// Counts the requests to each host and port apart, in the label `server_address`: `most` of
-    /// them at most, and any further one under `_OTHER`. In place of [`by_mount`](Self::by_mount).
+    /// Counts the requests to each host and port apart, in the label `server_address` (such as
+    /// `example.com:443`): `most` of them at most, and any further one under `_OTHER`. In place of [`by_mount`](Self::by_mount).
     ///
     /// Each takes some kilobytes for each processor, here and where the metrics go to.
     pub fn by_authority(mut self, most: usize) -> Self {
@@ -112,7 +112,7 @@ impl MetricsBuilder {
         Metrics {
             inner: Arc::new(Inner {
                 service,
-                all: Series::default(),
+                all: Counters::default(),
                 route,
                 budgets,
                 throttles,

@@ -75,15 +75,25 @@ pub(super) const HEDGES_WON: usize = HELD + 1;
 pub(super) const HEDGES_LOST: usize = HEDGES_WON + 1;
 pub(super) const REPLAYED: usize = HEDGES_LOST + 1;
 pub(super) const RESUMED: usize = REPLAYED + 1;
-/// Requests that ended before a first attempt.
-pub(super) const UNSENT: usize = RESUMED + 1;
-const LEN: usize = UNSENT + 1;
+/// Requests that have ended without an attempt of the kind `first`.
+pub(super) const NOT_FIRST: usize = RESUMED + 1;
+const LEN: usize = NOT_FIRST + 1;
 
-/// The place of a request's counter. That of a first try is where the shard begins.
-#[inline(always)]
-pub(super) fn request_cell(ending: Ending, method: usize, class: usize) -> usize {
+/// The place of a request's counter.
+pub(super) const fn request_cell(ending: Ending, method: usize, class: usize) -> usize {
     REQUESTS + (ending as usize * METHODS.len() + method) * CLASSES.len() + class
 }
+
+/// Those of requests that succeeded at once, by their method.
+const FIRST_TRIES: [usize; METHODS.len()] = {
+    let mut cells = [0; METHODS.len()];
+    let mut method = 0;
+    while method < METHODS.len() {
+        cells[method] = request_cell(Ending::FirstTry, method, 2);
+        method += 1;
+    }
+    cells
+};
 
 #[inline(always)]
 pub(super) fn method_index(method: &Method) -> usize {
@@ -102,7 +112,6 @@ pub(super) fn method_index(method: &Method) -> usize {
 }
 
 /// A status from 600 on is to be treated "as if it were a 5xx" (RFC 9110, section 15).
-#[inline(always)]
 pub(super) fn class_index(status: StatusCode) -> usize {
     usize::from(status.as_u16() / 100).min(5)
 }
@@ -148,67 +157,122 @@ pub(super) fn reason_name(index: usize) -> &'static str {
 #[repr(align(128))]
 struct Shard([AtomicU64; LEN]);
 
-/// All counters of one set of labels.
-#[derive(Debug, Default)]
-pub(super) struct Series {
-    shards: OnceLock<Box<[Shard]>>,
-}
-
-/// As many shards as there are processors, up to a number above which more memory gains little.
+/// Up to so many shards there is one for each processor; more would gain little for their memory.
 const MOST_SHARDS: usize = 16;
 
-thread_local! {
-    /// Which shard this thread writes, before it is cut to how many there are.
-    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+fn shards() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| {
+        let processors = std::thread::available_parallelism();
+        processors.map_or(1, usize::from).clamp(1, MOST_SHARDS)
+    })
 }
 
-#[inline]
-fn shard() -> usize {
-    // A thread that ends may count once more after its own memory is gone.
-    let given = SHARD.try_with(Cell::get).unwrap_or(0);
-    if given == usize::MAX {
-        new_shard()
-    } else {
-        given
-    }
+/// All counters of one set of labels.
+#[derive(Debug)]
+pub(super) struct Counters {
+    shards: Box<[Shard]>,
+    /// The most first attempts that anybody was told of.
+    told: AtomicU64,
+}
+
+/// That of a thread which has counted nothing yet.
+const NO_SHARD: usize = usize::MAX;
+
+thread_local! {
+    /// Which shard this thread writes.
+    static SHARD: Cell<usize> = const { Cell::new(NO_SHARD) };
 }
 
 #[cold]
 fn new_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let given = NEXT.fetch_add(1, Relaxed) % MOST_SHARDS;
+    let given = NEXT.fetch_add(1, Relaxed) % shards();
+    // A thread that ends may count once more after its own memory is gone.
     let _ = SHARD.try_with(|shard| shard.set(given));
     given
 }
 
-impl Series {
-    #[cold]
-    fn make() -> Box<[Shard]> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = processors.next_power_of_two().min(MOST_SHARDS);
+impl Default for Counters {
+    fn default() -> Self {
         let shard = |_| Shard([const { AtomicU64::new(0) }; LEN]);
-        (0..shards).map(shard).collect()
+        Self {
+            shards: (0..shards()).map(shard).collect(),
+            told: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Counters {
+    fn cell(&self, cell: usize) -> &AtomicU64 {
+        let given = SHARD.try_with(Cell::get).unwrap_or(0);
+        let given = if given == NO_SHARD {
+            new_shard()
+        } else {
+            given
+        };
+        &self.shards[given].0[cell]
     }
 
-    /// Adds `count` to a counter.
-    #[inline]
+    /// Counts a request that succeeded at once, if it is one of most: with a known method and a
+    /// status of 2xx, on a thread that has counted before. Nothing is called then.
+    #[inline(always)]
+    pub(super) fn count_first_try(&self, method: &Method, status: StatusCode) -> bool {
+        let Some(cell) = FIRST_TRIES.get(method_index(method)) else {
+            return false;
+        };
+        let is_success = status.as_u16().wrapping_sub(200) < 100;
+        let shard = SHARD.try_with(Cell::get).unwrap_or(NO_SHARD);
+        match self.shards.get(shard) {
+            Some(shard) if is_success => {
+                shard.0[*cell].fetch_add(1, Relaxed);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts one.
+    pub(super) fn count(&self, cell: usize) {
+        self.cell(cell).fetch_add(1, Relaxed);
+    }
+
+    /// Adds what may be any number: the highest that there is stays.
     pub(super) fn add(&self, cell: usize, count: u64) {
-        let shards = self.shards.get_or_init(Self::make);
-        // Their number is a power of two.
-        let shard = &shards[shard() & (shards.len() - 1)];
-        shard.0[cell].fetch_add(count, Relaxed);
+        let more = |before: u64| Some(before.saturating_add(count));
+        let _ = self.cell(cell).fetch_update(Relaxed, Relaxed, more);
     }
 
     pub(super) fn get(&self, cell: usize) -> u64 {
-        let shards = self.shards.get().map_or(&[][..], |shards| shards);
-        shards.iter().fold(0, |sum, shard| {
-            sum.wrapping_add(shard.0[cell].load(Relaxed))
+        self.shards.iter().fold(0, |sum, shard| {
+            sum.saturating_add(shard.0[cell].load(Relaxed))
         })
     }
 
-    /// Whether anything was ever counted.
-    pub(super) fn is_used(&self) -> bool {
-        self.shards.get().is_some()
+    /// The attempts of the kind `first`: each request that has ended had one, but for those of
+    /// which it is said.
+    pub(super) fn firsts(&self) -> u64 {
+        let ended: u64 = (REQUESTS..KIND).map(|cell| self.get(cell)).sum();
+        let others = self.get(NOT_FIRST);
+        let firsts = ended.saturating_sub(others);
+        // What is counted meanwhile may be among the others only; what was told never shrinks.
+        let firsts = self.told.fetch_max(firsts, Relaxed).max(firsts);
+        firsts.saturating_add(self.get(KIND))
+    }
+}
+
+/// Counters that are made when something is counted.
+#[derive(Debug, Default)]
+pub(super) struct Series(OnceLock<Box<Counters>>);
+
+impl Series {
+    pub(super) fn counters(&self) -> &Counters {
+        self.0.get_or_init(Box::default)
+    }
+
+    /// `None` if nothing was ever counted.
+    pub(super) fn used(&self) -> Option<&Counters> {
+        self.0.get().map(|counters| &**counters)
     }
 }
 
@@ -245,20 +309,44 @@ mod tests {
     #[test]
     fn each_thread_s_counts_are_in_the_sum_once() {
         let series = Series::default();
-        assert!(!series.is_used());
+        assert!(series.used().is_none());
         std::thread::scope(|scope| {
             for _ in 0..40 {
                 scope.spawn(|| {
                     for cell in [0, KIND, LEN - 1] {
-                        series.add(cell, 2);
+                        series.counters().count(cell);
+                        series.counters().add(cell, 1);
                     }
                 });
             }
         });
+        let counters = series.used().expect("they were made");
         for cell in [0, KIND, LEN - 1] {
-            assert_eq!(series.get(cell), 80);
+            assert_eq!(counters.get(cell), 80);
         }
-        assert_eq!(series.get(1), 0);
+        assert_eq!(counters.get(1), 0);
+    }
+
+    #[test]
+    fn no_sum_wraps_and_no_number_that_was_told_shrinks() {
+        let counters = Counters::default();
+        for _ in 0..2 {
+            counters.add(RESUMED, u64::MAX - 1);
+        }
+        assert_eq!(counters.get(RESUMED), u64::MAX);
+        for _ in 0..3 {
+            counters.count(REQUESTS);
+        }
+        assert_eq!(counters.firsts(), 3);
+        // Another thread is about to count the request that this belongs to.
+        counters.count(NOT_FIRST);
+        assert_eq!(counters.firsts(), 3);
+        counters.count(REQUESTS);
+        counters.count(REQUESTS);
+        assert_eq!(counters.firsts(), 4);
+        // A layer of somebody's own.
+        counters.count(KIND);
+        assert_eq!(counters.firsts(), 5);
     }
 
     #[test]

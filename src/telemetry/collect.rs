@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tokio::time::Instant;
 
 use super::{
-    cells::{self, Series},
+    cells::{self, Counters},
     metrics::Inner,
     table::{IDS, Id, METRICS, MetricInfo},
 };
@@ -18,7 +18,7 @@ pub(super) type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
 /// What was counted up to one moment; see [`Metrics::snapshot`](super::Metrics::snapshot).
 ///
-/// Counters that are 0 have no sample.
+/// Counters that are 0 and histograms without a value have no sample.
 #[derive(Clone, Debug)]
 pub struct MetricsSnapshot {
     samples: Vec<Sample>,
@@ -88,7 +88,7 @@ impl MetricsSnapshot {
             SampleValue::Histogram { counts, .. } => counts.iter().sum(),
             SampleValue::Gauge(_) => 0,
         });
-        Some(counts.sum())
+        Some(counts.fold(0, u64::saturating_add))
     }
 
     /// The highest value of a gauge over all samples with these labels, if there is any.
@@ -142,7 +142,7 @@ pub(super) fn collect(inner: &Inner, id: Id, into: &mut Vec<Sample>) {
     }
 }
 
-fn collect_series(series: &Series, id: Id, add: &mut dyn FnMut(&OwnLabels, SampleValue)) {
+fn collect_series(series: &Counters, id: Id, add: &mut dyn FnMut(&OwnLabels, SampleValue)) {
     let mut counter = |own: &OwnLabels, count: u64| {
         if count > 0 {
             add(own, SampleValue::Counter(count));
@@ -156,13 +156,11 @@ fn collect_series(series: &Series, id: Id, add: &mut dyn FnMut(&OwnLabels, Sampl
             }
         }
         Id::Attempts => {
-            let ended: u64 = requests().map(|(cell, ..)| series.get(cell)).sum();
             for (index, kind) in cells::KINDS.iter().enumerate() {
-                let mut count = series.get(cells::KIND + index);
-                if index == 0 {
-                    // Each request that was sent had one, so it is not counted apart.
-                    count += ended.saturating_sub(series.get(cells::UNSENT));
-                }
+                let count = match index {
+                    0 => series.firsts(),
+                    index => series.get(cells::KIND + index),
+                };
                 counter(&[("kind", kind)], count);
             }
         }
@@ -174,15 +172,16 @@ fn collect_series(series: &Series, id: Id, add: &mut dyn FnMut(&OwnLabels, Sampl
         }
         Id::Waits => {
             let sum = series.get(cells::WAITED_US) as f64 / 1e6;
-            add(
-                &[],
-                histogram(series, cells::WAITS, &cells::WAIT_BOUNDS, sum),
-            );
+            if let Some(waits) = histogram(series, cells::WAITS, &cells::WAIT_BOUNDS, sum) {
+                add(&[], waits);
+            }
         }
         Id::RequestAttempts => {
             let sum = series.get(cells::ATTEMPTED) as f64;
             let bounds = &cells::ATTEMPT_BOUNDS;
-            add(&[], histogram(series, cells::ATTEMPTS, bounds, sum));
+            if let Some(attempts) = histogram(series, cells::ATTEMPTS, bounds, sum) {
+                add(&[], attempts);
+            }
         }
         Id::Held => counter(&[], series.get(cells::HELD)),
         Id::Hedges => {
@@ -211,14 +210,23 @@ fn requests() -> impl Iterator<Item = (usize, &'static str, &'static str, &'stat
     })
 }
 
-fn histogram(series: &Series, first: usize, bounds: &'static [f64], sum: f64) -> SampleValue {
-    SampleValue::Histogram {
-        bounds,
-        counts: (0..=bounds.len())
-            .map(|at| series.get(first + at))
-            .collect(),
-        sum,
-    }
+/// `None` without a value.
+fn histogram(
+    series: &Counters,
+    first: usize,
+    bounds: &'static [f64],
+    sum: f64,
+) -> Option<SampleValue> {
+    let counts = (0..=bounds.len()).map(|at| series.get(first + at));
+    let counts: Vec<u64> = counts.collect();
+    counts
+        .iter()
+        .any(|count| *count > 0)
+        .then_some(SampleValue::Histogram {
+            bounds,
+            counts,
+            sum,
+        })
 }
 
 fn collect_budgets(inner: &Inner, id: Id, into: &mut Vec<Sample>) {

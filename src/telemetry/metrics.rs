@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    num::NonZeroU64,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -13,14 +14,15 @@ use http::{Method, StatusCode, Uri};
 
 use super::{
     builder::MetricsBuilder,
-    cells::{self, Ending, Series},
+    cells::{self, Counters, Ending, Series},
     collect::{Labels, MetricsSnapshot},
     sinks::Sinks,
 };
 use crate::{
-    budget::{RetryBudget, Scope, table::Table},
+    budget::{RetryBudget, Scope, host_and_port, table::Table},
     reason::Note,
     report::{AttemptOutcome, AttemptRecord, RetryReport},
+    stack::Lead,
     throttle::AdaptiveThrottle,
 };
 
@@ -49,7 +51,7 @@ pub struct Metrics {
 pub(super) struct Inner {
     pub(super) service: Option<Box<str>>,
     /// Of all requests, or of those that have no series of their own.
-    pub(super) all: Series,
+    pub(super) all: Counters,
     pub(super) route: Route,
     pub(super) budgets: Vec<(Box<str>, RetryBudget)>,
     pub(super) throttles: Vec<(Box<str>, AdaptiveThrottle)>,
@@ -78,23 +80,24 @@ pub(super) struct Authority {
     pub(super) series: Series,
 }
 
-/// Why an attempt is made.
+/// Why an attempt is made. Each attempt is counted under one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptKind {
-    /// It is the first one.
+    /// It is the first one of a request.
     First = 0,
-    /// An attempt before it failed.
+    /// The attempt before it failed.
     Retry = 1,
-    /// An attempt before it was certainly not processed.
+    /// The attempt before it was certainly not processed, and cost neither a count nor a token.
     Unprocessed = 2,
     /// Another one is late.
     Hedge = 3,
-    /// A server answered with another URL.
+    /// A server answered with another URL: it is the first attempt of the next hop.
     Redirect = 4,
-    /// A response broke and goes on.
+    /// A response broke and goes on: it is the first attempt of a continuation.
     Resume = 5,
-    /// Another server of the same service failed.
+    /// The attempt before it failed, as for a retry, and this one goes to another server of the same
+    /// service.
     Endpoint = 6,
 }
 
@@ -105,9 +108,59 @@ impl AttemptKind {
     }
 }
 
-/// Which counters a request counts with: an index, since names are needed only by those who read.
+/// Which counters a request counts with: an index, since names are needed only by those who read;
+/// and besides what little has to be known of it until it is counted, in the upper bits.
+///
+/// It is 0 for most requests, which one comparison tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SeriesId(u32);
+
+impl SeriesId {
+    /// Whether the next attempt goes to another server.
+    const ELSEWHERE: u32 = 1 << 31;
+    const REDIRECTED: u32 = 1 << 30;
+    const RESUMED: u32 = 1 << 29;
+    const INDEX: u32 = Self::RESUMED - 1;
+
+    fn index(self) -> u32 {
+        self.0 & Self::INDEX
+    }
+
+    /// The request is sent for this reason.
+    pub(crate) fn led_by(self, lead: Option<Lead>) -> Self {
+        Self(match lead {
+            None => self.0,
+            Some(Lead::Redirect) => self.0 | Self::REDIRECTED,
+            Some(Lead::Resume) => self.0 | Self::RESUMED,
+        })
+    }
+
+    /// The kind of the request's first attempt.
+    fn first(self) -> AttemptKind {
+        match self.0 & (Self::REDIRECTED | Self::RESUMED) {
+            0 => AttemptKind::First,
+            Self::RESUMED => AttemptKind::Resume,
+            _ => AttemptKind::Redirect,
+        }
+    }
+
+    /// Its next attempt goes to the same server again, or does not.
+    pub(crate) fn goes(self, elsewhere: bool) -> Self {
+        match elsewhere {
+            false => Self(self.0 & !Self::ELSEWHERE),
+            true => Self(self.0 | Self::ELSEWHERE),
+        }
+    }
+
+    /// The kind of a retry.
+    fn retry(self, processed: bool) -> AttemptKind {
+        match (processed, self.0 & Self::ELSEWHERE) {
+            (false, _) => AttemptKind::Unprocessed,
+            (true, 0) => AttemptKind::Retry,
+            (true, _) => AttemptKind::Endpoint,
+        }
+    }
+}
 
 impl Metrics {
     /// Counts all requests together.
@@ -125,15 +178,15 @@ impl Metrics {
         MetricsSnapshot::of(&self.inner)
     }
 
-    /// Counts an attempt to `uri` that a layer other than [`RetryLayer`](crate::RetryLayer) sends
-    /// on its own account. (The layer counts its own.)
+    /// Counts an attempt to `uri` that a layer of one's own sends on its own account. (This crate's
+    /// count their own.)
     pub fn attempt(&self, kind: AttemptKind, uri: &Uri) {
-        self.add(self.series(uri), cells::KIND + kind as usize, 1);
+        self.attempted(self.series(uri), kind);
     }
 
     /// Counts a hedge to `uri` that has ended above the retries or without any: `won` if its answer was the one.
     pub fn hedge_ended(&self, won: bool, uri: &Uri) {
-        self.add(self.series(uri), hedge_cell(won), 1);
+        self.count(self.series(uri), hedge_cell(won));
     }
 
     /// Counts bytes of a download from `uri` that came after it broke.
@@ -151,19 +204,43 @@ impl Metrics {
     }
 
     /// A request succeeded at once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first_try(&self, series: SeriesId, method: &Method, status: StatusCode) {
-        let cell = cells::request_cell(
-            Ending::FirstTry,
-            cells::method_index(method),
-            cells::class_index(status),
-        );
-        self.add(series, cell, 1);
+        if series != SeriesId(0) || !self.inner.all.count_first_try(method, status) {
+            self.count_first_try(series, method, status);
+        }
     }
 
-    /// A retry is sent, which carries so many bytes of a recorded body.
-    pub(crate) fn retried(&self, series: SeriesId, kind: AttemptKind, recorded: u64) {
-        self.add(series, cells::KIND + kind as usize, 1);
+    #[inline(never)]
+    fn count_first_try(&self, series: SeriesId, method: &Method, status: StatusCode) {
+        let (method, class) = (cells::method_index(method), cells::class_index(status));
+        let cell = cells::request_cell(Ending::FirstTry, method, class);
+        self.ended(series, cell, true);
+    }
+
+    /// A request has ended, whose first attempt was sent or was not.
+    fn ended(&self, series: SeriesId, cell: usize, sent: bool) {
+        let counters = self.counters(series);
+        let first = series.first();
+        // What has to be left out is known before that of which it is.
+        if !sent || first != AttemptKind::First {
+            counters.count(cells::NOT_FIRST);
+        }
+        if sent && first != AttemptKind::First {
+            counters.count(cells::KIND + first as usize);
+        }
+        counters.count(cell);
+    }
+
+    /// An attempt is sent.
+    pub(crate) fn attempted(&self, series: SeriesId, kind: AttemptKind) {
+        self.count(series, cells::KIND + kind as usize);
+    }
+
+    /// A retry is sent: because the request was not `processed`, or failed. It carries so many
+    /// bytes of a recorded body.
+    pub(crate) fn retried(&self, series: SeriesId, processed: bool, recorded: u64) {
+        self.attempted(series, series.retry(processed));
         if recorded > 0 {
             self.add(series, cells::REPLAYED, recorded);
         }
@@ -175,9 +252,9 @@ impl Metrics {
         let Some(wait) = record.wait.as_ref().map(|wait| wait.planned) else {
             return;
         };
-        self.add(series, cells::WAITS + cells::wait_bucket(wait), 1);
+        self.count(series, cells::WAITS + cells::wait_bucket(wait));
         self.add(series, cells::WAITED_US, cells::micros(wait));
-        let labels = || self.inner.labels(series.0);
+        let labels = || self.inner.labels(series.index());
         self.inner.sinks.wait(&labels, wait.as_secs_f64());
     }
 
@@ -185,8 +262,8 @@ impl Metrics {
     fn hedged(&self, series: SeriesId, record: &AttemptRecord) {
         for note in record.notes() {
             if let Note::Hedged { won, .. } = note {
-                self.add(series, cells::KIND + AttemptKind::Hedge as usize, 1);
-                self.add(series, hedge_cell(*won), 1);
+                self.attempted(series, AttemptKind::Hedge);
+                self.count(series, hedge_cell(*won));
             }
         }
     }
@@ -205,23 +282,20 @@ impl Metrics {
             Some(AttemptOutcome::Failed { .. }) | None => 0,
         };
         let method = cells::method_index(&report.method);
-        self.add(series, cells::request_cell(ending, method, class), 1);
+        let cell = cells::request_cell(ending, method, class);
+        self.ended(series, cell, attempts > 0);
         // The others were counted when their waits began.
         if let Some(last) = report.attempts.last().filter(|last| last.wait.is_none()) {
             self.hedged(series, last);
         }
-        if attempts == 0 {
-            // The first attempts are the requests, but for those that were never sent.
-            self.add(series, cells::UNSENT, 1);
-        }
         if attempts > 1 {
-            self.add(series, cells::ATTEMPTS + cells::attempt_bucket(attempts), 1);
+            self.count(series, cells::ATTEMPTS + cells::attempt_bucket(attempts));
             self.add(series, cells::ATTEMPTED, attempts);
-            let labels = || self.inner.labels(series.0);
+            let labels = || self.inner.labels(series.index());
             self.inner.sinks.attempts(&labels, attempts as f64);
         }
         if !report.held.is_zero() {
-            self.add(series, cells::HELD, 1);
+            self.count(series, cells::HELD);
         }
         if !report.stop.is_success() {
             self.suppressed(series, report.stop.name());
@@ -230,25 +304,27 @@ impl Metrics {
 
     /// Nothing was sent, or sent again, for this reason.
     pub(crate) fn suppressed(&self, series: SeriesId, reason: &'static str) {
-        self.add(series, cells::SUPPRESSED + cells::reason_index(reason), 1);
+        self.count(series, cells::SUPPRESSED + cells::reason_index(reason));
     }
 
     /// Nobody wants the answer any more.
     pub(crate) fn dropped(&self, series: SeriesId, method: &Method, sent: bool) {
         let method = cells::method_index(method);
-        self.add(series, cells::request_cell(Ending::Dropped, method, 0), 1);
-        if !sent {
-            self.add(series, cells::UNSENT, 1);
-        }
+        let cell = cells::request_cell(Ending::Dropped, method, 0);
+        self.ended(series, cell, sent);
     }
 
-    #[inline]
+    fn counters(&self, series: SeriesId) -> &Counters {
+        let own = self.inner.route.series(series.index());
+        own.map_or(&self.inner.all, Series::counters)
+    }
+
+    fn count(&self, series: SeriesId, cell: usize) {
+        self.counters(series).count(cell);
+    }
+
     fn add(&self, series: SeriesId, cell: usize, count: u64) {
-        let series = match series {
-            SeriesId(0) => &self.inner.all,
-            SeriesId(index) => self.inner.route.series(index).unwrap_or(&self.inner.all),
-        };
-        series.add(cell, count);
+        self.counters(series).add(cell, count);
     }
 }
 
@@ -267,16 +343,12 @@ impl Route {
             Self::ByMount { find, .. } => find(uri).and_then(|number| u32::try_from(number).ok()),
             Self::ByAuthority { table, taken, most } => {
                 let key = Scope::PerAuthority.slot(uri).0;
-                if table.find(key).is_none() {
-                    let free = |taken: usize| (taken < *most).then_some(taken + 1);
-                    if taken.fetch_update(Relaxed, Relaxed, free).is_err() {
-                        return SeriesId(0);
-                    }
+                let known = table.place_of(key);
+                let known = known.filter(|place| place.value.name.get().is_some());
+                match known {
+                    Some(place) => Some(place.index),
+                    None => enter(table, key, uri, (taken, *most)),
                 }
-                table.claim(key, |_| None).map(|place| {
-                    place.value.name.get_or_init(|| name(uri));
-                    place.index
-                })
             }
         };
         SeriesId(index.map_or(0, |index| index.saturating_add(1)))
@@ -311,10 +383,46 @@ impl Route {
     }
 }
 
-/// Host and port, without userinfo.
+/// The place of an authority that has none yet, if it may have one.
+#[cold]
+fn enter(
+    table: &Table<Authority>,
+    key: NonZeroU64,
+    uri: &Uri,
+    (taken, most): (&AtomicUsize, usize),
+) -> Option<u32> {
+    let free = |taken: usize| (taken < most).then_some(taken + 1);
+    taken.fetch_update(Relaxed, Relaxed, free).ok()?;
+    let mut is_new = false;
+    let place = table.claim(key, |_| None);
+    let index = place.map(|place| {
+        place.value.name.get_or_init(|| {
+            is_new = true;
+            name(uri)
+        });
+        place.index
+    });
+    if !is_new {
+        // Its part of the table is full, or another thread has entered it at the same moment.
+        taken.fetch_sub(1, Relaxed);
+    }
+    index
+}
+
+/// Host and port, without userinfo: one name for what has one place in the table, whose key is made
+/// of the same.
 fn name(uri: &Uri) -> Box<str> {
-    let host = uri.host().unwrap_or("").to_ascii_lowercase();
-    match uri.port_u16() {
+    let Some(authority) = uri.authority() else {
+        return "none".into();
+    };
+    let (host, port) = host_and_port(authority.as_str().as_bytes());
+    let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+    let port = port.or_else(|| match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    });
+    match port {
         Some(port) => format!("{host}:{port}").into(),
         None => host.into(),
     }
@@ -322,13 +430,11 @@ fn name(uri: &Uri) -> Box<str> {
 
 impl Inner {
     /// Every set of labels under which something was counted.
-    pub(super) fn all_series(&self) -> impl Iterator<Item = (u32, &Series)> {
-        (0..self.route.len())
-            .filter_map(|id| match id {
-                0 => Some((0, &self.all)),
-                id => Some((id, self.route.series(id)?)),
-            })
-            .filter(|(_, series)| series.is_used())
+    pub(super) fn all_series(&self) -> impl Iterator<Item = (u32, &Counters)> {
+        (0..self.route.len()).filter_map(|id| match id {
+            0 => Some((0, &self.all)),
+            id => Some((id, self.route.series(id)?.used()?)),
+        })
     }
 
     /// The label that everything has.

@@ -33,10 +33,13 @@
 //!   `dropped` if nobody waited for the end.
 //! - `status` is the class of the last status, such as `5xx`, or `none`; `method` is a method of
 //!   RFC 9110, `PATCH`, or `_OTHER`.
-//! - `kind` is an [`AttemptKind`]; `reason` is a [`StopReason`](crate::policy::StopReason::name)'s
+//! - `kind` is an [`AttemptKind`], and each attempt has one of them; `reason` is a [`StopReason`](crate::policy::StopReason::name)'s
 //!   name; `result` is `won` or `lost`; `answer` is `granted`, `refused` or `given_back`.
-//! - What layers other than [`RetryLayer`](crate::RetryLayer) do is there once they are given the
-//!   metrics, too.
+//! - [`RetryLayer`](crate::RetryLayer) counts what layers below it do as well: they tell it of hedges,
+//!   and of attempts that go to another server. To it, each hop of a redirect and each continuation of
+//!   a download is a request of its own; the layers above tell it why it is sent, and its first
+//!   attempt is of the kind `redirect` or `resume`. Only `ResumeLayer` has something of its own to
+//!   count, the bytes: it is given the metrics, too.
 //! - All have the label `service` if it was [named](MetricsBuilder::service), and `mount` or
 //!   `server_address` where requests are counted [by mount](MetricsBuilder::by_mount) or [by
 //!   authority](MetricsBuilder::by_authority).
@@ -58,7 +61,8 @@
 //! # What it costs
 //!
 //! A request that succeeds at once adds 1 to one counter of its thread's shard: no lock, no
-//! allocation, no clock. [By mount](MetricsBuilder::by_mount) and [by
+//! allocation, no clock; 29 instructions (`cargo bench -p benches --features telemetry --bench
+//! counted` holds it at 30). [By mount](MetricsBuilder::by_mount) and [by
 //! authority](MetricsBuilder::by_authority) it is looked up first which one that is. Everything
 //! else is counted where something failed, or was asked for. Reading walks through all counters.
 //!

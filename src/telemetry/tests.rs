@@ -90,6 +90,79 @@ fn so_many_authorities_have_counters_of_their_own_and_the_rest_share_one() {
     assert!(!format!("{now:?}").contains("secret"));
 }
 
+/// Two samples with the same labels would be one to whoever reads them.
+#[test]
+fn what_is_counted_apart_has_labels_of_its_own() {
+    let metrics = Metrics::builder().by_authority(100).build();
+    for (uri, name) in [
+        ("http://a.test/", "a.test:80"),
+        ("http://A.test:80/", "a.test:80"),
+        ("http://me:secret@a.test:/x", "a.test:80"),
+        ("https://a.test/", "a.test:443"),
+        ("https://a.test:80/", "a.test:80"),
+        ("http://a.test:8080/", "a.test:8080"),
+        ("http://[::1]:81/", "[::1]:81"),
+        ("a.test:443", "a.test:443"),
+        ("a.test", "a.test"),
+        ("/relative", "none"),
+    ] {
+        let uri: http::Uri = uri.parse().expect("a URI");
+        let before = metrics.snapshot();
+        metrics.attempt(AttemptKind::Hedge, &uri);
+        let labels = [("server_address", name)];
+        let count = |at: &MetricsSnapshot| at.count("tower_http_retry_attempts_total", &labels);
+        let more = count(&metrics.snapshot()).zip(count(&before));
+        assert_eq!(more.map(|(now, before)| now - before), Some(1), "{uri}");
+    }
+    let now = metrics.snapshot();
+    let mut all: Vec<_> = now.samples().iter().map(|sample| &sample.labels).collect();
+    let samples = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), samples);
+}
+
+#[test]
+fn a_million_authorities_take_no_more_than_the_few_that_were_asked_for() {
+    let metrics = Metrics::builder().by_authority(20).build();
+    for host in 0..1_000_000 {
+        let uri = format!("http://h{host}.test/").parse().expect("a URI");
+        metrics.attempt(AttemptKind::Hedge, &uri);
+    }
+    let now = metrics.snapshot();
+    // And the rest.
+    assert!(now.samples().len() <= 21, "{}", now.samples().len());
+    assert!(now.samples().len() > 15, "{}", now.samples().len());
+    let all = now.count("tower_http_retry_attempts_total", &[]);
+    assert_eq!(all, Some(1_000_000));
+}
+
+#[test]
+fn an_authority_that_two_threads_meet_at_once_takes_one_place() {
+    for _ in 0..50 {
+        let metrics = Metrics::builder().by_authority(8).build();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for host in 0..8 {
+                        let uri = format!("http://h{host}.test/").parse().expect("a URI");
+                        metrics.attempt(AttemptKind::Hedge, &uri);
+                    }
+                });
+            }
+        });
+        // Whoever came at a bad moment was counted with the others, and the place is free again.
+        for host in 0..8 {
+            let uri = format!("http://h{host}.test/").parse().expect("a URI");
+            metrics.attempt(AttemptKind::Hedge, &uri);
+            let labels = [("server_address", &*format!("h{host}.test:80"))];
+            let now = metrics.snapshot();
+            let own = now.count("tower_http_retry_attempts_total", &labels);
+            assert!(own >= Some(1), "{host}");
+        }
+    }
+}
+
 #[test]
 fn requests_are_counted_by_their_mount() {
     let policy = crate::policy::RetryPolicy::default();

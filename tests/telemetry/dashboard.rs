@@ -76,9 +76,10 @@ fn assert_known(text: &str) {
 }
 
 /// The values that are compared with, of which another test knows that they are counted.
-const VALUES: [&str; 7] = [
+const VALUES: [&str; 8] = [
     "retry",
     "unprocessed",
+    "endpoint",
     "hedge",
     "recovered",
     "failed_after_retries",

@@ -6,5 +6,13 @@ mod attempt_spans;
 mod counters;
 #[cfg(feature = "telemetry")]
 mod dashboard;
+#[cfg(all(
+    feature = "endpoints",
+    feature = "hedge",
+    feature = "redirect",
+    feature = "resume",
+    feature = "telemetry"
+))]
+mod kinds;
 mod lint;
 mod span;

@@ -71,8 +71,8 @@ pub fn processes(runs: &[Vec<(Contender, Measured)>]) -> io::Result<String> {
                 canvas.mark(place, recovers, color)?;
             }
         }
-        // Where no line is: idle processes are limited by nothing but the number of retries.
-        let (x, mut y) = place(2.0, 3.3);
+        // Where no line is: busy processes are limited by every budget.
+        let (x, mut y) = place(700.0, 3.6);
         for (line, color) in (0..contenders).zip(colors) {
             let name = runs[0][line].0.name();
             canvas.line(&[(x, y), (x + 24.0, y)], color, 2)?;
