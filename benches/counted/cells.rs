@@ -1,9 +1,9 @@
-//! What is counted in which way.
+//! What is added to the layer.
 
 use http::Request;
 use tower::Layer;
 use tower_http_retry::{
-    Retry, RetryLayer, mounts::Mounts, policy::RetryPolicy, telemetry::Metrics,
+    Retry, RetryLayer, mounts::Mounts, policy::RetryPolicy, shadow::Shadow, telemetry::Metrics,
 };
 
 use crate::work::{self, BARE, Body, Server, mixed};
@@ -12,65 +12,65 @@ use crate::work::{self, BARE, Body, Server, mixed};
 pub(crate) enum Candidate {
     /// The service alone.
     Bare,
-    /// The layer that counts nothing.
+    /// The layer by itself.
     Without,
-    /// The layer with metrics.
+    /// The layer with what is measured.
     With,
 }
 
 pub(crate) const CANDIDATES: [Candidate; 3] =
     [Candidate::Bare, Candidate::Without, Candidate::With];
 
+/// What is measured.
+enum Added {
+    Metrics(Metrics),
+    Shadow(Box<Shadow<RetryPolicy>>),
+}
+
 pub(crate) struct Cell {
     pub(crate) name: &'static str,
-    /// Instructions that counting may add.
+    /// Instructions that it may add.
     pub(crate) limit: f64,
     request: fn() -> Request<Body>,
-    metrics: Metrics,
+    added: Added,
 }
 
 pub(crate) fn all() -> Vec<Cell> {
     let policy = RetryPolicy::default();
-    let mounts = Mounts::new().mount("http://api.example.com/v1/", policy);
+    let mounts = Mounts::new().mount("http://api.example.com/v1/", policy.clone());
     let mounts = mounts.expect("a prefix");
-    let together = Metrics::new;
+    let counted = |name, limit, request, metrics| Cell {
+        name,
+        limit,
+        request,
+        added: Added::Metrics(metrics),
+    };
+    let bare: fn() -> Request<Body> = || work::with_headers(0, work::Made::Standard);
+    let post: fn() -> Request<Body> = || work::post(false);
+    let by_authority = Metrics::builder().by_authority(20).build();
+    let by_mount = Metrics::builder().by_mount(&mounts).build();
+    let candidate = RetryPolicy::builder().total(1).build().expect("a policy");
+    let asked = |name, limit, request| Cell {
+        name,
+        limit,
+        request,
+        added: Added::Shadow(Box::new(Shadow::new(policy.clone(), candidate.clone()))),
+    };
     vec![
-        Cell {
-            name: "GET",
-            limit: 30.0,
-            request: mixed,
-            metrics: together(),
-        },
-        Cell {
-            name: "GET without headers",
-            limit: 30.0,
-            request: || work::with_headers(0, work::Made::Standard),
-            metrics: together(),
-        },
-        Cell {
-            name: "POST of 1 KiB",
-            limit: 30.0,
-            request: || work::post(false),
-            metrics: together(),
-        },
-        Cell {
-            name: "GET, by authority",
-            limit: 265.0,
-            request: mixed,
-            metrics: Metrics::builder().by_authority(20).build(),
-        },
-        Cell {
-            name: "GET, by mount",
-            limit: 1080.0,
-            request: mixed,
-            metrics: Metrics::builder().by_mount(&mounts).build(),
-        },
+        counted("metrics: GET", 30.0, mixed, Metrics::new()),
+        counted("metrics: GET without headers", 30.0, bare, Metrics::new()),
+        counted("metrics: POST of 1 KiB", 30.0, post, Metrics::new()),
+        counted("metrics by authority: GET", 265.0, mixed, by_authority),
+        counted("metrics by mount: GET", 1080.0, mixed, by_mount),
+        asked("a shadow: GET", 760.0, mixed),
+        asked("a shadow: POST of 1 KiB", 825.0, post),
     ]
 }
 
 enum Sender {
     Bare(Server),
     Ours(Retry<Server, RetryPolicy>),
+    Shadowed(Retry<Server, Shadow<RetryPolicy>>),
 }
 
 pub(crate) struct Job<'a> {
@@ -83,12 +83,16 @@ pub(crate) struct Job<'a> {
 impl Cell {
     pub(crate) fn job(&self, candidate: Candidate) -> Job<'_> {
         let server = Server::new(true);
+        let below = server.clone();
         let layer = RetryLayer::new(RetryPolicy::default());
-        let sender = match candidate {
-            Candidate::Bare => Sender::Bare(server.clone()),
-            Candidate::Without => Sender::Ours(layer.layer(server.clone())),
-            Candidate::With => {
-                Sender::Ours(layer.metrics(self.metrics.clone()).layer(server.clone()))
+        let sender = match (candidate, &self.added) {
+            (Candidate::Bare, _) => Sender::Bare(below),
+            (Candidate::Without, _) => Sender::Ours(layer.layer(below)),
+            (Candidate::With, Added::Metrics(metrics)) => {
+                Sender::Ours(layer.metrics(metrics.clone()).layer(below))
+            }
+            (Candidate::With, Added::Shadow(shadow)) => {
+                Sender::Shadowed(RetryLayer::new((**shadow).clone()).layer(below))
             }
         };
         Job {
@@ -113,6 +117,7 @@ impl Job<'_> {
         let answer = match &mut self.sender {
             Sender::Bare(service) => work::send(service, request),
             Sender::Ours(service) => work::send(service, request),
+            Sender::Shadowed(service) => work::send(service, request),
         };
         drop(std::hint::black_box(answer));
     }

@@ -1,8 +1,8 @@
-//! What it costs to count a request that succeeds at once, in instructions and allocations: the
-//! layer with metrics against the layer without.
+//! What it costs a request that succeeds at once to be counted, or judged by a second policy that is
+//! only asked, in instructions and allocations: against the layer without.
 //!
 //! ```text
-//! cargo bench -p benches --features telemetry --bench counted
+//! cargo bench -p benches --features seen --bench counted
 //! ```
 //!
 //! Each row has its limit, and the counts repeat exactly. Without valgrind there are no
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
     let instructions = measure::instructions(cells.len(), "");
     let mut within = true;
-    println!("| a 200 at once, counted | instructions | limit | allocations |");
+    println!("| a 200 at once | instructions | limit | allocations |");
     println!("| --- | ---: | ---: | ---: |");
     for (at, cell) in cells.iter().enumerate() {
         let [_, without, with] = measure::allocations(cell);

@@ -98,6 +98,10 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "Lint\n\n{}\n", list(&findings))?;
     writeln!(out, "Explanation\n\n{}\n", indented(layer.explain(&head)))?;
+    if let Some(candidate) = source.candidate {
+        let explanation = indented(candidate.explain(&head));
+        writeln!(out, "The candidate, which is only asked\n\n{explanation}\n")?;
+    }
     let title = format!("Schedule if each attempt ends with {}", cli.outcome_name);
     writeln!(out, "{title}\n\n{}", indented(schedule))?;
     if let Some(file) = &cli.plot {

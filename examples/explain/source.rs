@@ -9,6 +9,8 @@ use tower_http_retry::{
 pub(crate) struct Source {
     /// A layer with the policy.
     pub(crate) layer: RetryLayer<SharedPolicy>,
+    /// The same with the policy that a document has only asked.
+    pub(crate) candidate: Option<RetryLayer<SharedPolicy>>,
     /// Whether it is said what the layer is like. Else nothing is known of it.
     pub(crate) has_layer: bool,
 }
@@ -22,6 +24,7 @@ pub(crate) fn load(source: &str) -> Result<Source, String> {
     };
     Ok(Source {
         layer: RetryLayer::new(SharedPolicy::new(policy)),
+        candidate: None,
         has_layer: false,
     })
 }
@@ -35,15 +38,23 @@ fn read(file: &str) -> Result<Source, String> {
     } else {
         toml::from_str(&text).map_err(|error| wrong(&error))?
     };
-    let mounts = config.to_mounts().map_err(|error| wrong(&error))?;
-    let policy = match mounts.fallback_policy() {
+    let layer = |policy| RetryLayer::new(policy).configure(&config);
+    let (policy, candidate) = match config.to_mounts() {
         // Without mounts, a single policy is what is meant.
-        Some(policy) if mounts.is_empty() => SharedPolicy::new(policy.clone()),
-        _ => SharedPolicy::new(mounts),
+        Ok(mounts) => match mounts.fallback_policy() {
+            Some(policy) if mounts.is_empty() => (SharedPolicy::new(policy.clone()), None),
+            _ => (SharedPolicy::new(mounts), None),
+        },
+        Err(error) if error.key() == "candidate" => {
+            let shadow = config.to_shadow().map_err(|error| wrong(&error))?;
+            let candidate = shadow.candidate().cloned().map(SharedPolicy::new);
+            (SharedPolicy::new(shadow.live().clone()), candidate)
+        }
+        Err(error) => return Err(wrong(&error)),
     };
-    let layer = RetryLayer::new(policy).configure(&config);
     Ok(Source {
-        layer,
+        layer: layer(policy),
+        candidate: candidate.map(layer),
         has_layer: true,
     })
 }

@@ -44,6 +44,18 @@ impl<'de> Visitor<'de> for Top {
                 from.next_value_seed(MountTables(&mut config))?;
                 continue;
             }
+            #[cfg(feature = "shadow")]
+            if key == "candidate" {
+                let at = Place::candidate();
+                let keys = from.next_value_seed(PolicyTable(&at))?;
+                if config.candidate.replace(keys).is_some() {
+                    return Err(A::Error::custom(super::InvalidConfig::conflict(
+                        "candidate",
+                        "is given twice",
+                    )));
+                }
+                continue;
+            }
             let set = |value| config.set(&at, &key, value);
             from.next_value_seed(Entry(set))?;
         }
@@ -118,17 +130,17 @@ impl<'de> Visitor<'de> for MountTables<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<(), A::Error> {
         while let Some(prefix) = from.next_key::<String>()? {
-            let keys = from.next_value_seed(MountTable(&prefix))?;
+            let keys = from.next_value_seed(PolicyTable(&Place::mount(&prefix)))?;
             self.0.add_mount(prefix, keys).map_err(A::Error::custom)?;
         }
         Ok(())
     }
 }
 
-/// The table of one mount.
-struct MountTable<'a>(&'a str);
+/// The table of a policy that is not the top's.
+struct PolicyTable<'a>(&'a Place);
 
-impl<'de> DeserializeSeed<'de> for MountTable<'_> {
+impl<'de> DeserializeSeed<'de> for PolicyTable<'_> {
     type Value = PolicyKeys;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<PolicyKeys, D::Error> {
@@ -136,21 +148,19 @@ impl<'de> DeserializeSeed<'de> for MountTable<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for MountTable<'_> {
+impl<'de> Visitor<'de> for PolicyTable<'_> {
     type Value = PolicyKeys;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the table of the policy for {:?}", self.0)
+        let table = self.0.prefix().trim_end_matches('.');
+        write!(f, "`{table}` to be the table of a policy")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<PolicyKeys, A::Error> {
         let mut keys = PolicyKeys::default();
-        let at = Place::mount(self.0);
-        while let Some(key) = from.next_key_seed(Key {
-            of: Of::Mount,
-            at: &at,
-        })? {
-            let set = |value| keys.set(&at, &key, value).map(drop);
+        let at = self.0;
+        while let Some(key) = from.next_key_seed(Key { of: Of::Mount, at })? {
+            let set = |value| keys.set(at, &key, value).map(drop);
             from.next_value_seed(Entry(set))?;
         }
         Ok(keys)
@@ -167,6 +177,9 @@ impl Serialize for RetryConfig {
         self.policy.write(&mut map)?;
         if !self.mounts.is_empty() {
             map.serialize_entry("mounts", &Mounted(&self.mounts))?;
+        }
+        if let Some(candidate) = &self.candidate {
+            map.serialize_entry("candidate", &Table(candidate))?;
         }
         map.end()
     }

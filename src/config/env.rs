@@ -8,6 +8,9 @@ use super::{
     value::Value,
 };
 
+/// Tables with policies of their own.
+const TABLES: [&str; 2] = ["mounts", "candidate"];
+
 impl RetryConfig {
     /// Reads the variables of this process whose names begin with `prefix`; see
     /// [`from_vars`](Self::from_vars).
@@ -42,7 +45,8 @@ impl RetryConfig {
     /// `RETRY_BACKOFF_KIND=exponential`, `RETRY_BUDGET_RATIO=0.1`, `RETRY_BUDGET=false`.
     ///
     /// The keys are those of a document, tables being part of the name, and so are the values.
-    /// Lists have commas between their elements. Mounts have no variables.
+    /// Lists have commas between their elements. Mounts and candidates have no
+    /// variables.
     ///
     /// ```
     /// use tower_http_retry::{config::RetryConfig, policy::Limit};
@@ -75,8 +79,11 @@ impl RetryConfig {
             let key = key.to_ascii_lowercase();
             let value = Value::of_text(value.as_ref());
             let split = |table| key.strip_prefix(table);
-            if key == "mounts" {
-                let why = "mounts have no variables; they are written in a document";
+            if TABLES.contains(&&*key) {
+                let why = match &*key {
+                    "mounts" => "mounts have no variables; they are written in a document",
+                    _ => "a candidate has no variables; it is written in a document",
+                };
                 return Err(InvalidConfig::unknown(name.as_ref(), why));
             } else if names::top().any(|known| known == key) {
                 config.set(&at, &key, value)?;
@@ -109,7 +116,7 @@ impl RetryConfig {
 /// The keys of all variables.
 fn all() -> Vec<String> {
     let top = names::top()
-        .filter(|key| *key != "mounts")
+        .filter(|key| !TABLES.contains(key))
         .map(str::to_owned);
     let backoff = names::BACKOFF.iter().map(|key| format!("backoff_{key}"));
     let budget = names::BUDGET.iter().map(|key| format!("budget_{key}"));

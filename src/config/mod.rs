@@ -15,6 +15,8 @@ mod kinds;
 mod layer;
 mod names;
 mod read;
+#[cfg(feature = "shadow")]
+mod shadow;
 mod time;
 mod value;
 
@@ -102,6 +104,7 @@ macro_rules! rows {
 /// | key | value |
 /// | --- | --- |
 /// | `mounts` | a table: for each URL prefix the table of its policy; see [`Mounts`] |
+/// | `candidate` | a table: a policy that is only asked, with the feature `shadow`; `to_shadow` |
 /// | `fallback` | `false`: the policy of the top is not for URLs without a mount |
 /// | `attempt_timeout`, `deadline`, `min_attempt` | a duration |
 /// | `drain_limit`, `replay_limit` | a number of bytes |
@@ -114,7 +117,8 @@ macro_rules! rows {
 /// # Mounts
 ///
 /// What a mount's table does not say is as at the top, whose budget it shares then; but a mount
-/// that names a `preset` begins with that one. The policy of the top is the fallback.
+/// that names a `preset` begins with that one. The policy of the top is the fallback. The same holds
+/// for a `candidate`, but for the budget: it earns and spends a copy.
 ///
 /// # Errors
 ///
@@ -134,6 +138,8 @@ pub struct RetryConfig {
     fallback: Option<bool>,
     /// In the order of the document.
     mounts: IndexMap<String, PolicyKeys>,
+    /// The policy that is only asked.
+    candidate: Option<PolicyKeys>,
 }
 
 impl RetryConfig {
@@ -141,23 +147,36 @@ impl RetryConfig {
     ///
     /// # Errors
     ///
-    /// A value that does not go with another one; and mounts, which are not for a single policy:
-    /// see [`to_mounts`](Self::to_mounts).
+    /// A value that does not go with another one; mounts, which are not for a single policy: see
+    /// [`to_mounts`](Self::to_mounts); and a candidate, which is to be asked.
     pub fn build(&self) -> Result<RetryPolicy, InvalidConfig> {
         if !self.mounts.is_empty() {
             let why = "makes more than one policy; `to_mounts` builds them";
             return Err(InvalidConfig::conflict("mounts", why));
         }
+        self.is_obeyed()?;
         self.policy.build(&Place::top(), None)
+    }
+
+    /// Nothing may be silently left out.
+    fn is_obeyed(&self) -> Result<(), InvalidConfig> {
+        match &self.candidate {
+            None => Ok(()),
+            Some(_) => {
+                let why = "is a policy that is only asked; `to_shadow` builds it";
+                Err(InvalidConfig::conflict("candidate", why))
+            }
+        }
     }
 
     /// The policies by URL prefix. Without any mount there is only the fallback.
     ///
     /// # Errors
     ///
-    /// A value that does not go with another one, a prefix that is none, and two prefixes that
-    /// are one mount.
+    /// A value that does not go with another one, a prefix that is none, two prefixes that are one
+    /// mount, and a candidate, which is to be asked.
     pub fn to_mounts(&self) -> Result<Mounts<RetryPolicy>, InvalidConfig> {
+        self.is_obeyed()?;
         let top = self.policy.build(&Place::top(), None)?;
         let mut mounts = Mounts::new();
         for (prefix, keys) in &self.mounts {
@@ -182,7 +201,7 @@ impl RetryConfig {
     }
 
     /// This configuration with what `over` says in place of its own, for instance a file's with
-    /// that of the environment. Tables of mounts are merged as well.
+    /// that of the environment. Tables of mounts, and of a candidate, are merged as well.
     ///
     /// ```
     /// use tower_http_retry::{config::RetryConfig, policy::Limit};
@@ -199,11 +218,16 @@ impl RetryConfig {
             let known = self.mounts.entry(prefix).or_default();
             *known = std::mem::take(known).overridden_by(keys);
         }
+        let candidate = match (self.candidate, over.candidate) {
+            (Some(own), Some(over)) => Some(own.overridden_by(over)),
+            (own, over) => over.or(own),
+        };
         Self {
             policy: self.policy.overridden_by(over.policy),
             layer: self.layer.overridden_by(over.layer),
             fallback: over.fallback.or(self.fallback),
             mounts: self.mounts,
+            candidate,
         }
     }
 
@@ -266,6 +290,7 @@ impl From<&Mounts<RetryPolicy>> for RetryConfig {
                 .iter()
                 .map(|mount| (mount.prefix().to_owned(), mount.policy().into()))
                 .collect(),
+            candidate: None,
         }
     }
 }

@@ -34,6 +34,9 @@ pub(super) const LAYER: [&str; 8] = [
 ];
 
 /// The other keys of the top.
+#[cfg(feature = "shadow")]
+pub(super) const TOP: [&str; 3] = ["fallback", "mounts", "candidate"];
+#[cfg(not(feature = "shadow"))]
 pub(super) const TOP: [&str; 2] = ["fallback", "mounts"];
 
 /// All keys of the top.
@@ -64,7 +67,7 @@ pub(super) const BUDGET: [&str; 9] = [
 ];
 
 /// Names of urllib3 and other systems, and what they are here.
-const ELSEWHERE: [(&str, &str, Here); 14] = [
+const ELSEWHERE: [(&str, &str, Here); 15] = [
     ("method_whitelist", "allowed_methods", Here::Renamed),
     ("default_method_whitelist", "allowed_methods", Here::Renamed),
     ("default_allowed_methods", "allowed_methods", Here::Called),
@@ -84,6 +87,14 @@ const ELSEWHERE: [(&str, &str, Here); 14] = [
     (
         "max_attempts",
         "it counts the first attempt; `total` does not, so it is one less",
+        Here::Elsewhere,
+    ),
+    (
+        "candidate",
+        match cfg!(feature = "shadow") {
+            true => "a candidate stands at the top, beside a policy without mounts",
+            false => "a policy that is only asked needs the feature `shadow`",
+        },
         Here::Elsewhere,
     ),
     (

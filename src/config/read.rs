@@ -37,6 +37,15 @@ impl Place {
         }
     }
 
+    /// The table of the policy that is only asked.
+    #[cfg(feature = "shadow")]
+    pub(super) fn candidate() -> Self {
+        Self {
+            prefix: "candidate.".to_owned(),
+            is_environment: false,
+        }
+    }
+
     /// The table `name` in this place.
     pub(super) fn table(&self, name: &str) -> Self {
         let dot = if self.is_environment { '_' } else { '.' };

@@ -157,7 +157,7 @@ impl ShadowStats {
 type Hear = Box<dyn Fn(&Disagreement) + Send + Sync>;
 
 #[derive(Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     compared: AtomicU64,
     kinds: [AtomicU64; DisagreementKind::ALL.len()],
     /// In microseconds.
@@ -192,7 +192,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn stats(&self) -> ShadowStats {
+    pub(crate) fn stats(&self) -> ShadowStats {
         ShadowStats {
             compared: self.compared.load(Relaxed),
             live_waits: Duration::from_micros(self.live_waits.load(Relaxed)),

@@ -44,6 +44,8 @@ pub struct MetricsBuilder {
     route: Route,
     budgets: Vec<(Box<str>, RetryBudget)>,
     throttles: Vec<(Box<str>, AdaptiveThrottle)>,
+    #[cfg(feature = "shadow")]
+    shadows: Vec<(Box<str>, Arc<crate::shadow::Tally>)>,
 }
 
 /// So many places for each name, so that few of them meet in one set of the table.
@@ -56,6 +58,8 @@ impl MetricsBuilder {
             route: Route::All,
             budgets: Vec::new(),
             throttles: Vec::new(),
+            #[cfg(feature = "shadow")]
+            shadows: Vec::new(),
         }
     }
 
@@ -101,6 +105,13 @@ impl MetricsBuilder {
         self
     }
 
+    /// Shows what `shadow` and its clones have found, under this name in the label `shadow`.
+    #[cfg(feature = "shadow")]
+    pub fn shadow<L>(mut self, name: &str, shadow: &crate::shadow::Shadow<L>) -> Self {
+        self.shadows.push((name.into(), shadow.tally()));
+        self
+    }
+
     /// The metrics.
     pub fn build(self) -> Metrics {
         let Self {
@@ -108,6 +119,8 @@ impl MetricsBuilder {
             route,
             budgets,
             throttles,
+            #[cfg(feature = "shadow")]
+            shadows,
         } = self;
         Metrics {
             inner: Arc::new(Inner {
@@ -116,6 +129,8 @@ impl MetricsBuilder {
                 route,
                 budgets,
                 throttles,
+                #[cfg(feature = "shadow")]
+                shadows,
                 sinks: Sinks::default(),
             }),
         }

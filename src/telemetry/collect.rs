@@ -123,6 +123,11 @@ pub(super) fn collect(inner: &Inner, id: Id, into: &mut Vec<Sample>) {
         Id::ThrottleRefused | Id::ThrottleProbability => {
             return collect_throttles(inner, id, into);
         }
+        Id::ShadowCompared | Id::ShadowDisagreements => {
+            #[cfg(feature = "shadow")]
+            collect_shadows(inner, id, into);
+            return;
+        }
         _ => {}
     }
     for (number, series) in inner.all_series() {
@@ -190,7 +195,12 @@ fn collect_series(series: &Counters, id: Id, add: &mut dyn FnMut(&OwnLabels, Sam
         }
         Id::Replayed => counter(&[], series.get(cells::REPLAYED)),
         Id::Resumed => counter(&[], series.get(cells::RESUMED)),
-        Id::BudgetRetries | Id::BudgetBalance | Id::ThrottleRefused | Id::ThrottleProbability => {}
+        Id::BudgetRetries
+        | Id::BudgetBalance
+        | Id::ThrottleRefused
+        | Id::ThrottleProbability
+        | Id::ShadowCompared
+        | Id::ShadowDisagreements => {}
     }
 }
 
@@ -273,5 +283,31 @@ fn collect_throttles(inner: &Inner, id: Id, into: &mut Vec<Sample>) {
             labels,
             value,
         });
+    }
+}
+
+#[cfg(feature = "shadow")]
+fn collect_shadows(inner: &Inner, id: Id, into: &mut Vec<Sample>) {
+    use crate::shadow::DisagreementKind;
+
+    for (name, tally) in &inner.shadows {
+        let stats = tally.stats();
+        let mut add = |kind: Option<&'static str>, count| {
+            let mut labels = inner.service_label();
+            labels.push(("shadow", name.to_string().into()));
+            labels.extend(kind.map(|kind| ("kind", kind.into())));
+            into.push(Sample {
+                info: id.info(),
+                labels,
+                value: SampleValue::Counter(count),
+            });
+        };
+        if id == Id::ShadowCompared {
+            add(None, stats.compared);
+            continue;
+        }
+        for kind in DisagreementKind::ALL {
+            add(Some(kind.name()), stats.of(kind));
+        }
     }
 }

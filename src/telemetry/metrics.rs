@@ -55,6 +55,8 @@ pub(super) struct Inner {
     pub(super) route: Route,
     pub(super) budgets: Vec<(Box<str>, RetryBudget)>,
     pub(super) throttles: Vec<(Box<str>, AdaptiveThrottle)>,
+    #[cfg(feature = "shadow")]
+    pub(super) shadows: Vec<(Box<str>, Arc<crate::shadow::Tally>)>,
     pub(super) sinks: Sinks,
 }
 

@@ -102,6 +102,10 @@ metrics! {
         "requests that an adaptive throttle refused";
     ThrottleProbability Gauge "throttle_probability_ratio", "throttle.probability", "1", ["throttle"],
         "the highest probability with which an adaptive throttle refuses a request";
+    ShadowCompared Counter "shadow_compared_total", "shadow.compared", "{decision}", ["shadow"],
+        "decisions of a policy that a candidate was asked about, too";
+    ShadowDisagreements Counter "shadow_disagreements_total", "shadow.disagreements", "{decision}", ["shadow", "kind"],
+        "those that it would have taken otherwise, by how";
 }
 
 impl Id {

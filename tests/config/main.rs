@@ -5,3 +5,4 @@ mod import;
 #[cfg(feature = "serde")]
 mod recipes;
 mod round_trip;
+mod shadow;

@@ -421,3 +421,33 @@ async fn opentelemetry_reads_what_the_snapshot_says() {
         ]
     );
 }
+
+#[cfg(feature = "shadow")]
+#[tokio::test(start_paused = true)]
+async fn what_a_shadow_finds_is_counted_by_kind() {
+    use tower_http_retry::shadow::Shadow;
+
+    let candidate = RetryPolicy::builder().total(0).build().expect("a policy");
+    let shadow = Shadow::new(every(100 * MS), candidate);
+    let metrics = Metrics::builder().service("a").shadow("b", &shadow).build();
+    let mut trip = Trip::start(RetryLayer::new(shadow).metrics(metrics.clone()));
+    trip.fail(503).waits(100 * MS).await;
+    trip.end(200).expect("a response");
+    let lines = lines(&metrics.snapshot());
+    let found: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("shadow"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "shadow_compared_total b 1",
+            "shadow_disagreements_total b would_retry 0",
+            "shadow_disagreements_total b would_stop 1",
+            "shadow_disagreements_total b would_fail 0",
+            "shadow_disagreements_total b would_accept 0",
+            "shadow_disagreements_total b other_reason 0",
+            "shadow_disagreements_total b other_wait 0",
+        ]
+    );
+}
