@@ -40,6 +40,13 @@ impl Counted {
         }
     }
 
+    /// It is held back before its first attempt.
+    pub(super) fn held(self, settings: &LayerSettings) {
+        if let Some(metrics) = &settings.metrics {
+            metrics.held(self.series);
+        }
+    }
+
     /// It succeeded at once.
     #[inline(always)]
     pub(super) fn succeeded(self, settings: &LayerSettings, method: &Method, status: StatusCode) {
@@ -106,6 +113,9 @@ impl Counted {
     pub(super) fn start_of<B>(_: &LayerSettings, _: &Request<B>) -> Self {
         Self::default()
     }
+
+    #[inline(always)]
+    pub(super) fn held(self, _: &LayerSettings) {}
 
     #[inline(always)]
     pub(super) fn succeeded(self, _: &LayerSettings, _: &Method, _: StatusCode) {}

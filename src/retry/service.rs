@@ -207,6 +207,9 @@ impl<S, P, R> Retry<S, P, R> {
             }
             entry => entry,
         };
+        if let Entry::Held(_) = entry {
+            counted.held(&self.settings);
+        }
         let state = self.begin(entry, request);
         ResponseFuture {
             state,

@@ -22,7 +22,14 @@ pub(crate) use self::attempt::{AttemptInfo, PreviousOutcome};
 #[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
 pub(crate) use self::state::Lead;
 #[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
-pub(crate) use self::time_out::{say_late, time_out};
+pub(crate) use self::time_out::say_late;
+#[cfg(any(
+    feature = "connection",
+    feature = "endpoints",
+    feature = "hedge",
+    feature = "telemetry"
+))]
+pub(crate) use self::time_out::time_out;
 pub use self::{
     admission::{Admission, Admit, Answer, Ask, AskFor, Ticket},
     opinion::Opinion,

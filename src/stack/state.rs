@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -48,8 +48,9 @@ struct Shared {
     deadline: Option<Instant>,
     used: [AtomicU32; LimitKind::ALL.len()],
     tried: Mutex<Vec<Uri>>,
+    #[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
     /// Why the next request is sent, as the number of a `Lead`; 0 if it is one of its own.
-    lead: AtomicU8,
+    lead: std::sync::atomic::AtomicU8,
 }
 
 /// Why a layer further out sends a request that those below take for a new one.
@@ -76,7 +77,8 @@ impl RequestState {
                 deadline,
                 used: Default::default(),
                 tried: Mutex::default(),
-                lead: AtomicU8::new(0),
+                #[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
+                lead: std::sync::atomic::AtomicU8::new(0),
             }),
         }
     }

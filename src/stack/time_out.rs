@@ -22,7 +22,12 @@ pub(crate) enum TimeOut {
 #[derive(Default)]
 struct Scope {
     #[cfg_attr(
-        not(any(feature = "connection", feature = "endpoints", feature = "hedge")),
+        not(any(
+            feature = "connection",
+            feature = "endpoints",
+            feature = "hedge",
+            feature = "telemetry"
+        )),
         expect(dead_code, reason = "no layer asks")
     )]
     over: Option<TimeOut>,
@@ -56,7 +61,12 @@ pub(crate) fn drop_late(over: TimeOut, drop: impl FnOnce()) -> Option<Box<LayerO
 }
 
 /// Which time is over of the attempt that is dropped right now, if that is why.
-#[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
+#[cfg(any(
+    feature = "connection",
+    feature = "endpoints",
+    feature = "hedge",
+    feature = "telemetry"
+))]
 pub(crate) fn time_out() -> Option<TimeOut> {
     // A thread that ends drops what it holds after this.
     SCOPE.try_with(|scope| scope.borrow().over).ok().flatten()

@@ -296,12 +296,14 @@ impl Metrics {
             let labels = || self.inner.labels(series.index());
             self.inner.sinks.attempts(&labels, attempts as f64);
         }
-        if !report.held.is_zero() {
-            self.count(series, cells::HELD);
-        }
         if !report.stop.is_success() {
             self.suppressed(series, report.stop.name());
         }
+    }
+
+    /// A request is held back before its first attempt, whatever comes of it.
+    pub(crate) fn held(&self, series: SeriesId) {
+        self.count(series, cells::HELD);
     }
 
     /// Nothing was sent, or sent again, for this reason.

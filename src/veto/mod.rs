@@ -51,7 +51,7 @@
 //!
 //! | the [reason](crate::policy::StopReason::name) why no further attempt was made | veto |
 //! | --- | --- |
-//! | `count_exhausted`, `budget_exhausted`, `deadline_too_close`, `deadline_exceeded`, `retry_after_too_long`, `throttled`, `held_too_long`, `too_many_in_flight` | yes: trying once more would not be of use, or is not wanted |
+//! | `count_exhausted`, `status_count_exhausted`, `budget_exhausted`, `deadline_too_close`, `deadline_exceeded`, `retry_after_too_long`, `throttled`, `held_too_long`, `too_many_in_flight` | yes: trying once more would not be of use, or is not wanted |
 //! | `forbidden_by_server` | yes: the veto of a server behind goes on |
 //! | any other | no: it was not retried for reasons of its own, such as its method |
 //!

@@ -106,6 +106,13 @@ mod tests {
             (StopReason::CountExhausted { kind, limit }, true),
             (StopReason::BudgetExhausted(Default::default()), true),
             (
+                StopReason::StatusCountExhausted {
+                    status: StatusCode::TOO_MANY_REQUESTS,
+                    limit,
+                },
+                true,
+            ),
+            (
                 StopReason::DeadlineTooClose {
                     left: second,
                     needed: second,

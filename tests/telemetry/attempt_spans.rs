@@ -89,7 +89,7 @@ async fn each_attempt_is_a_client_span_and_a_child_of_the_caller_s() {
         .zip([
             (Some(503), Some("503")),
             (None, Some("ConnectionReset")),
-            (None, Some("cancelled")),
+            (None, Some("timeout")),
             (Some(200), None),
         ])
         .enumerate()
@@ -136,4 +136,91 @@ async fn a_method_that_is_not_well_known_does_not_name_the_span() {
         Some("PURGE")
     );
     assert_eq!(value("server.port").as_deref(), Some("443"));
+}
+
+/// Sends one request through `stack`, and returns the spans of its attempts.
+async fn spans_of<S>(stack: S, uri: &str, for_long: Duration) -> Vec<SpanData>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>>,
+{
+    let (exporter, provider) = exported();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let request = Request::get(uri).body(Body::default()).expect("valid");
+    let _ = tokio::time::timeout(for_long, stack.oneshot(request)).await;
+    exporter.get_finished_spans().expect("the spans")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_caller_is_gone_was_cancelled_and_its_span_ends() {
+    let stack = ServiceBuilder::new()
+        .layer(RetryLayer::new(policy()))
+        .layer(AttemptSpanLayer::new())
+        .service(service_fn(|_: Request<Body>| async {
+            std::future::pending::<Result<Response<Body>, Infallible>>().await
+        }));
+    let spans = spans_of(stack, "http://a.test/", Duration::from_secs(1)).await;
+    assert_eq!(spans.len(), 1);
+    let error = attribute(&spans[0], "error.type");
+    assert_eq!(error, Some(Value::from("cancelled".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_request_is_a_timeout_too() {
+    let deadline = Duration::from_secs(1);
+    let stack = ServiceBuilder::new()
+        .layer(RetryLayer::new(policy()).deadline(deadline))
+        .layer(AttemptSpanLayer::new())
+        .service(service_fn(|_: Request<Body>| async {
+            std::future::pending::<Result<Response<Body>, Infallible>>().await
+        }));
+    let spans = spans_of(stack, "http://a.test/", 10 * deadline).await;
+    let error = attribute(&spans[0], "error.type");
+    assert_eq!(error, Some(Value::from("timeout".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_in_paths_are_shown_as_the_layer_is_told() {
+    let layer = AttemptSpanLayer::new().redact_paths(|path| path.replace("s3cret", "-"));
+    let stack = ServiceBuilder::new()
+        .layer(layer)
+        .service(service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::default()))
+        }));
+    let uri = "http://me:s3cret@[::1]:81/bots3cret/send?key=s3cret";
+    let spans = spans_of(stack, uri, Duration::from_secs(1)).await;
+    let string = |text: &str| Some(Value::from(text.to_owned()));
+    assert_eq!(
+        attribute(&spans[0], "url.full"),
+        string("http://[::1]:81/bot-/send")
+    );
+    assert_eq!(attribute(&spans[0], "server.address"), string("::1"));
+    assert!(!format!("{spans:?}").contains("s3cret"));
+}
+
+#[cfg(feature = "redirect")]
+#[tokio::test(start_paused = true)]
+async fn a_redirect_is_a_resend_too() {
+    use tower_http_retry::redirect::RedirectLayer;
+
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let policy = policy();
+    let stack = ServiceBuilder::new()
+        .layer(RedirectLayer::new(&policy))
+        .layer(RetryLayer::new(policy))
+        .layer(AttemptSpanLayer::new())
+        .service(service_fn(move |_: Request<Body>| {
+            let call = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let response = Response::builder().status([302, 503, 200][call as usize]);
+            let response = response.header("location", "/y").body(Body::default());
+            async move { Ok::<_, Infallible>(response.expect("valid")) }
+        }));
+    let spans = spans_of(stack, "http://a.test/x", Duration::from_secs(5)).await;
+    let counts: Vec<_> = spans
+        .iter()
+        .map(|span| attribute(span, "http.request.resend_count"))
+        .collect();
+    let expected = [None, Some(Value::I64(1)), Some(Value::I64(2))];
+    assert_eq!(counts, expected);
 }

@@ -246,6 +246,55 @@ async fn what_was_held_back_is_counted_as_held_and_by_how_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_dropped_or_given_up_while_it_is_held_was_held_too() {
+    let (layer, metrics) = counted();
+    let layer = layer.admission(Gate(Some(30 * MS)));
+    let (mut service, _handle) = mock::spawn_layer::<Req, Res, _>(layer.clone());
+    let mut future = start(&mut service, get());
+    assert_pending!(future.poll());
+    drop(future);
+    // One whose deadline would pass meanwhile is refused, not held.
+    let (mut service, _handle) = mock::spawn_layer::<Req, Res, _>(layer.deadline(20 * MS));
+    let mut future = start(&mut service, get());
+    assert_ready_err!(future.poll());
+    assert_eq!(
+        lines(&metrics.snapshot()),
+        [
+            "requests_total failed_without_retry GET none 1",
+            "requests_total dropped GET none 1",
+            "suppressed_total deadline_too_close 1",
+            "held_total  1",
+        ]
+    );
+}
+
+/// A service that panics, in its call or later.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_service_panics_is_counted_as_dropped() {
+    use std::panic::AssertUnwindSafe;
+
+    use futures_util::FutureExt;
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let (layer, metrics) = counted();
+    let service = layer.layer(service_fn(|_: Req| async {
+        tokio::task::yield_now().await;
+        panic!("a bug");
+        #[expect(unreachable_code, reason = "the type")]
+        Ok::<Res, tower_http_retry::BoxError>(answer(200))
+    }));
+    let panics = AssertUnwindSafe(service.oneshot(get())).catch_unwind();
+    assert!(panics.await.is_err());
+    assert_eq!(
+        lines(&metrics.snapshot()),
+        [
+            "requests_total dropped GET none 1",
+            "attempts_total first 1"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn hedges_that_a_layer_below_tells_of_are_counted() {
     use tower_http_retry::policy::Note;
 

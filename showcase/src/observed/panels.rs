@@ -124,7 +124,11 @@ impl Rates<'_> {
 
 fn queries(rates: &Rates<'_>) -> Vec<Panel> {
     let requests = |page: &Page, older: &Page| page.rate(older, REQUESTS, &[]);
-    let retries = |page: &Page, older: &Page| page.rate(older, ATTEMPTS, &["kind=\"retry\""]);
+    let retries = |page: &Page, older: &Page| -> f64 {
+        let kinds = ["retry", "unprocessed", "endpoint"].map(|kind| format!("kind=\"{kind}\""));
+        let rates = kinds.iter().map(|kind| page.rate(older, ATTEMPTS, &[kind]));
+        rates.sum()
+    };
     let outcome = |name: &'static str| {
         move |page: &Page, older: &Page| {
             page.rate(older, REQUESTS, &[&format!("outcome=\"{name}\"")])

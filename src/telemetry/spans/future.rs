@@ -10,7 +10,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 use tracing::Span;
 
-use crate::{BoxError, classify::examine};
+use crate::{BoxError, classify::examine, stack::time_out};
 
 pin_project! {
     /// The future of an [`AttemptSpan`](super::AttemptSpan).
@@ -26,7 +26,8 @@ pin_project! {
     impl<F> PinnedDrop for AttemptSpanFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             if let Some(span) = this.project().span.take() {
-                fail(&span, "cancelled");
+                // OpenTelemetry's word, and ours.
+                fail(&span, if time_out().is_some() { "timeout" } else { "cancelled" });
             }
         }
     }

@@ -1,27 +1,44 @@
 //! [`AttemptSpan`]: the `tower::Service`.
 
-use std::task::{Context, Poll};
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
 
-use http::{Method, Request, Response, Uri};
+use http::{Extensions, Method, Request, Response, Uri};
 use tower_service::Service;
 use tracing::{Span, field::Empty};
 
-use super::AttemptSpanFuture;
+use super::{AttemptSpanFuture, layer::RedactPath};
 use crate::{
-    BoxError, observe::TARGET, report::sanitized_uri, stack::AttemptInfo, telemetry::cells,
+    BoxError,
+    observe::TARGET,
+    policy::LimitKind,
+    report::{sanitized, sanitized_uri},
+    stack::{AttemptInfo, RequestState},
+    telemetry::cells,
 };
 
 /// A service that makes a span of each of its requests.
 ///
 /// Made by [`AttemptSpanLayer`](super::AttemptSpanLayer).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AttemptSpan<S> {
     inner: S,
+    redact: Option<RedactPath>,
 }
 
 impl<S> AttemptSpan<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner }
+    pub(super) fn new(inner: S, redact: Option<RedactPath>) -> Self {
+        Self { inner, redact }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for AttemptSpan<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttemptSpan")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,13 +56,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let span = make_span(&request);
+        let span = make_span(&request, self.redact.as_ref());
         let future = span.in_scope(|| self.inner.call(request));
         AttemptSpanFuture::new(future, span)
     }
 }
 
-fn make_span<B>(request: &Request<B>) -> Span {
+fn make_span<B>(request: &Request<B>, redact: Option<&RedactPath>) -> Span {
     let span = tracing::info_span!(
         target: TARGET,
         "attempt",
@@ -62,16 +79,34 @@ fn make_span<B>(request: &Request<B>) -> Span {
         "error.type" = Empty,
     );
     if !span.is_disabled() {
-        fill_in(&span, request.method(), request.uri());
-        let earlier = request.extensions().get::<AttemptInfo>();
-        if let Some(retries) = earlier.map(|info| i64::from(info.number) - 1) {
-            span.record("http.request.resend_count", retries);
+        fill_in(&span, request.method(), request.uri(), redact);
+        if let resends @ 1.. = resends(request.extensions()) {
+            span.record("http.request.resend_count", i64::from(resends));
         }
     }
     span
 }
 
-fn fill_in(span: &Span, method: &Method, uri: &Uri) {
+/// How often the request was sent before, for whatever reason.
+fn resends(extensions: &Extensions) -> u32 {
+    let attempt = extensions.get::<AttemptInfo>();
+    let here = attempt.map_or(0, |info| info.number.saturating_sub(1));
+    // What all layers have charged, this one's retries included.
+    let all = RequestState::of(extensions).map_or(0, |state| state.used(LimitKind::Total));
+    here.max(all)
+}
+
+fn shown(uri: &Uri, redact: Option<&RedactPath>) -> String {
+    match redact {
+        None => sanitized_uri(uri),
+        Some(redact) => {
+            let authority = uri.authority().map_or("", |authority| authority.as_str());
+            sanitized(uri.scheme_str(), authority, &redact(uri.path()))
+        }
+    }
+}
+
+fn fill_in(span: &Span, method: &Method, uri: &Uri, redact: Option<&RedactPath>) {
     // A server can be sent any method, and names of spans are to be few.
     let known = cells::METHODS[cells::method_index(method)];
     if known == method.as_str() {
@@ -81,9 +116,10 @@ fn fill_in(span: &Span, method: &Method, uri: &Uri) {
         span.record("http.request.method_original", method.as_str());
     }
     span.record("http.request.method", known);
-    span.record("url.full", &*sanitized_uri(uri));
+    span.record("url.full", &*shown(uri, redact));
     if let Some(host) = uri.host() {
-        span.record("server.address", host);
+        // An address of IPv6 has its brackets in URLs only.
+        span.record("server.address", host.trim_matches(['[', ']']));
     }
     // OpenTelemetry's numbers are signed.
     let port = uri.port_u16().or(match uri.scheme_str() {
