@@ -108,7 +108,7 @@ mod tests {
             (
                 StopReason::StatusCountExhausted {
                     status: StatusCode::TOO_MANY_REQUESTS,
-                    limit,
+                    limit: 3,
                 },
                 true,
             ),
