@@ -18,7 +18,7 @@ use super::{
     outcome::Outcome,
     shared::{Permits, Refusal, Shared, count},
 };
-use crate::{BoxError, body::SavedBody, snapshot::Next};
+use crate::{BoxError, body::SavedBody, snapshot::Next, stack::ToldDeadline};
 
 pin_project! {
     /// What a request has that was not answered at once and may be hedged.
@@ -177,6 +177,9 @@ where
     let started = watched.started.unwrap_or_else(Instant::now);
     let after = Instant::now().saturating_duration_since(started);
     mark(&mut head, &watched.shared, after);
+    if !ToldDeadline::renew(&mut head) {
+        return Poll::Ready(Err(Refusal::NoRoom));
+    }
     let Ok(body) = body.next(&head, true) else {
         return Poll::Ready(Err(Refusal::Body));
     };

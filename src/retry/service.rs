@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -203,7 +203,7 @@ impl<S, P, R> Retry<S, P, R> {
         let entry = match entry {
             Entry::Now => {
                 let limit = extras::time_limit(extras.as_deref(), &self.settings);
-                tell(request.headers_mut(), limit, &self.settings, &clock)
+                tell(&mut request, limit, &self.settings, &clock)
             }
             entry => entry,
         };
@@ -301,8 +301,8 @@ enum Entry {
 }
 
 /// Tells the server how long a first attempt can take that may be sent.
-fn tell(
-    headers: &mut HeaderMap,
+fn tell<B>(
+    request: &mut Request<B>,
     limit: Option<Duration>,
     settings: &LayerSettings,
     clock: &Clock,
@@ -311,8 +311,11 @@ fn tell(
         Some(_) => clock.left(limit, Instant::now()),
         None => return Entry::Now,
     };
-    match told::deadline(headers, left, settings) {
-        Ok(()) => Entry::Now,
+    match told::deadline(request.headers_mut(), left, settings) {
+        Ok(told) => {
+            told.note(request.extensions_mut());
+            Entry::Now
+        }
         Err(stop) => Entry::Refused(stop),
     }
 }

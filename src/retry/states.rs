@@ -108,8 +108,9 @@ where
             ..
         } = *first.expect("it was there");
         let left = this.clock.left(limit, now);
-        if let Err(stop) = told::deadline(request.headers_mut(), left, this.settings) {
-            return fail(self.unsent(stop));
+        match told::deadline(request.headers_mut(), left, this.settings) {
+            Ok(told) => told.note(request.extensions_mut()),
+            Err(stop) => return fail(self.unsent(stop)),
         }
         let future = service.call(request);
         let mut this = self.project();
@@ -491,7 +492,8 @@ fn make_request<ReqBody>(
     };
     parts.extensions.insert(*info);
     told::retry(&mut parts.headers, info, history.uncounted, settings);
-    told::deadline(&mut parts.headers, info.left, settings).map_err(Unmade::Late)?;
+    let told = told::deadline(&mut parts.headers, info.left, settings);
+    told.map_err(Unmade::Late)?.note(&mut parts.extensions);
     if let Some(before_retry) = &settings.before_retry {
         before_retry(&mut parts, info).map_err(Unmade::Refused)?;
     }

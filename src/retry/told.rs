@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::{Extensions, HeaderMap, HeaderValue, Request};
 
 use super::{LayerSettings, depth::RetryDepth, layer::GRPC_ATTEMPTS};
 use crate::{
@@ -22,9 +22,9 @@ pub(super) fn deadline(
     headers: &mut HeaderMap,
     left: Option<Duration>,
     settings: &LayerSettings,
-) -> Result<(), StopReason> {
+) -> Result<Told, StopReason> {
     let Some(header) = &settings.deadline_header else {
-        return Ok(());
+        return Ok(Told::default());
     };
     let least = header.least();
     if let Some(left) = left.filter(|left| *left < least) {
@@ -35,10 +35,45 @@ pub(super) fn deadline(
     }
     let attempt = settings.attempt_timeout.map(|time| time.max(least));
     let own = header.read(headers);
-    if let Some(time) = [attempt, left, own].into_iter().flatten().min() {
-        headers.insert(header.name().clone(), header.write(time));
+    let Some(time) = [attempt, left, own].into_iter().flatten().min() else {
+        return Ok(Told::default());
+    };
+    headers.insert(header.name().clone(), header.write(time));
+    Ok(Told::until(header, time))
+}
+
+/// What the server was told, for the layers below.
+#[derive(Default)]
+#[must_use = "layers below have to know it"]
+pub(super) struct Told {
+    #[cfg(feature = "hedge")]
+    told: Option<crate::stack::ToldDeadline>,
+}
+
+#[cfg(feature = "hedge")]
+impl Told {
+    fn until(header: &crate::DeadlineHeader, time: Duration) -> Self {
+        let until = tokio::time::Instant::now().checked_add(time);
+        let header = header.clone();
+        Self {
+            told: until.map(|until| crate::stack::ToldDeadline { header, until }),
+        }
     }
-    Ok(())
+
+    pub(super) fn note(self, extensions: &mut Extensions) {
+        if let Some(told) = self.told {
+            extensions.insert(told);
+        }
+    }
+}
+
+#[cfg(not(feature = "hedge"))]
+impl Told {
+    fn until(_: &crate::DeadlineHeader, _: Duration) -> Self {
+        Self::default()
+    }
+
+    pub(super) fn note(self, _: &mut Extensions) {}
 }
 
 /// Writes into a first attempt which one it is.

@@ -17,6 +17,8 @@ mod outcome;
 mod rejected;
 mod state;
 mod time_out;
+#[cfg(feature = "hedge")]
+mod told;
 
 pub(crate) use self::attempt::{AttemptInfo, PreviousOutcome};
 #[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
@@ -30,6 +32,8 @@ pub(crate) use self::time_out::say_late;
     feature = "telemetry"
 ))]
 pub(crate) use self::time_out::time_out;
+#[cfg(feature = "hedge")]
+pub(crate) use self::told::ToldDeadline;
 pub use self::{
     admission::{Admission, Admit, Answer, Ask, AskFor, Ticket},
     opinion::Opinion,

@@ -176,3 +176,40 @@ async fn a_hook_that_signs_sees_the_header() {
     let (request, _respond) = sent(&mut handle);
     assert_eq!(request.headers()["signed"], "300");
 }
+
+/// A hedge is an attempt, too, and it is sent later.
+#[cfg(feature = "hedge")]
+#[tokio::test(start_paused = true)]
+async fn a_hedge_says_what_is_left_when_it_is_sent_and_is_not_sent_when_nothing_is() {
+    use std::sync::{Arc, Mutex};
+
+    use tower::{Layer, ServiceExt, service_fn};
+    use tower_http_retry::hedge::HedgeLayer;
+
+    let said: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    for (deadline, delay, expected) in [
+        (1000 * MS, 300 * MS, &["1000", "700"][..]),
+        // What is left then is less than the header can say.
+        (Duration::from_micros(300_400), 300 * MS, &["300"]),
+    ] {
+        said.lock().expect("no panic").clear();
+        let heard = Arc::clone(&said);
+        let hedges = HedgeLayer::builder(&tower_http_retry::policy::RetryPolicy::default())
+            .fixed_delay(delay)
+            .build()
+            .expect("a layer");
+        let service = hedges.layer(service_fn(move |request: Req| {
+            let value = value(&request, &ENVOY);
+            heard.lock().expect("no panic").push(value);
+            std::future::pending::<Result<Res, tower_http_retry::BoxError>>()
+        }));
+        let layer = layer(DeadlineHeader::EnvoyExpectedRqTimeoutMs).deadline(deadline);
+        layer.layer(service).oneshot(get()).await.expect_err("late");
+        let said = said.lock().expect("no panic");
+        let said: Vec<_> = said
+            .iter()
+            .map(|said| said.as_deref().unwrap_or(""))
+            .collect();
+        assert_eq!(said, expected);
+    }
+}
