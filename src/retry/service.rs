@@ -311,11 +311,8 @@ fn tell<B>(
         Some(_) => clock.left(limit, Instant::now()),
         None => return Entry::Now,
     };
-    match told::deadline(request.headers_mut(), left, settings) {
-        Ok(told) => {
-            told.note(request.extensions_mut());
-            Entry::Now
-        }
+    match told::deadline_of(request, left, settings) {
+        Ok(()) => Entry::Now,
         Err(stop) => Entry::Refused(stop),
     }
 }

@@ -108,9 +108,8 @@ where
             ..
         } = *first.expect("it was there");
         let left = this.clock.left(limit, now);
-        match told::deadline(request.headers_mut(), left, this.settings) {
-            Ok(told) => told.note(request.extensions_mut()),
-            Err(stop) => return fail(self.unsent(stop)),
+        if let Err(stop) = told::deadline_of(&mut request, left, this.settings) {
+            return fail(self.unsent(stop));
         }
         let future = service.call(request);
         let mut this = self.project();

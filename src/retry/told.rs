@@ -42,6 +42,17 @@ pub(super) fn deadline(
     Ok(Told::until(header, time))
 }
 
+/// The same for a whole request.
+pub(super) fn deadline_of<B>(
+    request: &mut Request<B>,
+    left: Option<Duration>,
+    settings: &LayerSettings,
+) -> Result<(), StopReason> {
+    let told = deadline(request.headers_mut(), left, settings)?;
+    told.note(request.extensions_mut());
+    Ok(())
+}
+
 /// What the server was told, for the layers below.
 #[derive(Default)]
 #[must_use = "layers below have to know it"]
