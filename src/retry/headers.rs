@@ -102,7 +102,8 @@ impl<P, R> RetryLayer<P, R> {
     /// What the request says there itself is a deadline for all attempts together: none is told
     /// more than what is left of it. Where less time is left than the header can say (a millisecond, with
     /// `grpc-timeout` a nanosecond), the attempt is not sent: the request ends with
-    /// [`DeadlineTooClose`](crate::policy::StopReason::DeadlineTooClose).
+    /// [`DeadlineTooClose`](crate::policy::StopReason::DeadlineTooClose). A hedge that a layer below
+    /// sends is told what is left by then, or is not sent.
     ///
     /// ```
     /// use std::time::Duration;
