@@ -23,7 +23,7 @@ use crate::reason::InvalidPolicy;
 /// let error = OwnHeader::try_from("Content-Length").unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "`header` is \"content-length\", which frames the message: allowed is the name of a header \
+///     "`header` is \"content-length\", which frames the message: must be the name of a header \
 ///      that nothing else gives a meaning, such as `retry-attempt`",
 /// );
 /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())
@@ -398,7 +398,7 @@ mod tests {
                 text.starts_with(&format!("`header` is {lower:?}, which ")),
                 "{text}"
             );
-            assert!(text.ends_with(&format!(": allowed is {ALLOWED}")), "{text}");
+            assert!(text.ends_with(&format!(": must be {ALLOWED}")), "{text}");
             let parsed = HeaderName::try_from(*name).expect("a name");
             assert_eq!(OwnHeader::try_from(parsed), Err(error.clone()));
             assert_eq!(name.parse::<OwnHeader>(), Err(error));

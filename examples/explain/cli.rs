@@ -130,7 +130,7 @@ fn outcome(text: &str) -> Result<(ScriptedOutcome, String), String> {
         "other" => (Cause::Unknown.into(), "an unknown error"),
         _ => {
             let status: StatusCode = text.parse().map_err(|_| {
-                format!("--outcome is {text:?}: allowed is connect, read, other or a status")
+                format!("--outcome is {text:?}: must be connect, read, other or a status")
             })?;
             return Ok((status.into(), format!("status {status}")));
         }
@@ -146,7 +146,7 @@ fn time(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "min" => 60.0,
         "h" => 3600.0,
-        _ => return Err("allowed is a number with ms, s, min or h".to_owned()),
+        _ => return Err("must be a number with ms, s, min or h".to_owned()),
     };
     let number: f64 = digits
         .trim()

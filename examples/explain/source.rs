@@ -62,7 +62,7 @@ fn read(file: &str) -> Result<Source, String> {
 #[cfg(not(feature = "serde"))]
 fn read(source: &str) -> Result<Source, String> {
     Err(format!(
-        "the policy is {source:?}: allowed is default or urllib3; to read a file, \
+        "the policy is {source:?}: must be default or urllib3; to read a file, \
          `cargo run --features serde --example explain` is needed"
     ))
 }

@@ -89,7 +89,7 @@ pub struct CloneWith<F> {
 
 impl<F> CloneWith<F> {
     /// Clones bodies with `try_clone`; `None` says that this one cannot be cloned.
-    pub(crate) const fn new<B>(try_clone: F) -> Self
+    pub const fn new<B>(try_clone: F) -> Self
     where
         F: Fn(&B) -> Option<B>,
     {

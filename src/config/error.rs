@@ -14,7 +14,7 @@ use crate::{mounts::InvalidMount, policy::InvalidPolicy};
 /// let error = |name, value| RetryConfig::from_vars("RETRY_", [(name, value)]).unwrap_err();
 /// assert_eq!(
 ///     error("RETRY_TOTAL", "five").to_string(),
-///     "`RETRY_TOTAL` is \"five\": allowed is a whole number of retries, false (never) or \
+///     "`RETRY_TOTAL` is \"five\": must be a whole number of retries, false (never) or \
 ///      \"unlimited\" (null)",
 /// );
 /// assert_eq!(
@@ -111,7 +111,7 @@ impl fmt::Display for InvalidConfig {
         match &self.problem {
             Problem::Unknown { hint } => write!(f, "`{key}` is unknown: {hint}"),
             Problem::Value { value, allowed } => {
-                write!(f, "`{key}` is {value}: allowed is {allowed}")
+                write!(f, "`{key}` is {value}: must be {allowed}")
             }
             Problem::Conflict(why) => write!(f, "`{key}` {why}"),
         }

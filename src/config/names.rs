@@ -135,7 +135,7 @@ pub(super) fn unknown<'a>(
             Some(near) => format!("did you mean `{}`?", place.name(near)),
             None => {
                 let all: Vec<_> = known.iter().map(|key| place.short_name(key)).collect();
-                format!("allowed is one of `{}`", all.join("`, `"))
+                format!("must be one of `{}`", all.join("`, `"))
             }
         },
     };

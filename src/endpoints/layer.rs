@@ -42,7 +42,7 @@ impl EndpointsLayer {
     /// let error = EndpointsLayer::ordered("https://orders.internal", ["spare.example.com"]);
     /// assert_eq!(
     ///     error.unwrap_err().to_string(),
-    ///     "`endpoints` is \"spare.example.com\": allowed is `http://` or `https://`, a host, a \
+    ///     "`endpoints` is \"spare.example.com\": must be `http://` or `https://`, a host, a \
     ///      port if it is another than the scheme's, and a path if there is one",
     /// );
     /// # Ok::<(), tower_http_retry::policy::InvalidPolicy>(())

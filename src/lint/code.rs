@@ -129,11 +129,7 @@ pub struct UnknownLint(String);
 
 impl fmt::Display for UnknownLint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not the code of a lint: allowed is one of",
-            self.0
-        )?;
+        write!(f, "{:?} is not the code of a lint: must be one of", self.0)?;
         for (at, code) in LintCode::ALL.iter().enumerate() {
             write!(f, "{} `{code}`", if at == 0 { "" } else { "," })?;
         }

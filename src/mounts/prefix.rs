@@ -18,7 +18,7 @@ use super::normal::{Host, HostRef, Scratch, default_port, is_well_encoded};
 ///     .unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "\"api.example.com\" is no mount: it has no scheme; allowed is \
+///     "\"api.example.com\" is no mount: it has no scheme; it must be \
 ///      `scheme://`, `scheme://host[:port]` or `scheme://host[:port]/path`",
 /// );
 /// ```
@@ -50,7 +50,7 @@ impl fmt::Display for InvalidMount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no mount: {}; allowed is {}",
+            "{:?} is no mount: {}; it must be {}",
             self.prefix, self.problem, self.allowed
         )
     }

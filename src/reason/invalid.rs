@@ -7,12 +7,12 @@ use std::{error::Error, fmt};
 /// Names the setting, the value it was given and what is allowed.
 ///
 /// ```
-/// use tower_http_retry::policy::Backoff;
+/// use tower_http_retry::policy::RetryPolicy;
 ///
-/// let error = Backoff::urllib3(f64::NAN).validate().unwrap_err();
+/// let error = RetryPolicy::builder().backoff_factor(f64::NAN).build().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "`backoff_factor` is NaN: allowed is a number of seconds that is not negative",
+///     "`backoff_factor` is NaN: must be a number of seconds that is not negative",
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl fmt::Display for InvalidPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`{}` is {}: allowed is {}",
+            "`{}` is {}: must be {}",
             self.field, self.value, self.allowed
         )
     }

@@ -473,43 +473,43 @@ fn unknown_keys_name_the_nearest_known_one() {
         ),
         (
             "backoff.growth = 1",
-            "`backoff.growth` is unknown: allowed is one of `kind`, `base`, `throttle_base`, `waits`, `max`, `multiplier`, `jitter`",
+            "`backoff.growth` is unknown: must be one of `kind`, `base`, `throttle_base`, `waits`, `max`, `multiplier`, `jitter`",
         ),
     ] {
         assert_eq!(message(document), expected);
     }
     let text = message("completely_different = 1");
     assert!(
-        text.starts_with("`completely_different` is unknown: allowed is one of `preset`, `total`"),
+        text.starts_with("`completely_different` is unknown: must be one of `preset`, `total`"),
         "{text}"
     );
 }
 
 #[test]
 fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
-    let seconds = "allowed is a number of seconds that is not negative, or a text such as \"1m 30s\" or \"250ms\"";
+    let seconds = "must be a number of seconds that is not negative, or a text such as \"1m 30s\" or \"250ms\"";
     for (document, start, end) in [
         (
             "total = \"5\"",
             "`total` is \"5\"",
-            "allowed is a whole number of retries, false (never) or \"unlimited\" (null)",
+            "must be a whole number of retries, false (never) or \"unlimited\" (null)",
         ),
         ("total = true", "`total` is true", "(null)"),
         ("total = 1.5", "`total` is 1.5", "(null)"),
         (
             "read = -1",
             "`read` is -1",
-            "allowed is a number of retries that is not negative, unlimited or never",
+            "must be a number of retries that is not negative, unlimited or never",
         ),
         (
             "preset = \"requests\"",
             "`preset` is \"requests\"",
-            "allowed is \"default\", \"grpc\" or \"urllib3\"",
+            "must be \"default\", \"grpc\" or \"urllib3\"",
         ),
         (
             "unprocessed = -1",
             "`unprocessed` is -1",
-            "allowed is a whole number in 0..=4294967295",
+            "must be a whole number in 0..=4294967295",
         ),
         (
             "allowed_methods = \"GET\"",
@@ -529,12 +529,12 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "status_forcelist = 503",
             "`status_forcelist` is 503",
-            "allowed is a list of statuses in 100..=999",
+            "must be a list of statuses in 100..=999",
         ),
         (
             "status_forcelist = [503, 42]",
             "`status_forcelist` is 42",
-            "allowed is a list of statuses in 100..=999",
+            "must be a list of statuses in 100..=999",
         ),
         (
             "status_forcelist = [\"5xx\"]",
@@ -553,7 +553,7 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
             "`backoff_jitter` is \"some\"",
             "or the most that is added, in seconds or as text",
         ),
-        ("backoff = 1", "`backoff` is 1", "allowed is a table"),
+        ("backoff = 1", "`backoff` is 1", "must be a table"),
         (
             "backoff.kind = \"quadratic\"",
             "`backoff.kind` is \"quadratic\"",
@@ -567,12 +567,12 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "backoff.multiplier = 0.5",
             "`multiplier` is 0.5",
-            "allowed is a finite number >= 1",
+            "must be a finite number >= 1",
         ),
         (
             "respect_retry_after_header = 1",
             "`respect_retry_after_header` is 1",
-            "allowed is true or false",
+            "must be true or false",
         ),
         (
             "retry_after_max = \"1 fortnight\"",
@@ -582,17 +582,17 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "retry_after_mode = \"obey\"",
             "`retry_after_mode` is \"obey\"",
-            "allowed is \"clamp\" or \"give_up\"",
+            "must be \"clamp\" or \"give_up\"",
         ),
         (
             "retry_after_jitter = 2",
             "`retry_after_jitter` is 2",
-            "allowed is a number in 0..=1",
+            "must be a number in 0..=1",
         ),
         (
             "should_retry_header = \"a b\"",
             "`should_retry_header` is \"a b\"",
-            "allowed is the name of a header, or false (null) for none",
+            "must be the name of a header, or false (null) for none",
         ),
         (
             "reset_headers = [7]",
@@ -602,58 +602,58 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "reset_headers = [\"ratelimit\"]",
             "`reset_headers` is ratelimit",
-            "allowed is a header that is not read as something else",
+            "must be a header that is not read as something else",
         ),
         (
             "reset_headers = [{ name = \"a\", format = \"date\" }]",
             "`reset_headers.format` is \"date\"",
-            "allowed is \"auto\", \"seconds\", \"milliseconds\", \"epoch\", \"go_duration\" or \"rfc3339\"",
+            "must be \"auto\", \"seconds\", \"milliseconds\", \"epoch\", \"go_duration\" or \"rfc3339\"",
         ),
         (
             "raise_on_status = \"yes\"",
             "`raise_on_status` is \"yes\"",
-            "allowed is true or false",
+            "must be true or false",
         ),
         (
             "budget = true",
             "`budget` is true",
-            "allowed is a table, or false (null) for none",
+            "must be a table, or false (null) for none",
         ),
         (
             "budget.ratio = 5000",
             "`budget.ratio` is 5000",
-            "allowed is 0, or from 0.001 to 1000",
+            "must be 0, or from 0.001 to 1000",
         ),
         (
             "budget.kind = \"sre\"",
             "`budget.kind` is \"sre\"",
-            "allowed is \"ratio\", \"aws\" or \"grpc\"",
+            "must be \"ratio\", \"aws\" or \"grpc\"",
         ),
         (
             "budget.slots = 0",
             "`budget.slots` is 0",
-            "allowed is from 1 to 1048576",
+            "must be from 1 to 1048576",
         ),
         (
             "budget.cost.read = \"a\"",
             "`budget.cost.read` is \"a\"",
-            "allowed is a finite number that is not negative",
+            "must be a finite number that is not negative",
         ),
         (
             "seed = -1",
             "`seed` is -1",
-            "allowed is a whole number in 0..=18446744073709551615",
+            "must be a whole number in 0..=18446744073709551615",
         ),
         ("deadline = \"later\"", "`deadline` is \"later\"", seconds),
         (
             "replay_limit = 1.5",
             "`replay_limit` is 1.5",
-            "allowed is a whole number in 0..=9223372036854775807",
+            "must be a whole number in 0..=9223372036854775807",
         ),
         (
             "attempt_header = \"a b\"",
             "`attempt_header` is \"a b\"",
-            "allowed is the name of a header that nothing else gives a meaning, such as \
+            "must be the name of a header that nothing else gives a meaning, such as \
              `retry-attempt`",
         ),
         (
@@ -664,7 +664,7 @@ fn wrong_values_name_the_key_the_value_and_what_is_allowed() {
         (
             "max_retries_in_flight = 0",
             "`max_retries_in_flight` is 0",
-            "allowed is a whole number in 1..=4294967295",
+            "must be a whole number in 1..=4294967295",
         ),
         (
             "mounts.\"a.test\" = {}",
@@ -850,12 +850,12 @@ fn unknown_variables_are_errors() {
         (
             "RETRY_TOTAL",
             "many",
-            "`RETRY_TOTAL` is \"many\": allowed is a whole number of retries, false (never) or \"unlimited\" (null)",
+            "`RETRY_TOTAL` is \"many\": must be a whole number of retries, false (never) or \"unlimited\" (null)",
         ),
         (
             "RETRY_BACKOFF_BASE",
             "x",
-            "`RETRY_BACKOFF_BASE` is \"x\": allowed is a number of seconds that is not negative, or a text such as \"1m 30s\" or \"250ms\"",
+            "`RETRY_BACKOFF_BASE` is \"x\": must be a number of seconds that is not negative, or a text such as \"1m 30s\" or \"250ms\"",
         ),
     ] {
         assert_eq!(
@@ -1002,7 +1002,7 @@ fn what_is_new_can_be_said_in_documents_and_variables() {
 
     let allowed = message("backoff.jitter = \"around 1.5\"");
     assert!(
-        allowed.starts_with("`backoff.jitter` is \"around 1.5\": allowed is"),
+        allowed.starts_with("`backoff.jitter` is \"around 1.5\": must be"),
         "{allowed}"
     );
     assert!(message("backoff = { kind = \"none\", throttle_base = 1 }").contains("throttle_base"));

@@ -158,7 +158,7 @@ fn what_urllib3_would_refuse_is_an_error() {
             json!({ "status_forcelist": [5.5] }),
             "`status_forcelist` is 5.5",
         ),
-        (json!([]), "`document` is []: allowed is an object"),
+        (json!([]), "`document` is []: must be an object"),
     ] {
         let error = import::urllib3(&arguments).expect_err("wrong").to_string();
         assert!(error.starts_with(expected), "{error}");
@@ -339,7 +339,7 @@ fn a_name_that_is_there_twice_is_an_error() {
         let error = GrpcPolicies::new(policy.clone()).name(name, policy.clone());
         let error = error.expect_err(name).to_string();
         assert!(
-            error.starts_with(&format!("`name` is {name}: allowed is `/package")),
+            error.starts_with(&format!("`name` is {name}: must be `/package")),
             "{error}"
         );
     }
@@ -348,7 +348,7 @@ fn a_name_that_is_there_twice_is_an_error() {
         .expect("a name")
         .name("/a.B/", policy)
         .expect_err("twice");
-    assert_eq!(twice.to_string(), "`name` is /a.B/: allowed is a name once");
+    assert_eq!(twice.to_string(), "`name` is /a.B/: must be a name once");
 }
 
 fn retry_policy(changes: &[(&str, Value)]) -> Value {
@@ -396,19 +396,19 @@ fn what_grpc_would_refuse_is_an_error() {
     for (document, expected) in [
         (
             retry_policy(&[("maxAttempts", json!(1))]),
-            "`maxAttempts` is 1: allowed is a whole number of at least 2",
+            "`maxAttempts` is 1: must be a whole number of at least 2",
         ),
         (
             retry_policy(&[("initialBackoff", json!("0s"))]),
-            "`initialBackoff` is \"0s\": allowed is more than 0",
+            "`initialBackoff` is \"0s\": must be more than 0",
         ),
         (
             retry_policy(&[("maxBackoff", json!(1))]),
-            "`maxBackoff` is 1: allowed is a duration such as \"0.25s\"",
+            "`maxBackoff` is 1: must be a duration such as \"0.25s\"",
         ),
         (
             retry_policy(&[("backoffMultiplier", json!(0))]),
-            "`backoffMultiplier` is 0: allowed is more than 0",
+            "`backoffMultiplier` is 0: must be more than 0",
         ),
         (
             retry_policy(&[("retryableStatusCodes", json!([]))]),
@@ -416,24 +416,24 @@ fn what_grpc_would_refuse_is_an_error() {
         ),
         (
             retry_policy(&[("retryableStatusCodes", json!(["DOWN"]))]),
-            "`retryableStatusCodes` is \"DOWN\": allowed is the name of a gRPC status code of failure, or its number",
+            "`retryableStatusCodes` is \"DOWN\": must be the name of a gRPC status code of failure, or its number",
         ),
         (json!({ "maxAttempts": 3 }), "`initialBackoff` is missing"),
         (
             json!({ "methodConfig": {} }),
-            "`methodConfig` is {}: allowed is a list",
+            "`methodConfig` is {}: must be a list",
         ),
         (
             json!({ "methodConfig": [{ "name": [{ "method": "x" }] }] }),
-            "`methodConfig[0].name` is {\"method\": \"x\"}: allowed is a `method` with its `service`",
+            "`methodConfig[0].name` is {\"method\": \"x\"}: must be a `method` with its `service`",
         ),
         (
             json!({ "methodConfig": [{ "name": [{}] }], "retryThrottling": { "maxTokens": 0, "tokenRatio": 0.1 } }),
-            "`retryThrottling.maxTokens` is 0: allowed is from 1 to 1000",
+            "`retryThrottling.maxTokens` is 0: must be from 1 to 1000",
         ),
         (
             json!({ "methodConfig": [{ "name": [{}] }], "retryThrottling": { "maxTokens": 10, "tokenRatio": 0 } }),
-            "`retryThrottling.tokenRatio` is 0: allowed is more than 0, or a min_ratio or min_per_second of more than 0",
+            "`retryThrottling.tokenRatio` is 0: must be more than 0, or a min_ratio or min_per_second of more than 0",
         ),
         (
             json!({ "retryThrottling": { "maxTokens": 10 } }),
@@ -650,23 +650,23 @@ fn what_envoy_would_refuse_is_an_error() {
     for (document, expected) in [
         (
             json!({ "num_retries": -1 }),
-            "`num_retries` is -1: allowed is a whole number of at least 0",
+            "`num_retries` is -1: must be a whole number of at least 0",
         ),
         (
             json!({ "retry_on": ["5xx"] }),
-            "`retry_on` is [\"5xx\"]: allowed is conditions with commas between them",
+            "`retry_on` is [\"5xx\"]: must be conditions with commas between them",
         ),
         (
             json!({ "per_try_timeout": 5 }),
-            "`per_try_timeout` is 5: allowed is a duration such as \"0.25s\"",
+            "`per_try_timeout` is 5: must be a duration such as \"0.25s\"",
         ),
         (
             json!({ "retry_policy": 5 }),
-            "`retry_policy` is 5: allowed is an object",
+            "`retry_policy` is 5: must be an object",
         ),
         (
             json!({ "retriable_status_codes": ["503"] }),
-            "`retriable_status_codes` is \"503\": allowed is a list of statuses",
+            "`retriable_status_codes` is \"503\": must be a list of statuses",
         ),
     ] {
         let error = import::envoy(&document).expect_err("wrong").to_string();
@@ -739,17 +739,17 @@ fn the_aws_variables_are_the_same_settings() {
         (
             "AWS_MAX_ATTEMPTS",
             "0",
-            "`AWS_MAX_ATTEMPTS` is 0: allowed is a whole number of at least 1",
+            "`AWS_MAX_ATTEMPTS` is 0: must be a whole number of at least 1",
         ),
         (
             "AWS_MAX_ATTEMPTS",
             "many",
-            "`AWS_MAX_ATTEMPTS` is \"many\": allowed is a whole number of at least 1",
+            "`AWS_MAX_ATTEMPTS` is \"many\": must be a whole number of at least 1",
         ),
         (
             "AWS_RETRY_MODE",
             "fast",
-            "`AWS_RETRY_MODE` is \"fast\": allowed is \"standard\", \"adaptive\" or \"legacy\"",
+            "`AWS_RETRY_MODE` is \"fast\": must be \"standard\", \"adaptive\" or \"legacy\"",
         ),
     ] {
         let error = import::aws_vars([(name, value)])

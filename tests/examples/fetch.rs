@@ -424,29 +424,26 @@ async fn bad_usage_exits_with_2_and_says_what_is_allowed() {
             &["--total", "many", url],
             "a number, `unlimited` or `never`",
         ),
-        (
-            &["--total", "-1", url],
-            "`total` is -1: allowed is a number",
-        ),
+        (&["--total", "-1", url], "`total` is -1: must be a number"),
         (
             &["--backoff-factor", "NaN", url],
-            "`backoff_factor` is NaN: allowed is",
+            "`backoff_factor` is NaN: must be",
         ),
         (
             &["--retry-after-max", "-2", url],
-            "`retry_after_max` is -2: allowed is",
+            "`retry_after_max` is -2: must be",
         ),
         (
             &["--retry-after-jitter", "1.5", url],
-            "`retry_after_jitter` is 1.5: allowed is a number in 0..=1",
+            "`retry_after_jitter` is 1.5: must be a number in 0..=1",
         ),
         (
             &["--status-forcelist", "503,99", url],
-            "`status_forcelist` is 99: allowed is a status in 100..=999",
+            "`status_forcelist` is 99: must be a status in 100..=999",
         ),
         (
             &["--allowed-methods", "GET,no method", url],
-            "`allowed_methods` is \"no method\": allowed is",
+            "`allowed_methods` is \"no method\": must be",
         ),
         (
             &["--attempt-timeout", "0", url],

@@ -411,55 +411,51 @@ fn what_is_no_base_uri_is_named_with_what_is_allowed() {
         (
             SERVICE,
             &none[..],
-            "`endpoints` is empty: allowed is one base URI or more",
+            "`endpoints` is empty: must be one base URI or more",
         ),
-        (
-            "orders",
-            &[A],
-            "`service` is \"orders\": allowed is `http://`",
-        ),
+        ("orders", &[A], "`service` is \"orders\": must be `http://`"),
         (
             "/orders",
             &[A],
-            "`service` is \"/orders\": allowed is `http://`",
+            "`service` is \"/orders\": must be `http://`",
         ),
         (
             SERVICE,
             &["ftp://a.test"],
-            "`endpoints` is \"ftp://a.test\": allowed is `http://`",
+            "`endpoints` is \"ftp://a.test\": must be `http://`",
         ),
-        (SERVICE, &["http://a.test:port"], "allowed is `http://`"),
-        (SERVICE, &["http://a b"], "allowed is `http://`"),
-        (SERVICE, &["http://:80"], "allowed is `http://`"),
+        (SERVICE, &["http://a.test:port"], "must be `http://`"),
+        (SERVICE, &["http://a b"], "must be `http://`"),
+        (SERVICE, &["http://:80"], "must be `http://`"),
         (
             SERVICE,
             &["http://a.test?x"],
-            "allowed is a base URI without a query",
+            "must be a base URI without a query",
         ),
         (
             SERVICE,
             &["http://a.test/#x"],
-            "allowed is a base URI without a fragment",
+            "must be a base URI without a fragment",
         ),
         (
             SERVICE,
             &["http://a.test/../x"],
-            "allowed is a path without `.` and `..`",
+            "must be a path without `.` and `..`",
         ),
         (
             SERVICE,
             &["http://u:secret@a.test"],
-            "user information: allowed is a base URI without it",
+            "user information: must be a base URI without it",
         ),
         (
             SERVICE,
             &[A, B, "http://A.test:80"],
-            "\"http://A.test:80\": allowed is each endpoint once",
+            "\"http://A.test:80\": must be each endpoint once",
         ),
         (
             "https://orders.test",
             &[A],
-            "allowed is `https://`, since the service has it",
+            "must be `https://`, since the service has it",
         ),
     ] {
         let found = EndpointsLayer::ordered(service, list)
@@ -471,7 +467,7 @@ fn what_is_no_base_uri_is_named_with_what_is_allowed() {
     let found = EndpointsLayer::weighted(SERVICE, [(A, 1), (B, 0)]).expect_err("no weight");
     assert_eq!(
         found.to_string(),
-        "`endpoints` is \"http://b.test/\": allowed is an endpoint with a weight of 1 or more",
+        "`endpoints` is \"http://b.test/\": must be an endpoint with a weight of 1 or more",
     );
     let many = (0..65).map(|n| format!("http://{n}.test"));
     let found = EndpointsLayer::ordered(SERVICE, many).expect_err("too many");

@@ -907,7 +907,7 @@ async fn the_timeout_of_a_service_config_holds_in_every_wrapping() {
     let unnamed = GrpcPolicies::new(a6()).timeout("/a.B/Get", second);
     assert_eq!(
         unnamed.expect_err("it was not named").to_string(),
-        "`name` is /a.B/Get: allowed is a name that has a policy, or `/` for all others"
+        "`name` is /a.B/Get: must be a name that has a policy, or `/` for all others"
     );
 }
 

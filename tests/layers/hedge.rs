@@ -1331,19 +1331,19 @@ fn settings_out_of_their_range_are_named() {
     for (builder, text) in [
         (
             builder().max_extra_load(0.0),
-            "`max_extra_load` is 0: allowed is from 0.001 to 0.5",
+            "`max_extra_load` is 0: must be from 0.001 to 0.5",
         ),
         (
             builder().max_extra_load(f64::NAN),
-            "`max_extra_load` is NaN: allowed is from 0.001 to 0.5",
+            "`max_extra_load` is NaN: must be from 0.001 to 0.5",
         ),
         (
             builder().fixed_delay(Duration::from_micros(999)),
-            "`fixed_delay` is 999µs: allowed is 1 ms or more",
+            "`fixed_delay` is 999µs: must be 1 ms or more",
         ),
         (
             builder().scopes(0),
-            "`scopes` is 0: allowed is from 1 to 65536",
+            "`scopes` is 0: must be from 1 to 65536",
         ),
     ] {
         let error = builder.build().expect_err(text);

@@ -322,7 +322,7 @@ fn what_is_no_url_prefix_is_an_error_that_says_what_is() {
             "{text}"
         );
         assert!(
-            text.ends_with(&format!("; allowed is {}", error.allowed())),
+            text.ends_with(&format!("; it must be {}", error.allowed())),
             "{text}"
         );
     }

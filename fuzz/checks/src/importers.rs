@@ -87,7 +87,7 @@ fn check_refusal(error: &str, document: &Value) {
         ["is missing", "is given twice", "is unknown: ", "needs "]
             .iter()
             .any(|said| text.starts_with(said))
-            || text.starts_with("is ") && text.contains(": allowed is ")
+            || text.starts_with("is ") && text.contains(": must be ")
     };
     // A key may have anything in it.
     let (field, problem) = rest

@@ -208,7 +208,7 @@ fn positive(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     match number {
         0.001..=1e9 => Ok(number),
-        _ => Err("allowed is a number from 0.001 to 1e9".to_owned()),
+        _ => Err("must be a number from 0.001 to 1e9".to_owned()),
     }
 }
 

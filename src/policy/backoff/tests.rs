@@ -209,7 +209,7 @@ fn around_is_that_part_below_and_above_what_the_cap_left() {
     for part in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         assert_eq!(
             refusal(&Backoff::none().jitter(Jitter::Around(part))),
-            format!("`backoff_jitter` is {part}: allowed is a part of the wait in 0..=1")
+            format!("`backoff_jitter` is {part}: must be a part of the wait in 0..=1")
         );
     }
 }
@@ -244,7 +244,7 @@ fn throttling_has_a_base_of_its_own() {
     ] {
         assert_eq!(
             refusal(&backoff.throttle_base(second)),
-            "`throttle_base` is 1 s: allowed is nothing: this backoff has no base"
+            "`throttle_base` is 1 s: must be nothing: this backoff has no base"
         );
     }
 }
@@ -288,7 +288,7 @@ fn what_is_drawn_stays_within_the_room_where_some_of_it_fits() {
 #[test]
 fn bad_settings_are_named() {
     for value in [f64::NAN, f64::NEG_INFINITY, -0.1] {
-        let seconds = format!("{value}: allowed is a number of seconds that is not negative");
+        let seconds = format!("{value}: must be a number of seconds that is not negative");
         assert_eq!(
             refusal(&Backoff::urllib3(value)),
             format!("`backoff_factor` is {seconds}")
@@ -302,21 +302,21 @@ fn bad_settings_are_named() {
     }
     assert_eq!(
         refusal(&Backoff::exponential(ms(1)).multiplier(0.5)),
-        "`multiplier` is 0.5: allowed is a finite number >= 1"
+        "`multiplier` is 0.5: must be a finite number >= 1"
     );
     assert_eq!(
         refusal(&Backoff::linear(ms(1)).multiplier(2.0)),
-        "`multiplier` is 2: allowed is nothing: only an exponential backoff has a multiplier"
+        "`multiplier` is 2: must be nothing: only an exponential backoff has a multiplier"
     );
     assert_eq!(
         refusal(&Backoff::list([])),
-        "`backoff` is an empty list: allowed is a list of at least one wait"
+        "`backoff` is an empty list: must be a list of at least one wait"
     );
     let mut list = Backoff::list([ms(1)]);
     list.set_factor(0.5);
     assert_eq!(
         refusal(&list),
-        "`backoff_factor` is 0.5: allowed is nothing: a list of waits and a function have no factor"
+        "`backoff_factor` is 0.5: must be nothing: a list of waits and a function have no factor"
     );
 }
 

@@ -157,7 +157,7 @@ fn lenient(value: &[u8], now: &dyn Fn() -> SystemTime) -> Option<Duration> {
 /// assert_eq!(parse_retry_after(b"120", now).unwrap(), Duration::from_secs(120));
 /// assert_eq!(
 ///     parse_retry_after(b"soon", now).unwrap_err().to_string(),
-///     "`retry-after` is \"soon\": allowed is a number of seconds or an HTTP date",
+///     "`retry-after` is \"soon\": must be a number of seconds or an HTTP date",
 /// );
 /// ```
 ///
@@ -205,7 +205,7 @@ impl fmt::Display for InvalidRetryAfter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`retry-after` is {:?}: allowed is a number of seconds or an HTTP date",
+            "`retry-after` is {:?}: must be a number of seconds or an HTTP date",
             self.value
         )
     }

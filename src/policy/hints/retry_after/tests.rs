@@ -140,7 +140,7 @@ fn errors_name_header_value_and_what_is_allowed() {
     assert_eq!(error.value(), "1.5\n");
     assert_eq!(
         error.to_string(),
-        r#"`retry-after` is "1.5\n": allowed is a number of seconds or an HTTP date"#
+        r#"`retry-after` is "1.5\n": must be a number of seconds or an HTTP date"#
     );
     let long = parse_retry_after(&[b'x'; 1000], now()).unwrap_err();
     assert_eq!(long.value(), format!("{}…", "x".repeat(64)));
