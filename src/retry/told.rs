@@ -63,7 +63,7 @@ pub(super) struct Told {
 
 #[cfg(feature = "hedge")]
 impl Told {
-    fn until(header: &crate::DeadlineHeader, time: Duration) -> Self {
+    fn until(header: &crate::deadline_header::DeadlineHeader, time: Duration) -> Self {
         let until = tokio::time::Instant::now().checked_add(time);
         let header = header.clone();
         Self {
@@ -80,7 +80,7 @@ impl Told {
 
 #[cfg(not(feature = "hedge"))]
 impl Told {
-    fn until(_: &crate::DeadlineHeader, _: Duration) -> Self {
+    fn until(_: &crate::deadline_header::DeadlineHeader, _: Duration) -> Self {
         Self::default()
     }
 
