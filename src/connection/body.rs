@@ -9,17 +9,27 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::leave::{Leave, breaks_connection};
+use super::{
+    future::late,
+    leave::{Leave, breaks_connection},
+};
 
 pin_project! {
     /// The body of a response that came through a [`ConnectionLayer`](super::ConnectionLayer). Every
     /// frame is that of the body below; an error that is not about a single stream of HTTP/2 leaves
-    /// the connection.
+    /// the connection. So does an attempt timeout while a layer further out reads the body.
     pub struct ConnectionBody<B> {
         #[pin]
         inner: B,
         // `None` where there is nothing more to leave.
         connection: Option<Leave>,
+    }
+
+    impl<B> PinnedDrop for ConnectionBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            // Whoever drops a body for another reason says nothing about its connection.
+            late(this.project().connection.take());
+        }
     }
 }
 

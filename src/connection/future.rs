@@ -40,12 +40,17 @@ pin_project! {
 
     impl<F> PinnedDrop for ConnectionFuture<F> {
         fn drop(this: Pin<&mut Self>) {
-            let connection = this.project().connection.take();
             // Who drops a request for another reason says nothing about its connection.
-            if time_out() == Some(TimeOut::Attempt) && connection.is_some_and(|it| it.leave()) {
-                say_late(NAME, |outcome| outcome.left_connection = true);
-            }
+            late(this.project().connection.take());
         }
+    }
+}
+
+/// Leaves the connection of an attempt that is dropped, if that is because its time is over.
+pub(super) fn late(connection: Option<Leave>) {
+    let is_late = connection.is_some() && time_out() == Some(TimeOut::Attempt);
+    if is_late && connection.is_some_and(|it| it.leave()) {
+        say_late(NAME, |outcome| outcome.left_connection = true);
     }
 }
 

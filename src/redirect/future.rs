@@ -34,7 +34,7 @@ use crate::{
     },
     report::{AttemptOutcome, RetryReport},
     snapshot::Snapshot,
-    stack::RequestState,
+    stack::{LayerError, LayerOutcome, RequestState},
 };
 
 /// So much of a redirect's body is read, so that its connection can be used again.
@@ -301,6 +301,7 @@ where
                 outcome,
                 StopReason::Succeeded,
                 hop_started,
+                LayerOutcome::of(response.extensions()),
             )
         });
         match this.trail {
@@ -354,7 +355,9 @@ where
             let outcome = AttemptOutcome::failed(classify(&*error), chain(&*error));
             let stop = StopReason::Custom("there are no retries below the redirects".into());
             let line = line(this.head);
-            let report = trail::answered((line.0, &line.1), outcome, stop, *this.hop_started);
+            let below = error.downcast_ref().map(LayerError::outcome);
+            let (line, started) = ((line.0, &line.1), *this.hop_started);
+            let report = trail::answered(line, outcome, stop, started, below);
             RetryError::new(RetryErrorKind::Failed, report, Some(error))
         });
         if let Some(trail) = this.trail.take() {

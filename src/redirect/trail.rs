@@ -7,7 +7,7 @@ use super::rules::Hop;
 use crate::{
     policy::{LimitKind, Note, StopReason, WaitReason},
     report::{AttemptOutcome, AttemptRecord, RetryReport, WaitRecord, sanitized_uri},
-    stack::RequestState,
+    stack::{LayerOutcome, RequestState},
 };
 
 /// A request that was redirected at least once.
@@ -71,6 +71,8 @@ impl Trail {
         if let Some(kind) = charged {
             self.state.charge(kind);
         }
+        // A hop is a request of its own: no endpoint was tried for it.
+        self.state.forget_tried();
         if let Some(last) = self.report.attempts.last_mut() {
             last.wait = Some(WaitRecord {
                 planned: wait,
@@ -85,19 +87,21 @@ impl Trail {
     }
 }
 
-/// The report of a hop that has none, since it ended with the first answer.
+/// The report of a hop that has none, since it ended with the first answer, and what the layers
+/// below say of that.
 pub(super) fn answered(
     (method, uri): (Method, &Uri),
     outcome: AttemptOutcome,
     stop: StopReason,
     started: Instant,
+    below: Option<&LayerOutcome>,
 ) -> RetryReport {
     let took = started.elapsed();
     let mut report = RetryReport::new(method, sanitized_uri(uri));
-    report.attempts.push(AttemptRecord {
-        took,
-        ..AttemptRecord::new(1, outcome)
-    });
+    let mut attempt = AttemptRecord::new(1, outcome);
+    attempt.took = took;
+    attempt.note_layer(below);
+    report.attempts.push(attempt);
     report.stop = stop;
     report.elapsed = took;
     report

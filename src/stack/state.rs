@@ -156,6 +156,13 @@ impl RequestState {
         tried.contains(endpoint)
     }
 
+    /// What follows is a request of its own, which was sent nowhere yet.
+    #[cfg(feature = "redirect")]
+    pub(crate) fn forget_tried(&self) {
+        let tried = self.shared.tried.lock();
+        tried.unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The request is sent to `endpoint`.
     pub fn add_tried(&self, endpoint: Uri) {
         let tried = self.shared.tried.lock();
