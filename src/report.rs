@@ -78,7 +78,7 @@ pub struct RetryReport {
     )]
     pub outer_attempt: Option<u32>,
     /// How long the first attempt was held back because the server had asked another request to
-    /// wait; see [`SharedHints`](crate::shared_hints::SharedHints).
+    /// wait, or to [spread](Note::Spread) it; see [`SharedHints`](crate::shared_hints::SharedHints).
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -709,7 +709,15 @@ impl fmt::Display for RetryReport {
         }
         if !self.held.is_zero() {
             let held = Human(self.held);
-            write!(f, "\n  held back for {held}, as the server asked before")?;
+            let first = self.attempts.first();
+            let spread = first.is_some_and(|first| first.layer_notes.contains(&Note::Spread));
+            // The attempt's note says why.
+            let why = if spread {
+                ""
+            } else {
+                ", as the server asked before"
+            };
+            write!(f, "\n  held back for {held}{why}")?;
         }
         if let Some(outer) = self.outer_attempt {
             write!(

@@ -296,7 +296,11 @@ fn stack(
                 let every = policy.to_builder().allowed_methods(Methods::any());
                 policy = every.build()?;
             }
-            Some(HedgeLayer::builder(&policy).fixed_delay(delay).build()?)
+            let mut hedges = HedgeLayer::builder(&policy).fixed_delay(delay);
+            if plan.two_names {
+                hedges = hedges.elsewhere();
+            }
+            Some(hedges.build()?)
         }
         None => None,
     };
@@ -436,12 +440,16 @@ where
         let id = id.expect("every request has a number");
         let log = &self.world.log;
         let is_hedge = request.extensions().get::<HedgeInfo>().is_some();
+        let place = request.uri().authority().map(ToString::to_string);
         log.note(if is_hedge {
+            let first = self.world.places().get(&id).cloned();
             Event::Hedged {
                 request: id,
                 attempt,
+                elsewhere: first != place,
             }
         } else {
+            self.world.places().extend(place.map(|place| (id, place)));
             Event::Called {
                 request: id,
                 attempt,

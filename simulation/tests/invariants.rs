@@ -156,6 +156,8 @@ struct Facts<'a> {
     calls: Vec<(Duration, u32)>,
     /// The attempts that were sent a second time.
     hedges: Vec<u32>,
+    /// How often that was at the same endpoint.
+    hedged_there: usize,
     /// Each with what the client's clock was wrong by.
     retrying: Vec<(Duration, i64, &'a AttemptRecord)>,
     told: Vec<&'a RetryReport>,
@@ -179,6 +181,7 @@ impl<'a> Facts<'a> {
             end: None,
             calls: Vec::new(),
             hedges: Vec::new(),
+            hedged_there: 0,
             retrying: Vec::new(),
             told: Vec::new(),
             read: None,
@@ -204,11 +207,16 @@ impl<'a> Facts<'a> {
                         facts.calls.push((at, *attempt));
                     }
                 }
-                Event::Hedged { request, attempt } if *request == plan.id => {
+                Event::Hedged {
+                    request,
+                    attempt,
+                    elsewhere,
+                } if *request == plan.id => {
                     if facts.end.is_some() {
                         facts.called_after_end += 1;
                     } else {
                         facts.hedges.push(*attempt);
+                        facts.hedged_there += usize::from(!elsewhere);
                     }
                 }
                 Event::Retrying { request, record } if *request == plan.id => {
@@ -408,6 +416,12 @@ impl<'a> Facts<'a> {
     }
 
     fn check_sending(&self, found: &mut Found) {
+        let asked = |(_, answer): &(u32, &Answered)| answer.asked.is_some();
+        let may_stay = self.others_were_held || self.answered.iter().any(asked);
+        let stayed = self.client.two_names && self.hedged_there > 0 && !may_stay;
+        found.that(Invariant::GoesElsewhere, !stayed, || {
+            format!("{} hedges went to the same endpoint", self.hedged_there)
+        });
         found.that(
             Invariant::NothingAfterTheEnd,
             self.called_after_end == 0,
@@ -675,7 +689,9 @@ impl<'a> Facts<'a> {
                 .iter()
                 .any(|(_, answer)| answer.asked.is_some());
             let elsewhere = record.url.is_some() && record.url != next.url;
-            let may_stay = !self.client.two_names || held || self.others_were_held;
+            // A hedge has tried the other one.
+            let hedged = self.is_hedged(number) || self.is_hedged(number + 1);
+            let may_stay = !self.client.two_names || held || self.others_were_held || hedged;
             found.that(Invariant::GoesElsewhere, elsewhere || may_stay, || {
                 format!(
                     "attempts {number} and the next were both sent to {:?}",

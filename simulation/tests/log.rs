@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Hedged {
         request: u32,
         attempt: u32,
+        /// Whether it went to another endpoint than the first one.
+        elsewhere: bool,
     },
     /// The layer said that it goes on after this attempt.
     Retrying {

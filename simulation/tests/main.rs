@@ -79,7 +79,7 @@ fn for_each_seed(seeds: u64, each: impl Fn(u64) -> bool + Sync) {
 struct Seen(BTreeMap<String, u64>);
 
 /// What must be among it.
-const EXPECTED: [&str; 47] = [
+const EXPECTED: [&str; 49] = [
     "answer with a date",
     "body again, clone",
     "body again, reopen",
@@ -116,6 +116,8 @@ const EXPECTED: [&str; 47] = [
     "hedges, clone",
     "hedges, replay",
     "hedges, reopen",
+    "hedges at the other endpoint",
+    "hedges, connections are left",
     "stop body_not_replayable",
     "stop budget_exhausted",
     "stop count_exhausted",
@@ -144,6 +146,13 @@ impl Seen {
                     let plan = &run.scenario.requests[*request as usize];
                     let rewind = run.scenario.client_of(plan).rewind;
                     self.count(format!("hedges, {}", rewind.name()));
+                    let client = run.scenario.client_of(plan);
+                    if client.two_names {
+                        self.count("hedges at the other endpoint");
+                    }
+                    if client.leaves {
+                        self.count("hedges, connections are left");
+                    }
                 }
                 Event::Applied { .. } => self.count("applied"),
                 Event::Received {

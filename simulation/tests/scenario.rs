@@ -254,9 +254,7 @@ impl Scenario {
         for client in &mut self.clients {
             client.leaves = dice.chance(40);
             client.two_names = dice.chance(35);
-            // Where a hedge goes is the affair of the tests of those two.
-            let alone = !client.leaves && !client.two_names;
-            client.hedges = dice.maybe(60, |dice| dice.ms(5..=300)).filter(|_| alone);
+            client.hedges = dice.maybe(45, |dice| dice.ms(5..=300));
         }
         for request in &mut self.requests {
             for step in request.script.iter_mut().take(2) {

@@ -25,6 +25,8 @@ pub(crate) struct World {
     /// Tells the server's connections to end; the number of times.
     pub(crate) drain: watch::Sender<u32>,
     disk: Mutex<Disk>,
+    /// Where the last attempt of each request went.
+    places: Mutex<HashMap<u32, String>>,
 }
 
 /// What the server keeps over a crash.
@@ -49,8 +51,13 @@ impl World {
                 .collect(),
             drain: watch::Sender::new(0),
             disk: Mutex::default(),
+            places: Mutex::default(),
             scenario,
         })
+    }
+
+    pub(crate) fn places(&self) -> MutexGuard<'_, HashMap<u32, String>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::Response;
+use http::{HeaderMap, Response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
@@ -62,6 +62,12 @@ struct Ongoing<A: Admission> {
 }
 
 impl<A: Admission> Ongoing<A> {
+    fn head(&mut self, headers: &HeaderMap, now: std::time::Instant) {
+        if let Some(ticket) = &mut self.ticket {
+            self.admission.head(ticket, headers, now);
+        }
+    }
+
     fn answered(&mut self, answer: &Answer) {
         if let Some(mut ticket) = self.ticket.take() {
             self.admission.answered(&mut ticket, answer);
@@ -179,6 +185,7 @@ where
                     let now = Instant::now().into_std();
                     return Poll::Ready(match result {
                         Ok(mut response) => {
+                            this.admitted.head(response.headers(), now);
                             let mut answer = Answer::response(now, response.status());
                             answer.asked = asked(&response);
                             this.admitted.answered(&answer);
@@ -224,7 +231,7 @@ impl<S, R> Held<S, R> {
             };
             match admitted.admission.admit(ticket, &ask) {
                 Admit::Now => self.sleep = None,
-                Admit::Wait(wait) => {
+                Admit::Wait(wait) | Admit::Spread(wait) => {
                     // What comes after the end of time is never asked for again.
                     let Some(until) = now.checked_add(wait) else {
                         return Poll::Pending;

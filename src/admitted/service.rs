@@ -75,7 +75,7 @@ where
         let admission = self.admission.clone();
         match self.admission.admit(&mut ticket, &ask) {
             Admit::Now => AdmittedFuture::called(admission, ticket, self.inner.call(request)),
-            Admit::Wait(wait) => {
+            Admit::Wait(wait) | Admit::Spread(wait) => {
                 AdmittedFuture::held(admission, ticket, self.unready(), request, now, wait)
             }
             Admit::Refuse(stop) => {

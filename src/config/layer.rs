@@ -10,7 +10,12 @@ use super::{
     time,
     value::Value,
 };
-use crate::own_header::{self, OwnHeader};
+#[cfg(feature = "ratelimit")]
+use crate::shared_hints::PACES;
+use crate::{
+    own_header::{self, OwnHeader},
+    shared_hints::SharedHints,
+};
 
 /// What a document says of the layer around the policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +28,7 @@ pub(crate) struct LayerKeys {
     pub(crate) attempt_header: Option<OwnHeader>,
     pub(crate) max_retries_in_flight: Option<u32>,
     pub(crate) share_hints: Option<bool>,
+    pub(crate) pace_below: Option<f64>,
 }
 
 impl LayerKeys {
@@ -64,9 +70,33 @@ impl LayerKeys {
                 once(&mut self.max_retries_in_flight, count, at, key)?;
             }
             "share_hints" => once(&mut self.share_hints, at.flag(key, &value)?, at, key)?,
+            #[cfg(feature = "ratelimit")]
+            "pace_below" => {
+                let part = at.part(key, &value)?;
+                if part == 0.0 {
+                    return Err(at.wrong(key, &value, PACES));
+                }
+                once(&mut self.pace_below, part, at, key)?;
+            }
             _ => return Ok(Some(value)),
         }
         Ok(None)
+    }
+
+    /// The shared hints that the document asks for.
+    pub(crate) fn shared_hints(&self) -> Option<SharedHints> {
+        let wanted = self.share_hints.unwrap_or(self.pace_below.is_some());
+        if !wanted {
+            return None;
+        }
+        let hints = SharedHints::builder();
+        #[cfg(feature = "ratelimit")]
+        let hints = match self.pace_below {
+            Some(part) => hints.pace_below(part),
+            None => hints,
+        };
+        // The part was looked at when it was read.
+        hints.build().ok()
     }
 
     /// What `over` says goes first.
@@ -80,6 +110,7 @@ impl LayerKeys {
             attempt_header: over.attempt_header.or(self.attempt_header),
             max_retries_in_flight: over.max_retries_in_flight.or(self.max_retries_in_flight),
             share_hints: over.share_hints.or(self.share_hints),
+            pace_below: over.pace_below.or(self.pace_below),
         }
     }
 
@@ -107,8 +138,11 @@ impl LayerKeys {
         if let Some(count) = self.max_retries_in_flight {
             map.serialize_entry("max_retries_in_flight", &count)?;
         }
-        match self.share_hints {
-            Some(share) => map.serialize_entry("share_hints", &share),
+        if let Some(share) = self.share_hints {
+            map.serialize_entry("share_hints", &share)?;
+        }
+        match self.pace_below {
+            Some(part) => map.serialize_entry("pace_below", &part),
             None => Ok(()),
         }
     }

@@ -111,8 +111,9 @@ macro_rules! rows {
 /// | `attempt_header` | the name of a header |
 /// | `max_retries_in_flight` | a number above 0 |
 /// | `share_hints` | `true` or `false` |
+/// | `pace_below` | a number above 0, up to 1: shared hints [spread requests](crate::shared_hints::SharedHints#before-a-limit-is-hit), too, unless `share_hints = false`; feature `ratelimit` |
 ///
-/// The last five rows are the layer's: see [`RetryLayer::configure`](crate::RetryLayer::configure).
+/// The last six rows are the layer's: see [`RetryLayer::configure`](crate::RetryLayer::configure).
 ///
 /// # Mounts
 ///

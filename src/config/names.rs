@@ -22,7 +22,7 @@ pub(super) fn policy() -> impl Iterator<Item = &'static str> {
 }
 
 /// The keys of the layer, which only the top of a document has.
-pub(super) const LAYER: [&str; 8] = [
+pub(super) const LAYER: [&str; LAYERS] = [
     "attempt_timeout",
     "deadline",
     "min_attempt",
@@ -31,7 +31,11 @@ pub(super) const LAYER: [&str; 8] = [
     "attempt_header",
     "max_retries_in_flight",
     "share_hints",
+    #[cfg(feature = "ratelimit")]
+    "pace_below",
 ];
+
+const LAYERS: usize = if cfg!(feature = "ratelimit") { 9 } else { 8 };
 
 /// The other keys of the top.
 #[cfg(feature = "shadow")]

@@ -50,6 +50,12 @@ pub struct Explanation {
     /// it was taken to be full.
     #[cfg_attr(feature = "serde", serde(default))]
     pub assumes_budget: bool,
+    /// What the layer's [admissions](crate::stack::Admission) say of how they hold requests back.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Vec::is_empty")
+    )]
+    pub admissions: Vec<String>,
 }
 
 /// One kind of outcome, and what becomes of a request whose attempts all end like that.
@@ -157,6 +163,7 @@ pub(crate) fn explain<P: Policy + ?Sized>(
         never: rehearsal.never().cloned(),
         cases: cases::all(policy, request, venue),
         assumes_budget: rehearsal.assumes_budget(),
+        admissions: Vec::new(),
     }
 }
 
@@ -363,7 +370,9 @@ impl fmt::Display for Explanation {
             let [retries, waits, end] = row.cells;
             table.row([name, retries, waits, end]);
         }
-        write!(f, "\n{table}{}", Assumed(self.assumes_budget))
+        write!(f, "\n{table}{}", Assumed(self.assumes_budget))?;
+        let mut admissions = self.admissions.iter();
+        admissions.try_for_each(|admission| write!(f, "\n  {admission}"))
     }
 }
 

@@ -114,6 +114,9 @@ pub enum Note {
     ConnectionLeft,
     /// What the server says of when to come back holds for it alone, and another can be asked.
     HintElsewhere,
+    /// Little was left of the server's quota, so the attempt waited for its turn; see
+    /// [`SharedHints`](crate::shared_hints::SharedHints).
+    Spread,
     /// The attempt sent a body of which nothing says that it was whole but the word of whoever
     /// wrote this option of the layer.
     BodyVouched {
@@ -180,6 +183,9 @@ impl fmt::Display for Note {
             Self::HintElsewhere => {
                 f.write_str("what this server asks for holds for it alone: another can be asked")
             }
+            Self::Spread => {
+                f.write_str("little was left of the server's quota, so it waited for its turn")
+            }
             Self::BodyVouched { by } => {
                 let by = Shown(by);
                 write!(f, "its body is whole on the word of `{by}` only")
@@ -225,7 +231,8 @@ impl Note {
             | Self::Hedged { .. }
             | Self::MayBeDone
             | Self::ConnectionLeft
-            | Self::HintElsewhere => {}
+            | Self::HintElsewhere
+            | Self::Spread => {}
         }
     }
 }

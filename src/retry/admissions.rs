@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::Uri;
+use http::{HeaderMap, Uri};
 use tokio::time::Instant;
 
 use crate::{
+    classify::Outcome,
     reason::StopReason,
     stack::{Admission, Admit, Answer, Ask, AskFor, Ticket},
 };
@@ -21,6 +22,8 @@ pub(super) struct Admissions {
     outstanding: bool,
     /// Since when the coming attempt is held back.
     held_since: Option<Instant>,
+    /// Whether one of them has held an attempt back to spread it.
+    spread: bool,
 }
 
 /// One for each admission; nearly always there is only one.
@@ -56,6 +59,7 @@ impl Admissions {
             list: Arc::clone(list),
             outstanding: false,
             held_since: None,
+            spread: false,
         })
     }
 
@@ -78,6 +82,10 @@ impl Admissions {
             match admission.admit(ticket, &ask) {
                 Admit::Now => {}
                 Admit::Wait(wait) => longest = longest.max(wait),
+                Admit::Spread(wait) => {
+                    longest = longest.max(wait);
+                    self.spread = true;
+                }
                 Admit::Refuse(stop) => {
                     self.answered(&Answer::dropped(now.into_std()));
                     return Err(stop);
@@ -99,9 +107,27 @@ impl Admissions {
         self.outstanding = true;
     }
 
-    /// The attempt is sent: what holds the next one back is another hold.
-    pub(super) fn sent(&mut self) {
+    /// The attempt is sent: what holds the next one back is another hold. Returns whether this one
+    /// was held back to spread it.
+    pub(super) fn sent(&mut self) -> bool {
         self.held_since = None;
+        std::mem::take(&mut self.spread)
+    }
+
+    /// The head of the response to the attempt that they let through, if there is one.
+    pub(super) fn hear(&mut self, outcome: &Outcome<'_>, now: Instant) {
+        if let Outcome::Response { headers, .. } = outcome {
+            self.head(headers, now);
+        }
+    }
+
+    /// The head of the response to the attempt that they let through.
+    pub(super) fn head(&mut self, headers: &HeaderMap, now: Instant) {
+        if self.outstanding {
+            for (admission, ticket) in self.list.iter().zip(self.tickets.all()) {
+                admission.head(ticket, headers, now.into_std());
+            }
+        }
     }
 
     /// What became of the attempt that they let through.

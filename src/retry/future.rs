@@ -188,10 +188,12 @@ impl<S, Fut, Sess: Session, ReqBody, Saved: SavedBody<ReqBody>, ResBody>
 
     /// A request succeeded at once, of which the admissions are to hear.
     #[inline(never)]
-    fn leave(self: Pin<&mut Self>, status: StatusCode) {
+    fn leave(self: Pin<&mut Self>, status: StatusCode, headers: &HeaderMap) {
         let extras = self.project().extras.take();
         if let Some(mut admissions) = extras.and_then(|extras| extras.admissions) {
-            admissions.answered(&Answer::response(Instant::now().into_std(), status));
+            let now = Instant::now();
+            admissions.head(headers, now);
+            admissions.answered(&Answer::response(now.into_std(), status));
         }
     }
 }
@@ -230,7 +232,7 @@ where
                     this.counted
                         .succeeded(this.settings, method, response.status());
                     if this.extras.is_some() {
-                        self.as_mut().leave(response.status());
+                        self.as_mut().leave(response.status(), response.headers());
                     }
                     self.project().state.set(State::Done);
                     return Poll::Ready(Ok(response));

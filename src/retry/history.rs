@@ -151,6 +151,8 @@ pub(super) struct History {
     pub(super) quickest: Duration,
     /// How often a layer below turned it away.
     turned_away: u32,
+    /// Whether the coming attempt was held back to spread it.
+    pub(super) spread: bool,
     /// The error of the last attempt, if it failed without a response.
     pub(super) last_error: Option<BoxError>,
     /// Whether the next attempt is certainly the last one.
@@ -180,6 +182,7 @@ impl History {
             attempts: Attempts::None,
             quickest: Duration::MAX,
             turned_away: 0,
+            spread: false,
             last_error: None,
             last: false,
             processed: true,
@@ -217,6 +220,7 @@ impl History {
 
     pub(super) fn push(&mut self, mut record: AttemptRecord) {
         record.clean();
+        self.note_spread(&mut record);
         if is_turned_away(&record) {
             // It says nothing of the time that an attempt takes.
             self.turned_away = self.turned_away.saturating_add(1);
@@ -224,6 +228,12 @@ impl History {
             self.quickest = self.quickest.min(record.took);
         }
         self.attempts.push(record);
+    }
+
+    fn note_spread(&mut self, record: &mut AttemptRecord) {
+        if std::mem::take(&mut self.spread) {
+            record.layer_notes.push(Note::Spread);
+        }
     }
 
     /// What was read of the last attempt's response.
@@ -254,6 +264,7 @@ impl History {
         now: Instant,
     ) -> Option<Instant> {
         record.clean();
+        self.note_spread(&mut record);
         let (on_event, url) = (settings.on_event.as_ref(), || kept.url(settings));
         observe::retry(About::Request, on_event, kept.method(), url, &record);
         self.push(record);

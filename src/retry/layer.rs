@@ -488,8 +488,8 @@ impl<P, R> RetryLayer<P, R> {
     }
 
     /// Sets what a document says of the layer: `attempt_timeout`, `deadline`, `min_attempt`,
-    /// `drain_limit`, `attempt_header`, `max_retries_in_flight` and `share_hints`; what it does
-    /// not say stays as it is.
+    /// `drain_limit`, `attempt_header`, `max_retries_in_flight`, `share_hints` and `pace_below`; what
+    /// it does not say stays as it is.
     ///
     /// Its `replay_limit` is for [`replay_bodies`](Self::replay_bodies), which makes another type
     /// of this layer: see [`RetryConfig::replay_limit`](crate::config::RetryConfig::replay_limit).
@@ -500,8 +500,8 @@ impl<P, R> RetryLayer<P, R> {
         if let Some(bytes) = keys.drain_limit {
             self = self.drain(bytes);
         }
-        if let Some(true) = keys.share_hints {
-            self = self.admission(crate::shared_hints::SharedHints::default());
+        if let Some(hints) = keys.shared_hints() {
+            self = self.admission(hints);
         }
         // Never 0, which is the only number that is not allowed.
         if let Some(limit) = keys.max_retries_in_flight.map(InFlightLimit::new) {

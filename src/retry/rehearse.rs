@@ -46,9 +46,12 @@ impl<P: Policy, R> RetryLayer<P, R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn explain(&self, request: &RequestHead<'_>) -> Explanation {
-        self.rehearse(request, |request, venue| {
+        let mut explanation = self.rehearse(request, |request, venue| {
             explain(&self.policy, request, venue)
-        })
+        });
+        let admissions = self.settings.admissions.iter();
+        explanation.admissions = admissions.filter_map(|one| one.explain()).collect();
+        explanation
     }
 
     /// What becomes of `request` in this layer when its attempts end as `script` says: as

@@ -114,10 +114,10 @@ where
         let future = service.call(request);
         let mut this = self.project();
         // The report tells of the hold, also if all goes well from here on.
-        *this.history = Some(History::new());
+        let history = this.history.insert(History::new());
         this.clock.start_attempt(now);
         if let Some(admissions) = extras::admissions(this.extras) {
-            admissions.sent();
+            history.spread = admissions.sent();
         }
         this.state.set(State::Called { future });
         Poll::Ready(Step::Next)

@@ -292,6 +292,9 @@ where
             hinted: OnceCell::new(),
             wall: &WallClock::new(&read),
         };
+        if let Some(admissions) = extras::admissions(this.extras) {
+            admissions.hear(&ended.outcome(facts.failure), now);
+        }
         let (ruling, place) = self.as_mut().rule(&ended, &facts, judged);
         if let Ruling::Accept = ruling {
             if self.history.is_none() && !facts.was_sent_twice() {

@@ -14,7 +14,7 @@ const SLOTS: usize = 1024;
 const TIME_BITS: u32 = 40;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 const PROBED: u64 = 1 << TIME_BITS;
-const TAG_MASK: u64 = !(TIME_MASK | PROBED);
+pub(super) const TAG_MASK: u64 = !(TIME_MASK | PROBED);
 
 /// The times before which nothing should be sent, one for each key: lock-free, of a fixed size.
 ///
@@ -103,6 +103,11 @@ impl Board {
         let (place, tag) = self.place(key);
         let word = place.word.load(Relaxed);
         if word & TAG_MASK == tag { word } else { 0 }
+    }
+
+    /// The tag of a key, which a word of its place has.
+    pub(super) fn tag(&self, key: u64) -> u64 {
+        self.place(key).1
     }
 
     /// The server accepted a request that was sent when `seen` was noted: that holds no more.

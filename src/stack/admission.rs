@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::reason::{GrpcCode, StopReason};
 
@@ -63,6 +63,19 @@ pub trait Admission: Send + Sync {
 
     /// Whether the request may be sent.
     fn admit(&self, ticket: &mut Ticket, ask: &Ask) -> Admit;
+
+    /// The head of a response has come, whatever its status. [`answered`](Self::answered) follows.
+    ///
+    /// By default it is not looked at.
+    fn head(&self, ticket: &mut Ticket, headers: &HeaderMap, now: Instant) {
+        let _ = (ticket, headers, now);
+    }
+
+    /// One sentence about how it holds requests back, for
+    /// [`explain`](crate::RetryLayer::explain). By default there is none.
+    fn explain(&self) -> Option<String> {
+        None
+    }
 
     /// What became of the request since it was admitted.
     fn answered(&self, ticket: &mut Ticket, answer: &Answer);
@@ -134,6 +147,9 @@ pub enum Admit {
     Now,
     /// It may not before this long from now; it is then asked for again.
     Wait(Duration),
+    /// The same, since requests are spread over what is left of a server's quota. The report notes
+    /// it ([`Note::Spread`](crate::policy::Note::Spread)).
+    Spread(Duration),
     /// It may not, and is not waited for.
     Refuse(StopReason),
 }

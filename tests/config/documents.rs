@@ -399,6 +399,35 @@ fn the_layers_keys_are_set_on_the_layer() {
     );
 }
 
+#[cfg(feature = "ratelimit")]
+#[test]
+fn pace_below_is_a_setting_of_shared_hints_and_brings_them_along() {
+    use tower_http_retry::policy::RequestHead;
+
+    let request = http::Request::get("http://example.com/").body(());
+    let request = request.expect("a request");
+    for (document, paces) in [
+        ("pace_below = 0.2", true),
+        ("pace_below = 0.2\nshare_hints = true", true),
+        ("pace_below = 0.2\nshare_hints = false", false),
+        ("share_hints = true", false),
+    ] {
+        let layer = RetryLayer::new(RetryPolicy::default()).configure(&toml(document));
+        let text = layer.explain(&RequestHead::of(&request)).to_string();
+        let spread = text.contains("spread once less than 20 % of a quota is left");
+        assert_eq!(spread, paces, "{document}: {text}");
+    }
+    for document in ["pace_below = 0", "pace_below = 1.5", "pace_below = true"] {
+        let error = toml::from_str::<RetryConfig>(document).expect_err("no part");
+        assert!(
+            error.to_string().contains("pace_below"),
+            "{document}: {error}"
+        );
+    }
+    let written = serde_json::to_string(&toml("pace_below = 0.2")).expect("JSON");
+    assert!(written.contains(r#""pace_below":0.2"#), "{written}");
+}
+
 #[test]
 fn yaml_like_maps_json_and_toml_say_the_same() {
     let expected = toml("total = 2\nbackoff_factor = 1\nallowed_methods = [\"GET\"]");

@@ -14,6 +14,7 @@ mod late;
 mod leaks;
 mod no_runtime;
 mod overrides;
+mod paced;
 mod policies;
 mod readiness;
 mod report;

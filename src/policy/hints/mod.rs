@@ -87,6 +87,8 @@
 mod clock;
 #[cfg(feature = "ratelimit")]
 mod rate_limit;
+#[cfg(all(feature = "ratelimit", feature = "shared-hints"))]
+pub(crate) use self::rate_limit::{Left, left};
 mod reset;
 mod retry_after;
 mod text;
