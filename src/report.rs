@@ -219,7 +219,7 @@ impl AttemptRecord {
         };
         self.layer_notes.extend(below.notes.iter().cloned());
         self.url = below.url.as_ref().map(sanitized_uri);
-        if below.left_connection {
+        if below.has_left() {
             self.layer_notes.push(Note::ConnectionLeft);
         }
         if below.elsewhere && self.hint.is_some() && !self.is_success() {

@@ -98,12 +98,22 @@ fn answered<B>(
         status: response.status(),
         headers: response.headers(),
     };
-    let bad = response.status() == StatusCode::MISDIRECTED_REQUEST || settings.says_leave(&outcome);
+    let status = response.status();
+    let bad = status == StatusCode::MISDIRECTED_REQUEST || settings.says_leave(&outcome);
+    let outcome_is_failure = status.as_u16() >= 400;
     if bad && connection.leave() {
         LayerOutcome::amend(response.extensions_mut(), NAME, |outcome| {
             outcome.left_connection = true;
         });
         return response.map(|body| ConnectionBody::new(body, None));
+    }
+    // Somebody further out may find that it is to be left. Of a success nobody is told, which would
+    // cost each of them.
+    let extensions = response.extensions_mut();
+    if outcome_is_failure || LayerOutcome::of(extensions).is_some() {
+        LayerOutcome::amend(extensions, NAME, |outcome| {
+            outcome.connection = Some(connection.handle());
+        });
     }
     response.map(|body| ConnectionBody::new(body, Some(connection)))
 }
@@ -120,8 +130,12 @@ fn failed(error: BoxError, connection: &Leave, settings: &Settings) -> BoxError 
     let bad = is_of_connection(&*error, failure.cause) || settings.says_leave(&outcome);
     if bad && connection.leave() {
         LayerError::amend(error, NAME, |outcome| outcome.left_connection = true)
-    } else {
+    } else if failure.cause.is_user_error() {
         error
+    } else {
+        LayerError::amend(error, NAME, |outcome| {
+            outcome.connection = Some(connection.handle());
+        })
     }
 }
 

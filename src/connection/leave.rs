@@ -4,9 +4,10 @@ use std::{any::Any, error::Error, iter};
 
 use hyper_util::client::legacy::connect::CaptureConnection;
 
-use crate::{BoxError, reason::Cause};
+use crate::{BoxError, reason::Cause, stack::OnConnection};
 
 /// The connection that an attempt is on, once there is one.
+#[derive(Clone)]
 pub(super) struct Leave(CaptureConnection);
 
 impl Leave {
@@ -16,6 +17,12 @@ impl Leave {
 
     pub(super) fn is_known(&self) -> bool {
         self.0.connection_metadata().is_some()
+    }
+
+    /// For the layers further out.
+    pub(super) fn handle(&self) -> OnConnection {
+        let connection = self.clone();
+        OnConnection::new(move || connection.leave())
     }
 
     /// Leaves the connection. Returns whether there is one.

@@ -15,6 +15,7 @@
 //! | the body of the response broke off | is left |
 //! | the answer is 421 (Misdirected Request) | is left |
 //! | [`leave_if`](ConnectionLayer::leave_if) says so | is left |
+//! | a classifier of the retries above says so, with [`Opinion::LeaveConnection`](crate::classify::Opinion::LeaveConnection) | is left |
 //! | the server reset this one stream of HTTP/2, or asks for calm | stays: it serves others |
 //! | the request's own mistake; any other answer | stays |
 //! | the caller dropped the request; its deadline passed | stays |

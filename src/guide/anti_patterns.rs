@@ -443,3 +443,12 @@
 //!
 //! No document has this mistake. Use the layer above hyper-util's client, or set the client's own
 //! limits: `pool_idle_timeout`, and `http2_keep_alive_interval` with its timeout.
+//!
+//! # `hedge-before-recorded`
+//!
+//! A `hedge::HedgeLayer` with `recorded_bodies` stands above uploads that take long: as long as a
+//! body is not read to its end it cannot be in two places at once, so a request that is late before
+//! that is not hedged, and neither is one whose body is longer than the `replay_limit`.
+//!
+//! No document has this mistake. Where bodies are in memory, let them be cloned (`Full`, with
+//! `HedgeLayer::new` alone); where they can be opened anew, use `reopen_bodies` for both layers.

@@ -1,6 +1,10 @@
 //! [`HedgeLayer`] and [`HedgeBuilder`]: what a user writes in a `ServiceBuilder`.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http::{Uri, request::Parts};
 use tokio::time::Instant;
@@ -85,7 +89,10 @@ impl<R> HedgeLayer<R> {
     /// Sends copies of bodies that the retries above
     /// [record](crate::RetryLayer::replay_bodies), once the recording is whole: until the
     /// request was read to its end, and where it is longer than the limit, there is no hedge. Nor
-    /// is there one in the last attempt that the policy allows, which is not recorded.
+    /// is there one in the last attempt that the policy allows, which is not recorded. The first
+    /// request that is late too early is logged, as the finding
+    /// [`hedge-before-recorded`](crate::lint::LintCode::HedgeBeforeRecorded) of
+    /// [`lint`](crate::lint).
     pub fn recorded_bodies(self) -> HedgeLayer<CopyRecorded> {
         self.rewind(CopyRecorded)
     }
@@ -303,6 +310,7 @@ impl HedgeBuilder {
                 header: self.header,
                 elsewhere: self.elsewhere,
                 origin: Instant::now(),
+                said: AtomicBool::new(false),
                 counters: OwnLine::default(),
             }),
         }

@@ -37,7 +37,10 @@ pub(super) fn is_failure<B>(outcome: &Outcome<B>, policy: &RetryPolicy) -> bool 
 fn says_failure(below: &LayerOutcome) -> bool {
     match below.opinion {
         Opinion::Forbid(_) => false,
-        Opinion::Retry(_) | Opinion::RetryIn(..) | Opinion::Unprocessed(_) => true,
+        Opinion::Retry(_)
+        | Opinion::RetryIn(..)
+        | Opinion::LeaveConnection(_)
+        | Opinion::Unprocessed(_) => true,
         Opinion::NoOpinion => below.failure.is_some(),
     }
 }

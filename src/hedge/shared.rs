@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -17,6 +17,8 @@ use super::{
 };
 use crate::{
     budget::{OwnLine, RetryBudget, RetryPermit, Scope, Slot, table::Table},
+    lint::{Finding, LintCode},
+    observe,
     own_header::OwnHeader,
     policy::RetryPolicy,
 };
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     pub(super) elsewhere: bool,
     pub(super) estimates: Table<Estimate>,
     pub(super) origin: Instant,
+    /// Whether it was said that a body was not recorded in time.
+    pub(super) said: AtomicBool,
     pub(super) counters: OwnLine<Counters>,
 }
 
@@ -145,6 +149,14 @@ impl Shared {
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {
+        if refusal == Refusal::Body && !self.said.swap(true, Relaxed) {
+            observe::finding(&Finding::new(
+                LintCode::HedgeBeforeRecorded,
+                "a request was late, and not hedged, since its body is not recorded to its end",
+                "hedge bodies that are cloned or opened anew; a recorded one can only be hedged \
+                 once all of it was read, and if it fits into the limit",
+            ));
+        }
         let counters = &self.counters.0;
         count(match refusal {
             Refusal::Budget => &counters.over_budget,

@@ -95,6 +95,8 @@ codes! {
     MountShadowed = "mount-shadowed", Warn;
     /// A client does not say which connection it uses, so that none can be left.
     ConnectionUnknown = "connection-unknown", Warn;
+    /// A hedge was due for a request whose body was not recorded to its end.
+    HedgeBeforeRecorded = "hedge-before-recorded", Note;
 }
 
 impl fmt::Display for LintCode {

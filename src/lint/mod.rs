@@ -67,6 +67,7 @@
 //! | `mount-shadowed` | warning | A mount is never reached, since more exact ones cover it all. |
 //! | | | |
 //! | `connection-unknown` | warning | A `ConnectionLayer` (feature `connection`) stands above a client that does not say which connection it uses, reqwest for instance: a retry may meet the one that just failed. Found and logged at the first answer. |
+//! | `hedge-before-recorded` | note | A `HedgeLayer` (feature `hedge`) with `recorded_bodies` can only send a body a second time once all of it was read: a request was late before that, or its body is longer than the limit, so there was no hedge. Found and logged at the first such request. |
 
 mod code;
 mod context;

@@ -313,9 +313,9 @@ impl<'a> Attempt<'a> {
     pub(crate) fn note(&self) -> Option<Note> {
         let by = self.by.clone();
         match self.opinion.clone() {
-            Opinion::Retry(because) | Opinion::RetryIn(because, _) => {
-                Some(Note::Reclassified { by, because })
-            }
+            Opinion::Retry(because)
+            | Opinion::RetryIn(because, _)
+            | Opinion::LeaveConnection(because) => Some(Note::Reclassified { by, because }),
             Opinion::Unprocessed(because) => Some(Note::Unprocessed { by, because }),
             Opinion::NoOpinion | Opinion::Forbid(_) => None,
         }

@@ -148,6 +148,9 @@ impl RetryPolicyBuilder {
     /// The most retries of one kind, for who has the kind as a value.
     pub fn limit(mut self, kind: LimitKind, limit: impl Into<Limit>) -> Self {
         *self.settings.limits.get_mut(kind) = limit.into();
+        if matches!(kind, LimitKind::Redirect | LimitKind::Total) {
+            self.settings.returns_redirects = false;
+        }
         self
     }
 
@@ -256,6 +259,7 @@ impl RetryPolicyBuilder {
         {
             // urllib3's constructor does this, so that redirects are returned as they come.
             *settings.limits.get_mut(LimitKind::Redirect) = Limit::AtMost(0);
+            settings.returns_redirects = true;
         }
         if settings.preset != Preset::Urllib3 {
             for kind in LimitKind::ALL {

@@ -241,6 +241,9 @@ macro_rules! fields {
         pub(crate) struct Settings {
             pub(crate) preset: Preset,
             pub(crate) limits: PerKind<Limit>,
+            /// Whether urllib3's constructor was told `redirect=False` or `total=False`, by which
+            /// redirects are returned as they come.
+            pub(crate) returns_redirects: bool,
             $(pub(crate) $name: stored!($kind),)*
         }
 
@@ -250,6 +253,7 @@ macro_rules! fields {
                 Self {
                     preset,
                     limits: limits(preset),
+                    returns_redirects: false,
                     $($name: match preset { $($(Preset::$preset)|+ => $value,)+ },)*
                 }
             }

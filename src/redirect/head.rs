@@ -3,8 +3,8 @@
 use http::{
     Extensions, HeaderMap, HeaderName,
     header::{
-        CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, HOST,
-        LAST_MODIFIED, TRANSFER_ENCODING,
+        CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
+        CONTENT_TYPE, EXPECT, HOST, LAST_MODIFIED, TRAILER, TRANSFER_ENCODING,
     },
     request::Parts,
 };
@@ -17,7 +17,11 @@ use crate::{
 };
 
 /// What is about a body, and goes with it.
-const ABOUT_THE_BODY: [HeaderName; 9] = [
+const ABOUT_THE_BODY: [HeaderName; 13] = [
+    EXPECT,
+    TRAILER,
+    CONTENT_RANGE,
+    HeaderName::from_static("repr-digest"),
     CONTENT_ENCODING,
     CONTENT_LANGUAGE,
     CONTENT_LENGTH,

@@ -75,8 +75,8 @@ impl<R> RedirectLayer<R> {
     }
 
     /// Whether a redirect that is not followed is an error. By default it is returned as it is, with
-    /// its report; under [`urllib3`](RetryPolicy::urllib3)'s rules it is an error, unless `total`
-    /// is never. (urllib3's `redirect=False` is `redirect(0)` and `raise_on_redirect(false)` here.)
+    /// its report; under [`urllib3`](RetryPolicy::urllib3)'s rules it is an error. Where `redirect` or
+    /// `total` is `false` it is returned in any case, as there.
     #[must_use]
     pub fn raise_on_redirect(mut self, raise: bool) -> Self {
         self.change().raise = Some(raise);

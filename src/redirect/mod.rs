@@ -25,9 +25,9 @@
 //! | 307, 308 | method and body stay | method and body stay |
 //! | any without a `Location`, 300, 304, 305 | is returned | is returned |
 //!
-//! A request that loses its body loses the headers about it, too (`Content-*`, `Digest`,
-//! `Last-Modified`, `Transfer-Encoding`), and its idempotency key and mark, which were the other
-//! request's.
+//! A request that loses its body loses the headers about it, too (`Content-*`, the digests,
+//! `Last-Modified`, `Transfer-Encoding`, `Trailer`, `Expect`), and its idempotency key and mark, which
+//! were the other request's. A CONNECT, which asks for a tunnel, is never sent elsewhere.
 //!
 //! At another origin (scheme, host or port) it loses `Authorization`, `Cookie` and
 //! `Proxy-Authorization`, what [`remove_headers_on_redirect`] names, and every extension that is

@@ -72,9 +72,16 @@ impl Rules {
         let Some((method, keeps_body)) = next_method(status, method, urllib3) else {
             return Leads::Nowhere;
         };
+        if method == Method::CONNECT {
+            // It asks for a tunnel, and its target is no URL that a reference could be relative to.
+            return Leads::Nowhere;
+        }
         let Some(to) = headers.get(LOCATION).filter(|to| !to.is_empty()) else {
             return Leads::Nowhere;
         };
+        if from.scheme().is_none() {
+            return refused("the request's own URL has no scheme and host");
+        }
         let Some(uri) = location::resolve(from, to) else {
             return refused("its `Location` is no URL of HTTP");
         };
@@ -103,7 +110,8 @@ impl Rules {
     /// it is asked for as it is.
     pub(super) fn raises(&self, policy: &RetryPolicy) -> bool {
         let never = self.own_limit.is_none()
-            && [policy.limit(LimitKind::Redirect), policy.total()].contains(&Limit::Never);
+            && (policy.returns_redirects()
+                || [policy.limit(LimitKind::Redirect), policy.total()].contains(&Limit::Never));
         !never && self.raise.unwrap_or(policy.preset() == Preset::Urllib3)
     }
 }

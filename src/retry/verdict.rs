@@ -440,7 +440,7 @@ where
                 judged = Judged::below(below, proved.or(below.sent));
             }
             judged.asked = below.asked.map(|asked| (asked, below.by.clone()));
-            judged.changes = below.changes();
+            judged.changes = below.changes(&judged.opinion);
             live.elsewhere = judged.changes.server && below.asked.is_none();
         }
         judged.failure = facts.failed_within;

@@ -238,10 +238,13 @@ impl Admission for SharedHints {
         let longest = Human(self.inner.max_hold);
         let text = format!("held back for what other requests were told, for {longest} at most");
         #[cfg(feature = "ratelimit")]
-        if let Some(paces) = &self.inner.paces {
-            let percent = paces.below() * 100.0;
-            text += &format!("; spread once less than {percent} % of a quota is left");
-        }
+        let text = match &self.inner.paces {
+            Some(paces) => {
+                let percent = paces.below() * 100.0;
+                format!("{text}; spread once less than {percent} % of a quota is left")
+            }
+            None => text,
+        };
         Some(text)
     }
 

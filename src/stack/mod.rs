@@ -12,6 +12,8 @@
 
 mod admission;
 pub(crate) mod attempt;
+#[cfg(feature = "connection")]
+mod on_connection;
 mod opinion;
 mod outcome;
 mod rejected;
@@ -23,6 +25,8 @@ mod told;
 pub(crate) use self::attempt::{AttemptInfo, PreviousOutcome};
 #[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
 pub(crate) use self::state::Lead;
+#[cfg(feature = "connection")]
+pub(crate) use self::on_connection::OnConnection;
 #[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
 pub(crate) use self::time_out::say_late;
 #[cfg(any(

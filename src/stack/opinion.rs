@@ -15,6 +15,11 @@ pub enum Opinion {
     /// The same, and the request is to be sent again after this time, in place of the policy's own
     /// wait.
     RetryIn(Cow<'static, str>, Duration),
+    /// The same as [`Retry`](Self::Retry), and the connection that the attempt was on is to blame, or
+    /// what it leads to: where a `ConnectionLayer` (feature `connection`) stands below, it is left,
+    /// whether or not the request is sent again, and the record notes that. Of answers that is
+    /// known where the status is 400 or more.
+    LeaveConnection(Cow<'static, str>),
     /// The server refused the request without processing it, for this reason: it is sent again for
     /// every method.
     ///
@@ -29,7 +34,10 @@ impl Opinion {
     /// Whether somebody takes the outcome for a transient failure.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Retry(_) | Self::RetryIn(..) | Self::Unprocessed(_) => true,
+            Self::Retry(_)
+            | Self::RetryIn(..)
+            | Self::LeaveConnection(_)
+            | Self::Unprocessed(_) => true,
             Self::NoOpinion | Self::Forbid(_) => false,
         }
     }
@@ -45,6 +53,7 @@ impl Opinion {
             Self::NoOpinion => None,
             Self::Retry(because)
             | Self::RetryIn(because, _)
+            | Self::LeaveConnection(because)
             | Self::Unprocessed(because)
             | Self::Forbid(because) => Some(because),
         }

@@ -4,6 +4,8 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use http::{Extensions, HeaderMap, Uri};
 
+#[cfg(feature = "connection")]
+use super::OnConnection;
 use super::Opinion;
 use crate::{
     BoxError,
@@ -65,6 +67,9 @@ pub struct LayerOutcome {
     /// Whether the connection that the attempt was on is left, so that another attempt is on
     /// another one.
     pub left_connection: bool,
+    /// The connection, as long as it can be left.
+    #[cfg(feature = "connection")]
+    pub(crate) connection: Option<OnConnection>,
     /// Whether another attempt would go to another server, for which it does not hold what this
     /// one says of when to come back. What does hold is [`asked`](Self::asked).
     pub elsewhere: bool,
@@ -88,6 +93,8 @@ impl LayerOutcome {
             held: Duration::ZERO,
             notes: Vec::new(),
             left_connection: false,
+            #[cfg(feature = "connection")]
+            connection: None,
             elsewhere: false,
             trailers: None,
         }
@@ -114,16 +121,36 @@ impl LayerOutcome {
         self.held = self.held.saturating_add(said.held);
         self.notes.extend(said.notes);
         self.left_connection |= said.left_connection;
+        #[cfg(feature = "connection")]
+        if said.connection.is_some() {
+            self.connection = said.connection;
+        }
         self.elsewhere |= said.elsewhere;
         self
     }
 
-    /// What of another attempt would be another.
-    pub(crate) fn changes(&self) -> Changes {
+    /// Leaves the connection, if that is what somebody further out thinks. Returns what of another
+    /// attempt would be another.
+    pub(crate) fn changes(&self, opinion: &Opinion) -> Changes {
+        #[cfg(feature = "connection")]
+        if let (Opinion::LeaveConnection(_), Some(connection)) = (opinion, &self.connection) {
+            connection.leave();
+        }
+        #[cfg(not(feature = "connection"))]
+        let _ = opinion;
         Changes {
-            connection: self.left_connection,
+            connection: self.has_left(),
             server: self.elsewhere,
         }
+    }
+
+    /// Whether the connection is left.
+    pub(crate) fn has_left(&self) -> bool {
+        #[cfg(feature = "connection")]
+        if self.connection.as_ref().is_some_and(OnConnection::is_left) {
+            return true;
+        }
+        self.left_connection
     }
 
     /// Puts into these extensions what the layer `by` has to say, besides what is there already.

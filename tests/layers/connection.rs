@@ -31,8 +31,9 @@ use tower::{Layer, Service, ServiceExt};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 use tower_http_retry::{
     AttemptOutcome, BoxError, RequestDeadline, RetryError, RetryErrorKind, RetryLayer, RetryReport,
-    classify::Outcome,
+    classify::{Opinion, Outcome},
     connection::ConnectionLayer,
+    peek::{DEFAULT_LIMIT, PeekLayer},
     policy::{Note, RetryPolicy, StopReason},
 };
 
@@ -388,6 +389,88 @@ fn a_connection_is_left_where_one_says_so() {
             *first,
             AttemptOutcome::Response(StatusCode::SERVICE_UNAVAILABLE)
         );
+        assert_eq!(server.accepted(), 2);
+    });
+}
+
+/// What a classifier of the retries says of this status.
+fn says(opinion: Opinion) -> RetryLayer<RetryPolicy> {
+    retries().classify(move |outcome: &Outcome<'_>| match outcome {
+        Outcome::Response { status, .. } if *status == 503 => opinion.clone(),
+        _ => Opinion::NoOpinion,
+    })
+}
+
+#[test]
+fn a_classifier_of_the_retries_can_have_a_connection_left() {
+    for http2 in [true, false] {
+        for (opinion, leaves) in [
+            (Opinion::LeaveConnection("a sick backend".into()), true),
+            (Opinion::Retry("it may pass".into()), false),
+            (Opinion::NoOpinion, false),
+        ] {
+            run(async {
+                let server = Server::start(http2, |connection, request| {
+                    Act::Answer(if (connection, request) == (0, 0) {
+                        503
+                    } else {
+                        200
+                    })
+                })
+                .await;
+                let service = (says(opinion), ConnectionLayer::new()).layer(client(http2));
+                let report = succeed(&service, server.request("GET")).await;
+                let report = report.expect("a report");
+                assert_eq!(left(&report), [leaves, false], "{http2}: {report}");
+                assert_eq!(server.accepted(), 1 + usize::from(leaves), "{http2}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_left_also_where_the_request_is_not_sent_again() {
+    run(async {
+        let server = Server::start(true, |connection, _| {
+            Act::Answer(if connection == 0 { 503 } else { 200 })
+        })
+        .await;
+        let opinion = Opinion::LeaveConnection("a sick backend".into());
+        let service = (says(opinion), ConnectionLayer::new()).layer(client(true));
+        let response = service.clone().oneshot(server.request("POST")).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), 503);
+        let report = response
+            .extensions()
+            .get::<RetryReport>()
+            .expect("a report");
+        assert_eq!(left(report), [true], "{report}");
+        drop(response);
+        assert_eq!(succeed(&service, server.request("POST")).await, None);
+        assert_eq!(server.accepted(), 2);
+    });
+}
+
+#[test]
+fn a_connection_that_goes_silent_while_a_body_is_collected_is_left() {
+    run(async {
+        let mut server = Server::start(true, |connection, _| match connection {
+            0 => Act::Half,
+            _ => Act::Answer(200),
+        })
+        .await;
+        let collect = PeekLayer::collect(DEFAULT_LIMIT);
+        let service = (retries(), collect, ConnectionLayer::new()).layer(client(true));
+        let request = server.request("GET");
+        let sending = tokio::spawn(async move { succeed(&service, request).await });
+        assert_eq!(server.received().await, 0);
+        // Its head comes at once, and it is not known when it is there.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        advance(TIMEOUT).await;
+        let report = sending.await.expect("no panic").expect("a report");
+        assert_eq!(left(&report), [true, false], "{report}");
         assert_eq!(server.accepted(), 2);
     });
 }

@@ -615,6 +615,47 @@ async fn a_recorded_body_is_hedged_once_the_recording_is_whole() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_recorded_in_time_is_found_by_lint_once() {
+    type Recorded = tower_http_retry::body::RecordedBody<Channel<Bytes>>;
+    let log = Log::default();
+    let to = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || to.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let below = tower::service_fn(|_: Request<Recorded>| {
+        std::future::pending::<Result<Response<()>, BoxError>>()
+    });
+    let layer = hedges().recorded_bodies();
+    for _ in 0..2 {
+        let (_sender, body) = Channel::<Bytes>::new(4);
+        let (first, _saved) = RecordBody::new(64).prepare(body);
+        let request = Request::put("http://a.test/x").body(first).expect("valid");
+        let mut future = task::spawn(layer.layer(below).call(request));
+        assert_pending!(future.poll());
+        time::advance(LATE).await;
+        assert_pending!(future.poll());
+    }
+    let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    assert_eq!(log.matches("hedge-before-recorded").count(), 1, "{log}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 // ----- budgets -------------------------------------------------------------------------------
 
 fn budget(capacity: u32) -> RetryBudget {

@@ -2,7 +2,7 @@
 
 mod admitted;
 mod breaker;
-#[cfg(feature = "connection")]
+#[cfg(all(feature = "connection", feature = "peek"))]
 mod connection;
 #[cfg(feature = "endpoints")]
 mod endpoints;

@@ -687,3 +687,64 @@ async fn a_dropped_request_sends_nothing_more() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(*calls.lock().expect("nobody panics"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_strange_location_leads_to_one_place_or_to_none() {
+    for (location, expected) in [
+        ("//b.test/x", Some("https://b.test/x")),
+        ("/\\b.test/x", Some("https://a.test/%5Cb.test/x")),
+        ("\\\\b.test/x", Some("https://a.test/dir/%5C%5Cb.test/x")),
+        ("https:\\\\b.test/x", None),
+        ("///b.test/x", None),
+        ("https:/b.test/x", None),
+        ("https:b.test/x", None),
+        ("https://me:secret@b.test/x", Some("https://b.test/x")),
+        ("https://a.test@b.test/x", Some("https://b.test/x")),
+        ("https://b.test:99999/x", None),
+        ("https://b.test:0x50/x", None),
+        ("https://[::1]:8443/x", Some("https://[::1]:8443/x")),
+        ("HTTPS://B.TEST/x", Some("https://B.TEST/x")),
+        ("?y=1", Some("https://a.test/dir/x?y=1")),
+        ("../../../y", Some("https://a.test/y")),
+        ("y#https://b.test/", Some("https://a.test/dir/y")),
+        ("#part", None),
+        ("javascript:alert(1)", None),
+        ("https://", None),
+    ] {
+        let mut secret = get("https://a.test/dir/x");
+        secret
+            .headers_mut()
+            .insert("authorization", "me".parse().expect("a value"));
+        let trip = follow(secret, [to(302, location), status(200)]).await;
+        let second = trip.seen.get(1).map(|seen| seen.url.as_str());
+        assert_eq!(second, expected, "{location}");
+        let Some(seen) = trip.seen.get(1) else {
+            let stop = &trip.report().stop;
+            assert!(
+                matches!(stop, StopReason::RedirectRefused { .. }),
+                "{location}: {stop}"
+            );
+            continue;
+        };
+        let same = seen.url.starts_with("https://a.test/");
+        assert_eq!(
+            seen.headers.contains_key("authorization"),
+            same,
+            "{location}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_and_a_request_without_a_host_are_not_sent_elsewhere() {
+    let tunnel = request(Method::CONNECT, "a.test:443");
+    let trip = follow(tunnel, [to(307, "https://b.test/")]).await;
+    assert_eq!(trip.response().status(), 307);
+    assert_eq!(trip.seen.len(), 1);
+    for url in ["/x", "*"] {
+        let trip = follow(request(Method::OPTIONS, url), [to(307, "https://b.test/")]).await;
+        assert_eq!(trip.seen.len(), 1, "{url}");
+        let stop = trip.report().stop.to_string();
+        assert!(stop.contains("no scheme and host"), "{url}: {stop}");
+    }
+}

@@ -68,7 +68,10 @@ impl Asked {
                 self.ask(Gate::Classifiers, Some(vetoed));
                 false
             }
-            Opinion::Retry(_) | Opinion::RetryIn(..) | Opinion::Unprocessed(_) => {
+            Opinion::Retry(_)
+            | Opinion::RetryIn(..)
+            | Opinion::LeaveConnection(_)
+            | Opinion::Unprocessed(_) => {
                 self.ask(Gate::Classifiers, None);
                 true
             }

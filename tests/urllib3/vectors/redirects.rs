@@ -138,10 +138,6 @@ fn run(case: &Value) -> Observed {
     if let Some(raise) = settings["raise_on_redirect"].as_bool() {
         redirects = redirects.raise_on_redirect(raise);
     }
-    // As urllib3's constructor does.
-    if settings["redirect"] == false || settings["total"] == false {
-        redirects = redirects.raise_on_redirect(false);
-    }
     if let Some(removed) = settings["remove_headers_on_redirect"].as_array() {
         let removed = removed
             .iter()
