@@ -10,7 +10,8 @@
 //! SIMULATION_SEEDS=10000 cargo test --release --test simulation
 //! ```
 //!
-//! Downloads that go on have a simulation of their own, in one process: [`downloads`].
+//! Downloads that go on, and redirects that are followed, have simulations of their own, in one
+//! process: [`downloads`], [`redirects`].
 
 mod body;
 mod client;
@@ -19,6 +20,7 @@ mod downloads;
 mod invariants;
 mod log;
 mod net;
+mod redirects;
 mod run;
 mod sabotage;
 mod scenario;
