@@ -213,7 +213,10 @@ where
         let from = (&parts.method, &parts.uri);
         match rules.leads(&policy, from, response.status(), response.headers()) {
             Leads::Nowhere => Turn::Ended(self.answered(response)),
-            Leads::Refused(stop) => Turn::Ended(self.as_mut().refused(response, stop)),
+            Leads::Refused(stop) => {
+                self.as_mut().absorb(&response);
+                Turn::Ended(self.as_mut().refused(response, stop))
+            }
             Leads::To(hop) => match self.as_mut().follow(&policy, parts, &hop, &response) {
                 Ok(next) => Turn::Follow(next, response.into_body()),
                 Err(stop) => Turn::Ended(self.refused(response, stop)),
@@ -326,14 +329,11 @@ where
 
     /// A redirect is not followed.
     fn refused(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         mut response: Response<ResBody>,
         stop: StopReason,
     ) -> Result<Response<ResBody>, RetryError> {
         let raises = self.rules.raises(&self.policy());
-        if self.trail.is_none() {
-            self.as_mut().absorb(&response);
-        }
         let mut report = match self.project().trail.take() {
             Some(trail) => trail.report,
             None => unreachable!("a redirect was absorbed"),

@@ -65,14 +65,15 @@ pub trait Admission: Send + Sync {
     fn admit(&self, ticket: &mut Ticket, ask: &Ask) -> Admit;
 
     /// The head of a response has come, whatever its status. [`answered`](Self::answered) follows.
-    ///
-    /// By default it is not looked at.
+    // Hidden, as the next: for this crate's own, until somebody else has a use for it.
+    #[doc(hidden)]
     fn head(&self, ticket: &mut Ticket, headers: &HeaderMap, now: Instant) {
         let _ = (ticket, headers, now);
     }
 
     /// One sentence about how it holds requests back, for
-    /// [`explain`](crate::RetryLayer::explain). By default there is none.
+    /// `RetryLayer::explain`. By default there is none.
+    #[doc(hidden)]
     fn explain(&self) -> Option<String> {
         None
     }

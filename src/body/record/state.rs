@@ -189,8 +189,9 @@ impl<B: Body> State<B> {
     pub(super) fn check_whole(&self, attempt: u64) -> Result<(), NotReplayable> {
         self.check()?;
         let ended = match &self.source {
-            // A client that knows the length need not ask once more.
-            Source::Here(body) => body.is_end_stream(),
+            // A client that knows the length need not ask once more, nor one that has the trailers,
+            // after which nothing comes.
+            Source::Here(body) => body.is_end_stream() || self.trailers.is_some(),
             Source::Taken => false,
             Source::Ended => true,
         };
