@@ -23,10 +23,10 @@ mod time_out;
 mod told;
 
 pub(crate) use self::attempt::{AttemptInfo, PreviousOutcome};
-#[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
-pub(crate) use self::state::Lead;
 #[cfg(feature = "connection")]
 pub(crate) use self::on_connection::OnConnection;
+#[cfg(any(feature = "redirect", feature = "resume", feature = "telemetry"))]
+pub(crate) use self::state::Lead;
 #[cfg(any(feature = "connection", feature = "endpoints", feature = "hedge"))]
 pub(crate) use self::time_out::say_late;
 #[cfg(any(
