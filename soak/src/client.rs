@@ -13,15 +13,19 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, request::Parts};
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client as Legacy, ResponseFuture};
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_http_retry::{
-    BoxError, Retry, RetryError, RetryLayer,
-    body::{CloneBody, RecordBody, Reopen},
+    BoxError, RetryError, RetryLayer,
+    body::{CloneBody, Reopen, Rewind},
     budget::{InFlightLimit, RetryBudget},
+    connection::ConnectionLayer,
+    endpoints::EndpointsLayer,
+    hedge::HedgeLayer,
     policy::{Backoff, InvalidPolicy, Jitter, Preset, RetryPolicy},
+    redirect::RedirectLayer,
 };
 
 use crate::{
@@ -37,6 +41,12 @@ use test_support::net::{
 
 /// Says how many attempts there were before.
 pub(crate) const ATTEMPTS_BEFORE: HeaderName = HeaderName::from_static("attempts-before");
+
+/// Says that an attempt is the second one.
+pub(crate) const HEDGE: HeaderName = HeaderName::from_static("hedge");
+
+/// After what time an attempt is sent a second time.
+const LATE: Duration = Duration::from_millis(60);
 
 /// The longest that an attempt may take: longer than any that the server answers, even where much
 /// else goes on.
@@ -54,12 +64,16 @@ const UNPROCESSED: u32 = 2;
 /// The most attempts that a request may make.
 pub(crate) const MOST_ATTEMPTS: usize = 1 + (TOTAL + UNPROCESSED) as usize;
 
-/// The retry services of one policy, by how bodies are sent again.
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+type Boxed<B> = BoxCloneSyncService<Request<B>, Response<AnyBody>, RetryError>;
+type Below<B> = BoxCloneSyncService<Request<B>, Response<AnyBody>, BoxError>;
+
+/// The services of one policy, by how bodies are sent again.
 #[derive(Clone)]
 struct Stack {
-    cloning: Retry<Wire, RetryPolicy, CloneBody>,
-    replaying: Retry<Wire, RetryPolicy, RecordBody>,
-    reopening: Retry<Wire, RetryPolicy, Reopen<MakesBody>>,
+    cloning: Boxed<Full<Bytes>>,
+    replaying: Boxed<Body>,
+    reopening: Boxed<Body>,
 }
 
 type MakesBody = fn(&Parts) -> Result<Body, BoxError>;
@@ -70,30 +84,77 @@ fn made_again(head: &Parts) -> Result<Body, BoxError> {
     Ok(order.ok_or("not a request of this run")?.pieces())
 }
 
+/// A service with any response body and error.
+fn any<S, B, D>(service: S) -> Below<B>
+where
+    S: Service<Request<B>, Response = Response<D>, Error: Into<BoxError>, Future: Send>,
+    S: Clone + Send + Sync + 'static,
+    B: 'static,
+    D: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let service = service.map_err(Into::into);
+    BoxCloneSyncService::new(service.map_response(|response: Response<D>| {
+        response.map(|body| body.map_err(Into::into).boxed_unsync())
+    }))
+}
+
+/// What is below the retries: hedges, the server's two names, and connections that are left; or the
+/// client alone.
+fn below<B, H>(wire: &Wire, name: &str, layers: Option<HedgeLayer<H>>) -> Below<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    H: Rewind<B, Body = B, Saved: Send> + Clone + Send + Sync + 'static,
+{
+    let Some(hedges) = layers else {
+        return any(wire.clone());
+    };
+    let names = [format!("http://{name}/"), format!("http://other.{name}/")];
+    let endpoints = EndpointsLayer::ordered(&names[0], &names).expect("valid");
+    let wire = any(ConnectionLayer::new().layer(wire.clone()));
+    any(hedges.layer(endpoints.layer(wire)))
+}
+
 impl Stack {
-    fn new(layer: &RetryLayer<RetryPolicy>, wire: &Wire) -> Self {
-        Self {
-            cloning: layer.layer(wire.clone()),
-            replaying: layer
-                .clone()
-                .replay_bodies(REPLAY_LIMIT)
-                .layer(wire.clone()),
-            reopening: layer
-                .clone()
-                .rewind(Reopen::new(made_again as MakesBody))
-                .layer(wire.clone()),
-        }
+    fn new(
+        layer: &RetryLayer<RetryPolicy>,
+        wire: &Wire,
+        name: &str,
+        layered: bool,
+    ) -> Result<Self, InvalidPolicy> {
+        let hedges = HedgeLayer::builder(layer.policy())
+            .fixed_delay(LATE)
+            .elsewhere();
+        let hedges = hedges.header(HEDGE.try_into()?).build()?;
+        let hedges = layered.then_some(hedges);
+        let cloning = layer.layer(below::<_, CloneBody>(wire, name, hedges.clone()));
+        let cloning = if layered {
+            let redirects = RedirectLayer::new(layer.policy());
+            BoxCloneSyncService::new(redirects.layer(cloning))
+        } else {
+            BoxCloneSyncService::new(cloning)
+        };
+        let recorded = hedges.clone().map(HedgeLayer::recorded_bodies);
+        let replaying = layer.clone().replay_bodies(REPLAY_LIMIT);
+        let replaying = replaying.layer(below(wire, name, recorded));
+        let reopened = hedges.map(|hedges| hedges.reopen_bodies(made_again as MakesBody));
+        let reopening = layer.clone().rewind(Reopen::new(made_again as MakesBody));
+        let reopening = reopening.layer(below(wire, name, reopened));
+        Ok(Self {
+            cloning,
+            replaying: BoxCloneSyncService::new(replaying),
+            reopening: BoxCloneSyncService::new(reopening),
+        })
     }
 }
 
 /// A request on its way.
-type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, RetryError>> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = Result<Response<AnyBody>, RetryError>> + Send>>;
 
 /// All that the requests share.
 #[derive(Clone)]
 pub(crate) struct Client {
-    /// By protocol, and then by preset.
-    stacks: [[Stack; 2]; 2],
+    /// By protocol, then by preset, and then by whether the other layers are in it.
+    stacks: Vec<[[Stack; 2]; 2]>,
     /// What the requests share of the layer.
     pub(crate) budget: RetryBudget,
     pub(crate) in_flight: InFlightLimit,
@@ -139,10 +200,10 @@ impl Client {
                 .max_retries_in_flight(in_flight.clone());
             layers.push(layer);
         }
-        let mut protocols = [Protocol::Http1, Protocol::Http2].into_iter();
-        let stacks = ways.map(|way| {
+        let mut stacks = Vec::new();
+        for (protocol, way) in [Protocol::Http1, Protocol::Http2].into_iter().zip(ways) {
             let client = client::builder()
-                .http2_only(protocols.next() == Some(Protocol::Http2))
+                .http2_only(protocol == Protocol::Http2)
                 .pool_idle_timeout(IDLE)
                 .build(way);
             let wire = Wire {
@@ -151,8 +212,16 @@ impl Client {
                 dice,
                 sent: Arc::default(),
             };
-            [0, 1].map(|preset| Stack::new(&layers[preset], &wire))
-        });
+            let name = Order::authority(protocol);
+            let [a, b] = &layers[..] else {
+                unreachable!("two presets")
+            };
+            let stack = |layer, layered| Stack::new(layer, &wire, name, layered);
+            stacks.push([
+                [stack(a, false)?, stack(a, true)?],
+                [stack(b, false)?, stack(b, true)?],
+            ]);
+        }
         Ok(Self {
             stacks,
             budget,
@@ -163,7 +232,8 @@ impl Client {
     /// Sends a request.
     pub(crate) fn send(&self, order: &Order, head: Request<()>) -> Sending {
         let by_preset = &self.stacks[usize::from(order.protocol == Protocol::Http2)];
-        let stack = &by_preset[usize::from(order.preset == Preset::Urllib3)];
+        let by_layers = &by_preset[usize::from(order.preset == Preset::Urllib3)];
+        let stack = &by_layers[usize::from(order.layered)];
         match order.upload {
             Upload::None | Upload::Full => {
                 let service = stack.cloning.clone();

@@ -17,7 +17,7 @@ use tower_http_retry::{
 use crate::{
     dice::Dice,
     ledger::{End, Seen, Told},
-    order::Order,
+    order::{self, Order},
     plan::Plan,
 };
 use test_support::net::fault::{Attempt, Protocol};
@@ -83,8 +83,8 @@ impl Judge {
         Order::new(self.dice, id)
     }
 
-    pub(crate) fn plan(&self, id: u64, number: u32) -> Plan {
-        Plan::new(self.order(id), number, self.faults)
+    pub(crate) fn plan(&self, id: u64, attempt: order::Attempt) -> Plan {
+        Plan::new(self.order(id), attempt, self.faults)
     }
 
     /// How many requests were judged.
@@ -156,18 +156,30 @@ impl Judge {
             let attempts = told.attempts.len();
             self.breach(Breach::Doubled, id, format_args!("{attempts} attempts"));
         }
-        for (number, (end, _)) in (1..).zip(&told.attempts) {
-            let of_it: Vec<_> = seen.iter().filter(|seen| seen.number == number).collect();
-            if of_it.len() > 1 {
-                let what = format_args!("attempt {number} was sent {} times", of_it.len());
+        for (number, ((end, _), hedged)) in (1..).zip(told.attempts.iter().zip(&told.hedged)) {
+            let mut the_one = None;
+            for is_hedge in [false, true] {
+                let attempt = order::Attempt { number, is_hedge };
+                let of_it: Vec<_> = seen.iter().filter(|it| it.attempt == attempt).collect();
+                let allowed = usize::from(!is_hedge || hedged.is_some());
+                if of_it.len() > allowed {
+                    let what = format_args!("{attempt:?} was sent {} times", of_it.len());
+                    self.breach(Breach::Doubled, id, what);
+                }
+                if hedged.unwrap_or(false) == is_hedge {
+                    the_one = of_it.first().copied();
+                }
+            }
+            if hedged.is_some() && !(order.layered && order.may_repeat()) {
+                let what = format_args!("attempt {number} was hedged and must not be");
                 self.breach(Breach::Doubled, id, what);
             }
-            self.attempt(&order, number, *end, of_it.first().copied());
+            self.attempt(&order, number, *end, *hedged, the_one);
         }
         for seen in seen {
             self.content(&order, seen);
-            if seen.number as usize > told.attempts.len() {
-                let number = seen.number;
+            if seen.attempt.number as usize > told.attempts.len() {
+                let number = seen.attempt.number;
                 let what = format_args!("attempt {number} was sent and is not in the report");
                 self.breach(Breach::Doubled, id, what);
             }
@@ -176,9 +188,17 @@ impl Judge {
     }
 
     /// An attempt: what was told, and what was seen if it was.
-    fn attempt(&self, order: &Order, number: u32, end: End, seen: Option<&Seen>) {
+    fn attempt(
+        &self,
+        order: &Order,
+        number: u32,
+        end: End,
+        hedged: Option<bool>,
+        seen: Option<&Seen>,
+    ) {
         let id = order.id;
-        let planned = self.plan(id, number).status();
+        let is_hedge = hedged == Some(true);
+        let planned = self.plan(id, order::Attempt { number, is_hedge }).status();
         match (end, seen) {
             (End::Response(status), Some(_)) if planned == Some(status) => {}
             (End::Response(status), Some(_)) => {
@@ -196,7 +216,10 @@ impl Judge {
                     let what = format_args!("attempt {number} was told as {cause}, and was seen");
                     self.breach(Breach::Doubled, id, what);
                 }
-                self.cause(order, number, cause, planned);
+                // Of two, either may have failed.
+                if hedged.is_none() {
+                    self.cause(order, number, cause, planned);
+                }
             }
             // Whether it was sent is not known.
             (End::Failed(..), None) => {}
@@ -208,7 +231,10 @@ impl Judge {
         // A slow machine; and on a connection for many, another request's fault.
         let may_fail = cause == Cause::AttemptTimeout || order.protocol == Protocol::Http2;
         // What was not read of an answer is lost when its connection is reset.
-        let cut = self.plan(order.id, number).is_cut();
+        let is_hedge = false;
+        let cut = self
+            .plan(order.id, order::Attempt { number, is_hedge })
+            .is_cut();
         if let (Some(status), false, false) = (planned, may_fail, cut) {
             let what = format!("attempt {number}, answered with {status}, was told as {cause}");
             self.breach(Breach::Lost, order.id, what);
@@ -221,7 +247,7 @@ impl Judge {
         self.applied.fetch_add(seen.applied.into(), Relaxed);
         let content = order.content();
         let part = content.get(..seen.received as usize);
-        let (number, received, whole) = (seen.number, seen.received, seen.whole);
+        let (number, received, whole) = (seen.attempt.number, seen.received, seen.whole);
         let corrupted = |what: &str| {
             let what = format!("attempt {number}: {what}, {received} of {}", content.len());
             self.breach(Breach::Corrupted, order.id, what);

@@ -12,12 +12,12 @@ use http::Method;
 use tower_http_retry::{
     AttemptOutcome, RetryReport,
     classify::{Cause, Sent},
-    policy::LimitKind,
+    policy::{LimitKind, Note},
 };
 
 use crate::{
     judge::{Breach, Judge},
-    order::{Order, TRAILER},
+    order::{self, Order, TRAILER},
 };
 use test_support::net::fault::Attempt;
 
@@ -33,6 +33,8 @@ pub(crate) enum End {
 pub(crate) struct Told {
     /// How each attempt ended, and what the retry after it was charged to.
     pub(crate) attempts: Vec<(End, Option<LimitKind>)>,
+    /// Whether each was sent a second time, and if so, whether the outcome is that of the second.
+    pub(crate) hedged: Vec<Option<bool>>,
     /// How often it can have been applied.
     pub(crate) effects: (u32, u32),
     /// Why it ended, if it did not simply succeed.
@@ -50,8 +52,15 @@ impl Told {
             (end, attempt.wait.as_ref().and_then(|wait| wait.charged))
         });
         let effects = report.effects();
+        let hedged = report.attempts.iter().map(|attempt| {
+            attempt.layer_notes.iter().find_map(|note| match note {
+                Note::Hedged { won, .. } => Some(*won),
+                _ => None,
+            })
+        });
         Self {
             attempts: attempts.collect(),
+            hedged: hedged.collect(),
             effects: (*effects.start(), *effects.end()),
             stop: Some(report.stop.name()),
         }
@@ -61,6 +70,7 @@ impl Told {
     pub(crate) fn at_once(status: u16) -> Self {
         Self {
             attempts: vec![(End::Response(status), None)],
+            hedged: vec![None],
             effects: (1, 1),
             stop: None,
         }
@@ -70,8 +80,8 @@ impl Told {
 /// What the server saw of an attempt.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// The attempt's number as the client wrote it, counted from 1.
-    pub(crate) number: u32,
+    /// The attempt, as the client wrote it.
+    pub(crate) attempt: order::Attempt,
     pub(crate) method: Option<Method>,
     pub(crate) key: Option<String>,
     pub(crate) received: u64,
@@ -94,9 +104,12 @@ impl Entry {
         let Some(told) = &self.told else {
             return false;
         };
-        (1..).zip(&told.attempts).all(|(number, (end, _))| {
+        // Of one that was sent twice, the other may still arrive.
+        let once = told.hedged.iter().all(Option::is_none);
+        once && (1..).zip(&told.attempts).all(|(number, (end, _))| {
             let cannot_arrive = matches!(end, End::Failed(_, Sent::Never));
-            cannot_arrive || self.seen.iter().any(|seen| seen.number == number)
+            let mut seen = self.seen.iter();
+            cannot_arrive || seen.any(|seen| seen.attempt.number == number)
         })
     }
 }
@@ -158,10 +171,8 @@ impl Ledger {
             self.judge.anonymous();
             return;
         };
-        let before = attempt.headers.get(crate::client::ATTEMPTS_BEFORE);
-        let before = before.and_then(|value| value.to_str().ok()?.parse().ok());
         let seen = Seen {
-            number: before.unwrap_or(0u32) + 1,
+            attempt: order::Attempt::of(&attempt.headers),
             method: attempt.method,
             key: attempt.key,
             received: attempt.received,
@@ -209,8 +220,8 @@ impl Ledger {
         match entry.told {
             Some(told) if !again => self.judge.request(id, &told, &entry.seen),
             _ if again => {
-                let numbers: Vec<_> = entry.seen.iter().map(|seen| seen.number).collect();
-                let what = format_args!("attempts {numbers:?} came after all that were told");
+                let late: Vec<_> = entry.seen.iter().map(|seen| seen.attempt).collect();
+                let what = format_args!("attempts {late:?} came after all that were told");
                 self.judge.breach(Breach::Doubled, id, what);
             }
             _ => self.judge.breach(Breach::Lost, id, "it has no outcome"),

@@ -2,12 +2,13 @@
 //!
 //! `cargo run --release -p soak -- --requests 1000000 --faults 0.3` sends requests of all
 //! kinds over HTTP/1.1 and HTTP/2 through the whole layer and hyper-util's client, on real sockets
-//! of this process. The server writes down what arrives of each attempt, and when a request has
+//! of this process; every other one with the other layers of the family in its stack (redirects,
+//! hedges, two names of the server, connections that are left). The server writes down what arrives of each attempt, and when a request has
 //! come to its end that is compared with what its caller was told:
 //!
 //! - lost: a request without an outcome, an outcome without an attempt, a success that the server
 //!   knows nothing of, an answer that the caller was not told of;
-//! - doubled: an attempt that is not in the report, one that was sent twice, one that arrived and
+//! - doubled: an attempt, or a hedge, that is not in the report, one that was sent twice, one that arrived and
 //!   was told as never sent, a request that was applied more often than the report's
 //!   `effects()` says, and a POST without a key that was applied twice;
 //! - corrupted: content (by its SHA-256), trailers, method or key that are not those of the

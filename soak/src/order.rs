@@ -69,6 +69,27 @@ pub(crate) enum Upload {
     Reopened,
 }
 
+/// One of the requests that a request is sent as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// Counted from 1.
+    pub(crate) number: u32,
+    /// Whether it is the second one of an attempt that was late.
+    pub(crate) is_hedge: bool,
+}
+
+impl Attempt {
+    /// What the headers of a request say of it.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let before = headers.get(crate::client::ATTEMPTS_BEFORE);
+        let before = before.and_then(|value| value.to_str().ok()?.parse().ok());
+        Self {
+            number: before.unwrap_or(0u32) + 1,
+            is_hedge: headers.contains_key(crate::client::HEDGE),
+        }
+    }
+}
+
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
@@ -77,6 +98,8 @@ pub(crate) struct Order {
     pub(crate) upload: Upload,
     pub(crate) protocol: Protocol,
     pub(crate) preset: Preset,
+    /// Whether the other layers of the family are in its stack.
+    pub(crate) layered: bool,
     length: usize,
     dice: Dice,
 }
@@ -116,6 +139,7 @@ impl Order {
             } else {
                 Preset::Urllib3
             },
+            layered: dice.of(7).chance(0.5),
             length: length as usize,
             dice: dice.of(6),
         }
@@ -126,9 +150,19 @@ impl Order {
         path.strip_prefix('/')?.parse().ok()
     }
 
-    /// Random numbers for one of its attempts, counted from 1.
-    pub(crate) fn attempt(&self, number: u32) -> Dice {
-        self.dice.of(1000 + u64::from(number))
+    /// Random numbers for one of its attempts, or for the hedge of one.
+    pub(crate) fn attempt(&self, attempt: Attempt) -> Dice {
+        let hedges = if attempt.is_hedge { 1000 } else { 0 };
+        self.dice.of(1000 + hedges + u64::from(attempt.number))
+    }
+
+    /// Whether nothing happens when it is applied twice, as far as the client knows: to urllib3, a
+    /// key is nothing.
+    pub(crate) fn may_repeat(&self) -> bool {
+        match self.verb {
+            Verb::PostWithKey => self.preset == Preset::Default,
+            verb => verb.is_repeatable(),
+        }
     }
 
     /// Its idempotency key.
@@ -148,7 +182,7 @@ impl Order {
 
     /// The head of the request, with the order in its extensions.
     pub(crate) fn request(&self) -> Result<Request<()>, http::Error> {
-        let uri = format!("http://{}/{}", self.authority(), self.id);
+        let uri = format!("http://{}/{}", Self::authority(self.protocol), self.id);
         let mut request = Request::builder()
             .method(self.verb.method())
             .uri(uri)
@@ -166,8 +200,8 @@ impl Order {
     }
 
     /// Each has a budget to itself.
-    const fn authority(&self) -> &'static str {
-        match self.protocol {
+    pub(crate) const fn authority(protocol: Protocol) -> &'static str {
+        match protocol {
             Protocol::Http1 => "one.test",
             Protocol::Http2 => "two.test",
         }

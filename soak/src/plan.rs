@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     dice::Dice,
-    order::{Order, Upload, Verb},
+    order::{Attempt, Order, Upload, Verb},
 };
 use test_support::net::{
     fault::{Act, Answer, Protocol},
@@ -99,17 +99,17 @@ const SLOW: &[Fault] = &[Fault::Stalls, Fault::Stalls, Fault::StallsInFailure];
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     order: Order,
-    number: u32,
+    attempt: Attempt,
     fault: Fault,
 }
 
 impl Plan {
-    /// The plan for an attempt, counted from 1, of which `faults` of 1 go wrong.
-    pub(crate) fn new(order: Order, number: u32, faults: f64) -> Self {
-        let dice = order.attempt(number);
+    /// The plan for an attempt, of which `faults` of 1 go wrong.
+    pub(crate) fn new(order: Order, attempt: Attempt, faults: f64) -> Self {
+        let dice = order.attempt(attempt);
         Self {
             order,
-            number,
+            attempt,
             fault: if dice.of(0).chance(faults) {
                 Self::fault(&order, dice)
             } else {
@@ -177,7 +177,7 @@ impl Plan {
         if self.order.verb == Verb::Head {
             return Bytes::new();
         }
-        let dice = self.order.attempt(self.number);
+        let dice = self.order.attempt(self.attempt);
         // Two bytes at least, so that half of them is less and not nothing.
         let length = 2 + dice.of(5).below(2000);
         dice.of(4).bytes(length as usize).into()

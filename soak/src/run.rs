@@ -14,8 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use http::Response;
-use http_body::Body;
-use hyper::body::Incoming;
+use http_body::Body as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     runtime::Handle,
@@ -26,13 +25,13 @@ use tower_http_retry::{BoxError, RetryReport};
 
 use crate::{
     cli::{Cli, Sabotage},
-    client::{self, Client, MOST_ATTEMPTS},
+    client::{self, AnyBody, Client, MOST_ATTEMPTS},
     dice::Dice,
     judge::{Breach, Judge},
     ledger::{Ledger, Told},
     memory::{self, Bytes, Memory},
     network::{Pitfalls, Way},
-    order::Order,
+    order::{Attempt, Order},
     plan::Plan,
     tally::{Tally, grouped, per_second},
 };
@@ -145,10 +144,8 @@ fn warm_up(cli: &Cli) -> u64 {
 async fn server(protocol: Protocol, ledger: &Arc<Ledger>) -> FaultServer {
     let planned = Arc::clone(ledger);
     let play = Play::by_head(move |_, uri, headers| {
-        let before = headers.get(client::ATTEMPTS_BEFORE);
-        let before = before.and_then(|value| value.to_str().ok()?.parse().ok());
-        let number = before.unwrap_or(0u32) + 1;
-        let plan = Order::id_in(uri.path()).map(|id| planned.judge().plan(id, number));
+        let attempt = Attempt::of(headers);
+        let plan = Order::id_in(uri.path()).map(|id| planned.judge().plan(id, attempt));
         plan.map_or_else(Vec::new, |plan| plan.acts())
     });
     let ledger = Arc::clone(ledger);
@@ -258,8 +255,11 @@ impl Soak {
                 let status = response.status();
                 let told = report.map_or_else(|| Told::at_once(status.as_u16()), Told::by);
                 self.tally().response(status, &told);
-                let number = told.attempts.len() as u32;
-                self.content(&order, number, response).await;
+                let attempt = Attempt {
+                    number: told.attempts.len() as u32,
+                    is_hedge: told.hedged.last() == Some(&Some(true)),
+                };
+                self.content(&order, attempt, response).await;
                 told
             }
             Err(error) => {
@@ -280,9 +280,10 @@ impl Soak {
     }
 
     /// Compares the content of a response with what the server sent.
-    async fn content(&self, order: &Order, number: u32, response: Response<Incoming>) {
+    async fn content(&self, order: &Order, attempt: Attempt, response: Response<AnyBody>) {
         let judge = self.ledger.judge();
-        let plan: Plan = judge.plan(order.id, number);
+        let plan: Plan = judge.plan(order.id, attempt);
+        let number = attempt.number;
         let expected = plan.content();
         let mut content = BytesMut::new();
         let patience = if plan.hangs() { MOMENT } else { PATIENCE };
@@ -420,7 +421,7 @@ impl Soak {
 }
 
 /// Reads the content of a response; whether it came to its end.
-async fn read(mut body: Incoming, content: &mut BytesMut) -> bool {
+async fn read(mut body: AnyBody, content: &mut BytesMut) -> bool {
     loop {
         match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             None => return true,
