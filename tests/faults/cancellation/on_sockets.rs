@@ -3,6 +3,13 @@
 //! How often a future is polled depends here on when the system hands over what was sent. So it
 //! is not counted in advance: a scenario is run again until it was over before its future was to
 //! be dropped.
+#![cfg(all(
+    feature = "connection",
+    feature = "endpoints",
+    feature = "hedge",
+    feature = "peek",
+    feature = "redirect"
+))]
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +24,7 @@ use super::cut::{Cut, Cutting, When};
 use crate::matrix::{
     cell::{Cell, Setting, Then, Verb},
     faults::{self, Identities},
+    layers::Layers,
     uploads::{TemporaryFile, Upload},
 };
 use test_support::net::{clock, fault::Protocol};
@@ -125,6 +133,7 @@ fn a_request_can_be_dropped_at_every_poll() {
                     protocol,
                     preset: Preset::Default,
                     keeps: true,
+                    layers: Layers::NONE,
                 });
             }
         }

@@ -9,20 +9,18 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Method, Request, Response, Version, header};
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
+use http::{Method, Request, Response, Version, header, request::Parts};
+use http_body_util::{Empty, Full};
 use tokio::{runtime::Handle, sync::mpsc, time};
-use tower::{ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer};
 use tower_http_retry::{
-    BoxError, DrainLimit, RetryError, RetryEvent, RetryLayer,
-    body::Rewind,
+    DrainLimit, RetryError, RetryEvent, RetryLayer,
     policy::{Preset, RetryPolicy},
 };
 
 use super::{
     faults::{Fault, Identities, Stalls},
+    layers::{AnyBody, HEDGE_DELAY, Hedges, Layers, Stack},
+    rules::{self, Class, Facts},
     uploads::{self, Upload, Watch},
 };
 use test_support::net::{
@@ -33,7 +31,7 @@ use test_support::net::{
 };
 
 /// The longest that an attempt may take, by a clock that moves only when the server stalls.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The clock's unit: a timer is not early.
 const A_MOMENT: Duration = Duration::from_millis(1);
@@ -84,6 +82,8 @@ pub struct Cell {
     pub preset: Preset,
     /// Whether connections are kept for further attempts.
     pub keeps: bool,
+    /// What stands around the retries.
+    pub layers: Layers,
 }
 
 impl fmt::Display for Cell {
@@ -97,11 +97,12 @@ impl fmt::Display for Cell {
             upload,
             protocol,
             preset,
+            layers,
             ..
         } = self;
         write!(
             f,
-            "then {then:?}: {verb:?}, {upload:?}, {protocol:?}, {preset:?}"
+            "then {then:?}: {verb:?}, {upload:?}, {protocol:?}, {preset:?}, {layers}"
         )
     }
 }
@@ -114,7 +115,7 @@ pub struct Setting {
 }
 
 /// What the caller gets.
-pub type Outcome = Result<Response<Incoming>, RetryError>;
+pub type Outcome = Result<Response<AnyBody>, RetryError>;
 /// The future of a request.
 pub type Sending = Pin<Box<dyn Future<Output = Outcome>>>;
 
@@ -142,8 +143,53 @@ impl Cell {
         self.faults.get(number).or(last).map(|fault| &**fault)
     }
 
+    /// How long it takes until something happens when this arrival, counted from 0, stalls.
+    fn time_of_stall(&self, number: usize) -> Duration {
+        match self.is_hedged() {
+            true if number % 2 == 0 => HEDGE_DELAY,
+            true => ATTEMPT_TIMEOUT - HEDGE_DELAY,
+            false => ATTEMPT_TIMEOUT,
+        }
+    }
+
     fn stalls(&self, number: usize) -> Stalls {
-        self.fault(number).map_or(Stalls::Not, |fault| fault.stalls)
+        self.fault(number)
+            .map_or(Stalls::Not, |fault| fault.stalls_to(self.layers))
+    }
+
+    /// How an attempt, counted from 1, ends.
+    pub fn class(&self, attempt: usize) -> Class {
+        // Where each is sent twice, the second arrival counts.
+        let arrival = if self.is_hedged() {
+            2 * attempt - 1
+        } else {
+            attempt - 1
+        };
+        self.fault(arrival)
+            .map_or(Class::Success, |fault| fault.class_to(self.layers))
+    }
+
+    /// Whether an attempt that is late is sent a second time.
+    pub fn is_hedged(&self) -> bool {
+        self.facts().hedged
+    }
+
+    /// What the rules need to know of the request before it is sent.
+    pub fn facts(&self) -> Facts {
+        let facts = Facts {
+            preset: self.preset,
+            layers: self.layers,
+            method: self.verb.method(),
+            has_key: self.verb.key().is_some(),
+            over_limit_in: None,
+            hedged: false,
+            times: Vec::new(),
+            went_to: Vec::new(),
+        };
+        // What may be repeated, and can be in two places at once.
+        let is_whole = self.upload != Upload::OverLimit;
+        let hedged = self.layers.hedges == Hedges::Due && is_whole && rules::may_repeat(&facts);
+        Facts { hedged, ..facts }
     }
 
     /// Begins to send the request.
@@ -159,7 +205,7 @@ impl Cell {
         let trusted = [&setting.identities.server, &*setting.identities.other_name];
         let keeps = if self.keeps { usize::MAX } else { 0 };
         let client = client::of(&server, self.protocol, tls::trusting_all(trusted), keeps);
-        let watch = Watch::new(self.upload, self.faults[0].is_early);
+        let watch = Watch::new(self.upload, self.faults[0].is_early, self.layers.permits());
         let (retrying, retries) = mpsc::unbounded_channel();
         let layer = layer.attempt_timeout(ATTEMPT_TIMEOUT).on_event({
             let watch = Arc::clone(&watch);
@@ -202,24 +248,23 @@ impl Cell {
     ) -> Sending {
         let head = self.head(&stage.server);
         let watch = &stage.watch;
+        let stack = Stack::new(self.layers, &layer, client, watch);
+        let limit = self.upload.limit();
         match self.upload {
-            Upload::None => send(client, layer, head.map(|()| Empty::new()), watch),
+            Upload::None => stack.cloning(layer, head.map(|()| Empty::new())),
             Upload::Full => {
                 let content = self.upload.content();
-                send(client, layer, head.map(|()| Full::new(content)), watch)
+                stack.cloning(layer, head.map(|()| Full::new(content)))
             }
             Upload::Streamed | Upload::Trailers | Upload::OverLimit => {
-                let layer = layer.replay_bodies(self.upload.limit());
                 let pieces = uploads::pieces(self.upload, watch);
-                send(client, layer, head.map(|()| pieces), watch)
+                stack.recording(layer, limit, head.map(|()| pieces))
             }
             Upload::File => {
                 let body = uploads::open(file).expect("the file is there");
-                let layer = layer.reopen_bodies({
-                    let (file, watch) = (file.to_owned(), Arc::clone(watch));
-                    move |_| uploads::reopen(&file, &watch)
-                });
-                send(client, layer, head.map(|()| body), watch)
+                let (file, watch) = (file.to_owned(), Arc::clone(watch));
+                let reopen = move |_: &Parts| uploads::reopen(&file, &watch);
+                stack.reopening(layer, reopen, head.map(|()| body))
             }
         }
     }
@@ -254,8 +299,9 @@ impl Stage {
                 biased;
                 outcome = &mut sending => return outcome,
                 Some((number, wait)) = self.retries.recv() => {
-                    let permits = self.watch.permits().available_permits();
-                    assert!(permits == 1 || wait.is_zero(), "a wait holds a permit");
+                    let free = self.watch.permits().available_permits();
+                    let all = self.cell.layers.permits();
+                    assert!(free == all || wait.is_zero(), "a wait holds a permit");
                     // What was held back comes while the request waits.
                     self.watch.open_gate();
                     let drains = match self.cell.stalls(number) {
@@ -266,7 +312,7 @@ impl Stage {
                 }
                 number = self.server.stalled() => {
                     if self.cell.stalls(number) == Stalls::BeforeTheAnswer {
-                        time::advance(ATTEMPT_TIMEOUT + A_MOMENT).await;
+                        time::advance(self.cell.time_of_stall(number) + A_MOMENT).await;
                     }
                 }
             }
@@ -297,29 +343,4 @@ impl Stage {
         }
         metrics.num_alive_tasks()
     }
-}
-
-/// Sends a request through the layer, and watches what goes to the client.
-fn send<B, R>(
-    client: FaultClient,
-    layer: RetryLayer<RetryPolicy, R>,
-    request: Request<B>,
-    watch: &Arc<Watch>,
-) -> Sending
-where
-    B: 'static,
-    R: Rewind<B> + Clone + 'static,
-    R::Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let permits = GlobalConcurrencyLimitLayer::with_semaphore(watch.permits());
-    let watch = Arc::clone(watch);
-    let service = ServiceBuilder::new()
-        .layer(layer)
-        .layer(permits)
-        .map_request(move |request: Request<R::Body>| {
-            watch.attempt();
-            request.map(|body| body.map_err(Into::into).boxed_unsync())
-        })
-        .service(client);
-    Box::pin(service.oneshot(request))
 }

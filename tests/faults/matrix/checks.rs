@@ -1,21 +1,21 @@
 //! What must be true of a cell when it is over.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower_http_retry::{
-    AttemptOutcome, RetryLayer, RetryReport,
+    AttemptOutcome, AttemptRecord, RetryLayer, RetryReport,
     classify::{Cause, FailureKind, Sent},
-    policy::{Preset, RetryPolicy, StopReason, WaitReason},
+    policy::{LimitKind, Note, Preset, RetryPolicy, StopReason, WaitReason},
 };
 
 use super::{
-    cell::{Cell, Setting},
-    faults::{Arrives, Content},
+    cell::{Cell, Setting, Stage},
+    faults::{Arrives, Content, NEXT},
+    layers::{AnyBody, NAMES},
     rules::{self, Class, Expected, Facts, Stop},
     uploads::{Upload, Watch},
 };
@@ -64,27 +64,43 @@ impl Cell {
 
         let classes = self.classes(report.as_ref(), &mut findings);
         let watch = &*stage.watch;
+        let attempts = || report.iter().flat_map(|report| &report.attempts);
+        let place = |attempt: &AttemptRecord| {
+            let url = attempt.url.as_deref().unwrap_or_default();
+            usize::from(url.starts_with(NAMES[1]))
+        };
         let facts = Facts {
-            preset: self.preset,
-            method: self.verb.method(),
-            has_key: self.verb.key().is_some(),
             over_limit_in: watch.over_limit_in(),
+            times: attempts()
+                .map(|it| (it.started, it.started + it.took))
+                .collect(),
+            went_to: attempts().map(place).collect(),
+            ..self.facts()
         };
         let expected = rules::expect(&facts, |attempt| {
             let class = classes.get(attempt - 1).copied();
-            class.unwrap_or_else(|| self.fault(attempt - 1).map_or(Class::Success, |f| f.class))
+            class.unwrap_or_else(|| self.class(attempt))
         });
         findings.equal("result", &result, &expected.result);
         self.check_report(report.as_ref(), &expected, watch, &mut findings);
+        if let Some(report) = &report {
+            self.check_layers(report, &classes, &expected, &stage, &mut findings);
+        } else {
+            findings.equal("hedged", &false, &self.is_hedged());
+        }
         self.check_log(&stage.server.log(), &facts, &expected, watch, &mut findings);
-        findings.equal("permits", &watch.permits().available_permits(), &1);
+        let permits = watch.permits().available_permits();
+        findings.equal("permits", &permits, &self.layers.permits());
         if let Some(budget) = policy.budget() {
             let free = |wait: &&rules::Wait| {
-                wait.why == tower_http_retry::policy::WaitReason::NeverProcessed
+                wait.why == Some(WaitReason::NeverProcessed)
+                    || wait.charged == Some(LimitKind::Redirect)
             };
-            let charged = expected.waits.iter().filter(|wait| !free(wait));
+            let charged = expected.waits.iter().filter(|wait| !free(wait)).count();
+            // Retries and hedges take from the same budget.
+            let granted = charged + self.hedges(&expected);
             let stats = budget.stats(Instant::now().into_std());
-            findings.equal("granted", &stats.granted, &(charged.count() as u64));
+            findings.equal("granted", &stats.granted, &(granted as u64));
             findings.equal("refunded", &stats.refunded, &0);
         }
         findings.equal("tasks left", &stage.end().await, &0);
@@ -94,7 +110,7 @@ impl Cell {
     /// The caller gets the last answer as it is.
     async fn check_answer(
         &self,
-        response: Response<Incoming>,
+        response: Response<AnyBody>,
         report: Option<&RetryReport>,
         findings: &mut Findings,
     ) {
@@ -126,8 +142,13 @@ impl Cell {
         let mut classes = Vec::new();
         for (index, attempt) in report.attempts.iter().enumerate() {
             let fault = self.fault(index);
+            let planned = self.class(index + 1);
             let class = match &attempt.outcome {
+                AttemptOutcome::Response(status) if attempt.failed_within.is_some() => {
+                    Class::Cut(status.as_u16())
+                }
                 AttemptOutcome::Response(status) if status.is_success() => Class::Success,
+                AttemptOutcome::Response(_) if matches!(planned, Class::Redirect { .. }) => planned,
                 AttemptOutcome::Response(status) => {
                     let asked = match fault.map(|fault| fault.class) {
                         Some(Class::Status(_, asked)) => asked,
@@ -148,10 +169,7 @@ impl Cell {
                 },
                 outcome => panic!("an attempt ended in a new way: {outcome}"),
             };
-            let is_right = match fault {
-                Some(fault) => class == fault.class || fault.or.contains(&class),
-                None => class == Class::Success,
-            };
+            let is_right = class == planned || fault.is_some_and(|fault| fault.or.contains(&class));
             findings.expect(is_right, || {
                 format!("attempt {}: {}", index + 1, attempt.outcome)
             });
@@ -167,7 +185,8 @@ impl Cell {
         watch: &Watch,
         findings: &mut Findings,
     ) {
-        findings.equal("attempts", &watch.attempts(), &expected.attempts);
+        let arrivals = expected.attempts + self.hedges(expected);
+        findings.equal("attempts", &watch.attempts(), &arrivals);
         let Some(report) = report else {
             // Nothing is reported of a first attempt that succeeds.
             let succeeded = Stop::Because(StopReason::Succeeded);
@@ -187,6 +206,14 @@ impl Cell {
                 });
                 Stop::BodyNotReplayable
             }
+            StopReason::RetryAfterTooLong { asked, .. }
+                if self.layers.endpoints && expected.stop == Stop::AskedTooLong =>
+            {
+                findings.expect(asked <= Duration::from_secs(300), || {
+                    format!("{asked:?} asked")
+                });
+                Stop::AskedTooLong
+            }
             ref reason => Stop::Because(reason.clone()),
         };
         findings.equal("stop", &stop, &expected.stop);
@@ -201,12 +228,64 @@ impl Cell {
             let is_right = wait.charged == expected.charged
                 && expected.time.contains(&wait.planned)
                 // A jitter can be nothing.
-                && (wait.why == expected.why
+                && (expected.why.as_ref().is_none_or(|why| *why == wait.why)
                     || wait.planned.is_zero() && wait.why == WaitReason::Immediate);
             findings.expect(is_right, || {
                 format!("wait: {wait:?}, expected {expected:?}")
             });
         }
+    }
+
+    /// How often something is sent a second time.
+    fn hedges(&self, expected: &Expected) -> usize {
+        if self.is_hedged() {
+            expected.attempts
+        } else {
+            0
+        }
+    }
+
+    /// What the layers below the retries say of each attempt.
+    fn check_layers(
+        &self,
+        report: &RetryReport,
+        classes: &[Class],
+        expected: &Expected,
+        stage: &Stage,
+        findings: &mut Findings,
+    ) {
+        let mut left = 0;
+        for (index, (attempt, class)) in report.attempts.iter().zip(classes).enumerate() {
+            let number = index + 1;
+            let notes = &attempt.layer_notes;
+            let hedged = notes.iter().any(|note| matches!(note, Note::Hedged { .. }));
+            findings.equal(&format!("hedged {number}"), &hedged, &self.is_hedged());
+            let name = NAMES[expected.places.get(index).copied().unwrap_or_default()];
+            let path = match expected.sent.get(index) {
+                Some(sent) if sent.redirected => NEXT,
+                _ => "/path",
+            };
+            // What goes to the request's own URL need not say so.
+            let moved = self.layers.endpoints || path == NEXT;
+            let url = moved.then(|| format!("{name}{path}"));
+            findings.equal(&format!("URL {number}"), &attempt.url, &url);
+            let is_left = notes.contains(&Note::ConnectionLeft);
+            let leaves = match class {
+                _ if !self.layers.connections => Some(false),
+                Class::TimedOut | Class::Status(421, _) => Some(true),
+                Class::Status(..) | Class::Success | Class::Redirect { .. } => Some(false),
+                // Whether there was one, or whether a single stream failed, is the fault's affair.
+                _ => None,
+            };
+            findings.expect(leaves.is_none_or(|leaves| leaves == is_left), || {
+                format!("{number}: left its connection: {is_left}")
+            });
+            left += usize::from(leaves == Some(true) && number < expected.attempts);
+        }
+        let accepted = stage.server.accepted();
+        findings.expect(left == 0 || accepted > left, || {
+            format!("{accepted} connections for {left} that were left")
+        });
     }
 
     fn check_log(
@@ -217,10 +296,16 @@ impl Cell {
         watch: &Watch,
         findings: &mut Findings,
     ) {
-        findings.equal("attempts that arrived", &log.len(), &expected.attempts);
-        let content = self.upload.content();
+        let arrivals = expected.attempts + self.hedges(expected);
+        findings.equal("attempts that arrived", &log.len(), &arrivals);
+        let all = self.upload.content();
         for (index, attempt) in log.iter().enumerate() {
             let fault = self.fault(index);
+            let of = if self.is_hedged() { index / 2 } else { index };
+            let Some(sent) = expected.sent.get(of) else {
+                continue;
+            };
+            let content = if sent.has_content { &all[..] } else { &[] };
             let (arrives, applies) = fault.map_or((Arrives::Whole, true), |fault| {
                 (fault.arrives, fault.applies)
             });
@@ -242,9 +327,11 @@ impl Cell {
                     findings.expect(attempt.whole, || format!("{number} is not whole"));
                 }
             }
-            findings.equal("method", &attempt.method, &Some(self.verb.method()));
-            let key = self.verb.key().map(str::to_owned);
-            findings.equal("key", &attempt.key, &key);
+            findings.equal("method", &attempt.method, &Some(sent.method.clone()));
+            let key = self.verb.key().filter(|_| sent.has_key);
+            findings.equal("key", &attempt.key.as_deref(), &key);
+            let path = if sent.redirected { NEXT } else { "/path" };
+            findings.equal("path", &attempt.path.as_deref(), &Some(path));
             // What arrives is the same on every attempt, to its last byte.
             let length = usize::try_from(attempt.received).expect("small");
             match content.get(..length) {
@@ -258,7 +345,8 @@ impl Cell {
             }
             if attempt.whole {
                 findings.equal("length", &length, &content.len());
-                findings.equal("trailers", &attempt.trailers, &self.upload.trailers());
+                let trailers = self.upload.trailers().filter(|_| sent.has_content);
+                findings.equal("trailers", &attempt.trailers, &trailers);
             }
             if self.upload == Upload::OverLimit && attempt.received > self.upload.limit() {
                 let known = facts.over_limit_in.is_some_and(|n| n <= number);
@@ -270,11 +358,18 @@ impl Cell {
         findings.expect(expected.effects.contains(&applied), || {
             format!("applied {applied} times, known {:?}", expected.effects)
         });
-        findings.expect(applied <= 1 || rules::may_repeat(facts), || {
-            format!("applied {applied} times")
+        // What a redirect made of it may be repeated where the request itself may not.
+        let once = log.iter().zip(&expected.sent).filter(|(attempt, sent)| {
+            let facts = Facts {
+                method: sent.method.clone(),
+                ..facts.clone()
+            };
+            attempt.applied && !rules::may_repeat(&facts)
         });
+        let once = once.count();
+        findings.expect(once <= 1, || format!("applied {once} times"));
         if self.upload == Upload::File {
-            findings.equal("opened", &(watch.opened() + 1), &expected.attempts);
+            findings.equal("opened", &(watch.opened() + 1), &arrivals);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::StatusCode;
 use tower_http_retry::classify::Cause;
 
-use super::rules::Class;
+use super::{layers::Layers, rules::Class};
 use test_support::net::{
     Step,
     fault::{Act, Answer, Play, Protocol},
@@ -172,6 +172,26 @@ impl Fault {
         Self { or, ..self }
     }
 
+    /// What it is to these layers.
+    pub fn class_to(&self, layers: Layers) -> Class {
+        match (self.content, self.class) {
+            (Content::Broken, class) if layers.collects => match class {
+                Class::Status(status, _) => Class::Cut(status),
+                _ => Class::Cut(200),
+            },
+            (Content::Endless, _) if layers.collects => Class::TimedOut,
+            (_, class) => class,
+        }
+    }
+
+    /// Where the server stops for good, as these layers see it.
+    pub fn stalls_to(&self, layers: Layers) -> Stalls {
+        match self.stalls {
+            Stalls::InTheAnswer if layers.collects => Stalls::BeforeTheAnswer,
+            stalls => stalls,
+        }
+    }
+
     fn content(self, content: Content) -> Self {
         let stalls = match content {
             Content::Endless => Stalls::InTheAnswer,
@@ -278,6 +298,7 @@ pub fn faults(identities: &Identities) -> Vec<Fault> {
         ),
         Fault::answered("404", Status(404, None), [answer(404)]),
         Fault::answered("501", Status(501, None), [answer(501)]),
+        Fault::answered("421", Status(421, None), [answer(421)]),
         Fault::answered(
             "503, come back",
             Status(503, Some(0)),
@@ -386,6 +407,22 @@ pub fn faults(identities: &Identities) -> Vec<Fault> {
         )
         .over(HTTP2),
     ]
+}
+
+/// Where a redirect leads to.
+pub const NEXT: &str = "/next";
+
+/// Redirects, which nobody follows who was not told to.
+pub fn redirects() -> Vec<Fault> {
+    let redirect = |name, status, keeps| {
+        let answer = Answer::new(status).header("location", NEXT);
+        Fault::answered(
+            name,
+            Class::Redirect { status, keeps },
+            [Act::Answer(answer)],
+        )
+    };
+    vec![redirect("303", 303, false), redirect("307", 307, true)]
 }
 
 /// A reset after each byte of a request, and from its content on after every now and then one.

@@ -93,14 +93,14 @@ pub struct Watch {
     over_limit_in: AtomicUsize,
     /// What each retry that was decided on is charged to.
     charges: Mutex<Vec<Option<LimitKind>>>,
-    /// One, for the attempt in flight.
+    /// For what is in flight.
     permits: Arc<Semaphore>,
     gate: Semaphore,
 }
 
 impl Watch {
     /// With `gated`, pieces after the first are held back until the gate is opened.
-    pub fn new(upload: Upload, gated: bool) -> Arc<Self> {
+    pub fn new(upload: Upload, gated: bool, permits: usize) -> Arc<Self> {
         Arc::new(Self {
             limit: upload.limit(),
             attempts: AtomicUsize::new(0),
@@ -108,7 +108,7 @@ impl Watch {
             read: AtomicU64::new(0),
             over_limit_in: AtomicUsize::new(0),
             charges: Mutex::default(),
-            permits: Arc::new(Semaphore::new(1)),
+            permits: Arc::new(Semaphore::new(permits)),
             gate: Semaphore::new(usize::from(!gated)),
         })
     }
@@ -155,7 +155,7 @@ impl Watch {
         self.charges.lock().unwrap().len()
     }
 
-    /// One, for the attempt in flight.
+    /// For what is in flight.
     pub fn permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.permits)
     }
