@@ -85,7 +85,7 @@ fn a_client_that_takes_no_body_but_its_own_is_told_how_recorded_ones_become_its_
             "`RetryLayer::new(policy).replay_bodies_as(limit, OwnBody::new)`",
             // A method's bounds come with no message of their own: the trait's name leads to it.
             "error[E0599]: the method `call` exists for struct",
-            "`Client: TakesBody<RecordedBody<",
+            "TakesBody<RecordedBody<",
         ],
         &[],
     );
