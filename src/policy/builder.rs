@@ -148,9 +148,6 @@ impl RetryPolicyBuilder {
     /// The most retries of one kind, for who has the kind as a value.
     pub fn limit(mut self, kind: LimitKind, limit: impl Into<Limit>) -> Self {
         *self.settings.limits.get_mut(kind) = limit.into();
-        if matches!(kind, LimitKind::Redirect | LimitKind::Total) {
-            self.settings.returns_redirects = false;
-        }
         self
     }
 
@@ -255,11 +252,12 @@ impl RetryPolicyBuilder {
         let mut settings = self.settings;
         let never = |kind| settings.limits.get(kind) == Limit::Never;
         if settings.preset == Preset::Urllib3
-            && (never(LimitKind::Total) || never(LimitKind::Redirect))
+            && never(LimitKind::Total)
+            && !never(LimitKind::Redirect)
         {
-            // urllib3's constructor does this, so that redirects are returned as they come.
+            // urllib3's constructor does this, so that redirects are returned as they come. What
+            // was `False` to begin with counts as 0, too, and is kept so that it can be told.
             *settings.limits.get_mut(LimitKind::Redirect) = Limit::AtMost(0);
-            settings.returns_redirects = true;
         }
         if settings.preset != Preset::Urllib3 {
             for kind in LimitKind::ALL {

@@ -335,12 +335,6 @@ impl RetryPolicy {
         self.inner.settings.limits.get(kind)
     }
 
-    /// Whether redirects are to be returned as they come, by urllib3's rules.
-    #[cfg(feature = "redirect")]
-    pub(crate) fn returns_redirects(&self) -> bool {
-        self.inner.settings.returns_redirects
-    }
-
     /// The same policy with a budget of its own that has the same settings and is full. Another
     /// library's cannot be copied and is left out.
     #[cfg(feature = "shadow")]

@@ -241,9 +241,6 @@ macro_rules! fields {
         pub(crate) struct Settings {
             pub(crate) preset: Preset,
             pub(crate) limits: PerKind<Limit>,
-            /// Whether urllib3's constructor was told `redirect=False` or `total=False`, by which
-            /// redirects are returned as they come.
-            pub(crate) returns_redirects: bool,
             $(pub(crate) $name: stored!($kind),)*
         }
 
@@ -253,7 +250,6 @@ macro_rules! fields {
                 Self {
                     preset,
                     limits: limits(preset),
-                    returns_redirects: false,
                     $($name: match preset { $($(Preset::$preset)|+ => $value,)+ },)*
                 }
             }

@@ -110,8 +110,7 @@ impl Rules {
     /// it is asked for as it is.
     pub(super) fn raises(&self, policy: &RetryPolicy) -> bool {
         let never = self.own_limit.is_none()
-            && (policy.returns_redirects()
-                || [policy.limit(LimitKind::Redirect), policy.total()].contains(&Limit::Never));
+            && [policy.limit(LimitKind::Redirect), policy.total()].contains(&Limit::Never);
         !never && self.raise.unwrap_or(policy.preset() == Preset::Urllib3)
     }
 }
