@@ -45,13 +45,13 @@ impl RetryDepth {
     /// client (`grpc-previous-rpc-attempts`) made it a second time.
     ///
     /// A client can write there what it likes: it can have its requests retried less, or as often as
-    /// without.
+    /// without. A depth that cannot be read, or is too large for its type, is the largest one.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut depth = 0;
         for line in headers.get_all(BAGGAGE) {
-            let entries = line.to_str().unwrap_or("").split(',');
-            let own = entries.filter_map(entry);
-            depth = own.fold(depth, u32::max);
+            // Whatever else stands in the line.
+            let line = String::from_utf8_lossy(line.as_bytes());
+            depth = line.split(',').filter_map(entry).fold(depth, u32::max);
         }
         let number = |name: &str| -> Option<u32> {
             let value = headers.get(name)?.to_str().ok()?;
@@ -100,7 +100,8 @@ fn entry(text: &str) -> Option<u32> {
     // What stands behind a semicolon are properties.
     let member = text.split(';').next()?;
     let (name, value) = member.split_once('=')?;
-    (name.trim() == ENTRY).then(|| value.trim().parse().unwrap_or(0))
+    // Somebody is at a retry who counts otherwise: this must not allow more of them.
+    (name.trim() == ENTRY).then(|| value.trim().parse().unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -125,7 +126,12 @@ mod tests {
             (&[("grpc-previous-rpc-attempts", "1")], 1),
             (&[("grpc-previous-rpc-attempts", "many")], 0),
             (&[("baggage", "user=7, retry.depth = 2 ;a=b")], 2),
-            (&[("baggage", "retry.depth=99999999999")], 0),
+            (&[("baggage", "retry.depth=0")], 0),
+            (&[("baggage", "retry.depth=99999999999")], u32::MAX),
+            (&[("baggage", "retry.depth=-1")], u32::MAX),
+            (&[("baggage", "retry.depth=many")], u32::MAX),
+            (&[("baggage", "retry.depth=")], u32::MAX),
+            (&[("baggage", "user=ä,retry.depth=2")], 2),
             (&[("baggage", "xretry.depth=2")], 0),
             (&[("baggage", "retry.depth")], 0),
             (&[("baggage", "a=b"), ("x-envoy-attempt-count", "2")], 1),
