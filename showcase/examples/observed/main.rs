@@ -2,12 +2,15 @@
 //! page that Prometheus could read.
 //!
 //! ```text
-//! cargo run -p showcase --example observed
+//! cargo run -p showcase --example observed -- [--serve SECONDS] [DIRECTORY]
 //! ```
 //!
 //! After each phase it prints the lines of the page that have changed. At the end it draws the
-//! panels of `examples/dashboard` from the same numbers, into `target/observed`. The names of the
-//! metrics are in `tower_http_retry::telemetry`.
+//! panels of `examples/dashboard` from the same numbers, into `target/observed` or the directory.
+//! The names of the metrics are in `tower_http_retry::telemetry`.
+//!
+//! With `--serve` it goes on for so long after that, from one outage to the next, so that a real
+//! Prometheus can be pointed at the page.
 
 mod server;
 
@@ -27,7 +30,7 @@ use hyper_util::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use showcase::observed::{Page, panels};
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http_retry::{
     BoxError, RetryLayer,
@@ -36,7 +39,7 @@ use tower_http_retry::{
     telemetry::{METRICS, MetricKind, Metrics},
 };
 
-use self::server::Health;
+use self::server::{Health, Switch};
 
 /// What happens to the service, and for how long.
 const PHASES: [(&str, Health, f64); 4] = [
@@ -56,8 +59,7 @@ type Plain = Client<HttpConnector, Full<Bytes>>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let out = std::env::args_os().nth(1).map(PathBuf::from);
-    let out = out.unwrap_or_else(|| Path::new("target").join("observed"));
+    let Arguments { serve, out } = Arguments::read()?;
 
     let budget = RetryBudget::builder().capacity(30.0).build()?;
     let metrics = Metrics::builder()
@@ -99,15 +101,53 @@ async fn main() -> Result<(), BoxError> {
         tell(&now, &before);
         before = now;
     }
-    callers.abort();
     reader.abort();
 
-    let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
     fs::create_dir_all(&out)?;
     let path = out.join("dashboard.svg");
-    fs::write(&path, panels(&pages, &faults, WINDOW)?)?;
+    let picture = {
+        let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        panels(&pages, &faults, WINDOW)?
+    };
+    fs::write(&path, picture)?;
     println!("\nthe panels of the dashboard: {}", path.display());
+
+    let _ = timeout(serve, outages(&health)).await;
+    callers.abort();
     Ok(())
+}
+
+/// One after the other.
+async fn outages(health: &Switch) {
+    for (_, is, seconds) in PHASES.into_iter().cycle() {
+        health.set(is);
+        sleep(Duration::from_secs_f64(seconds)).await;
+    }
+}
+
+struct Arguments {
+    /// For how long the page stays after the picture.
+    serve: Duration,
+    /// Where the picture goes.
+    out: PathBuf,
+}
+
+impl Arguments {
+    fn read() -> Result<Self, BoxError> {
+        let mut serve = Duration::ZERO;
+        let mut out = Path::new("target").join("observed");
+        let mut all = std::env::args_os().skip(1);
+        while let Some(argument) = all.next() {
+            if argument != "--serve" {
+                out = PathBuf::from(argument);
+                continue;
+            }
+            let seconds = all.next().ok_or("--serve needs a number of seconds")?;
+            let seconds = seconds.to_string_lossy().parse()?;
+            serve = Duration::from_secs(seconds);
+        }
+        Ok(Self { serve, out })
+    }
 }
 
 /// What the alerts would look at.

@@ -240,6 +240,13 @@ impl Drawn<'_> {
             }
             return Ok(());
         }
+        // There is no rate before the first window is over.
+        let known = self
+            .panel
+            .lines
+            .iter()
+            .filter_map(|line| line.values.iter().position(Option::is_some));
+        let known = known.min().unwrap_or(0);
         let mut below = vec![0.0; times.len()];
         for (at, line) in self.panel.lines.iter().enumerate() {
             let color = line.color(at);
@@ -248,8 +255,8 @@ impl Drawn<'_> {
                 .zip(&line.values)
                 .map(|(below, value)| below + value.unwrap_or(0.0))
                 .collect();
-            let up = times.iter().zip(&above);
-            let back = times.iter().zip(&below).rev();
+            let up = times.iter().zip(&above).skip(known);
+            let back = times.iter().zip(&below).skip(known).rev();
             let corners: Vec<_> = up
                 .chain(back)
                 .map(|(time, value)| self.place(*time, value / most))
