@@ -370,3 +370,11 @@ fn never(retry: &mut RetryDecision, eligibility: Eligibility) -> StopReason {
     }
     reason
 }
+
+/// As good as never, and small enough to be added to any instant.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The moment `wait` after `now`.
+pub(crate) fn after(now: tokio::time::Instant, wait: Duration) -> tokio::time::Instant {
+    now + wait.min(FAR)
+}

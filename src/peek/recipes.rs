@@ -71,7 +71,7 @@ impl PeekLayer<WhenFn, JudgeFn> {
     /// the attempt, and asked for again.
     ///
     /// A body whose `Content-Length` is larger is handed on at once. One of unknown length is read
-    /// until the limit, and handed on if there is more.
+    /// until the limit, and handed on if there is more. So is one of more than 1024 frames.
     ///
     /// ```
     /// use tower_http_retry::peek::{DEFAULT_LIMIT, PeekLayer};

@@ -35,6 +35,7 @@ use crate::{
     report::{AttemptOutcome, RetryReport},
     snapshot::Snapshot,
     stack::{LayerError, LayerOutcome, RequestState},
+    trial::after,
 };
 
 /// So much of a redirect's body is read, so that its connection can be used again.
@@ -275,7 +276,7 @@ where
         trail.follow(hop, wait, why, own_limit.is_none());
         Ok(Next {
             request: Box::new(Request::from_parts(head, body)),
-            due: (!wait.is_zero()).then(|| now + wait),
+            due: (!wait.is_zero()).then(|| after(now, wait)),
         })
     }
 

@@ -101,7 +101,11 @@ impl<S, P> Asked<S, P> {
 
     /// When nothing more is sent for it.
     pub(super) fn ends(&self) -> Option<Instant> {
-        self.own_deadline().or(self.brought)
+        match self.settings.deadline {
+            // One that never comes takes the place of the request's, too.
+            Some(_) => self.own_deadline(),
+            None => self.brought,
+        }
     }
 }
 
@@ -194,6 +198,11 @@ impl Progress {
     /// Whether `data` comes behind all that was asked for, in the answer to a continuation.
     pub(super) fn is_past(&self, data: &impl Buf) -> bool {
         self.take == 0 && self.is_whole() && data.has_remaining()
+    }
+
+    /// Whether `data` comes behind the part that was promised, which then has ended.
+    pub(super) fn is_behind(&self, data: &impl Buf) -> bool {
+        self.take == 0 && data.has_remaining()
     }
 
     /// Whether it may end now.

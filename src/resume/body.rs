@@ -254,8 +254,18 @@ where
                 Poll::Ready(match frame.into_data() {
                     // An answer that is longer than what is left of the download, however much.
                     Ok(data) if this.progress.is_past(&data) => self.finish(),
+                    Ok(data) if this.progress.is_behind(&data) => self.part_ended(),
                     Ok(data) => match this.progress.take(data) {
-                        Some(data) => Step::Frame(Frame::data(data)),
+                        Some(data) => {
+                            // Who knows the length may never ask for the end.
+                            match this.story {
+                                Some(story) if this.progress.is_whole() => {
+                                    story.succeed(this.asked, this.progress);
+                                }
+                                _ => {}
+                            }
+                            Step::Frame(Frame::data(data))
+                        }
                         None => Step::Next,
                     },
                     // Those of a part that is not the last are nobody's.

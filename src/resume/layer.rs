@@ -54,7 +54,9 @@ impl<P> ResumeLayer<P> {
     /// A body of which nothing arrives for this long, while somebody waits for it, is taken for
     /// broken; 30 seconds by default. `None` and zero wait for ever.
     ///
-    /// It holds for bodies that cannot be continued as well: they end with an error then.
+    /// It holds for bodies that cannot be continued as well: they end with an error then. How long
+    /// the head of a continuation may take is said by the `attempt_timeout` of the retries below,
+    /// and by a deadline.
     #[must_use]
     pub fn idle_timeout(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.settings.idle = idle.into().filter(|idle| !idle.is_zero());

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    mem,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -50,6 +51,8 @@ pub(super) struct Story<Sess> {
     pub(super) sent: Instant,
     /// The bytes that were handed on when it broke first.
     whole_until: u64,
+    /// Whether its end was told.
+    has_ended: bool,
 }
 
 /// What the policy is asked about.
@@ -113,6 +116,7 @@ impl<Sess: Session> Story<Sess> {
             charged: None,
             sent: asked.started,
             whole_until: delivered,
+            has_ended: false,
         })
     }
 
@@ -211,7 +215,7 @@ impl<Sess: Session> Story<Sess> {
             last.clean();
         }
         self.tell_break(asked);
-        now.checked_add(retry.wait).filter(|at| *at > now)
+        (!retry.wait.is_zero()).then(|| trial::after(now, retry.wait))
     }
 
     /// The continuation is sent.
@@ -251,6 +255,9 @@ impl<Sess: Session> Story<Sess> {
 
     /// All of it has arrived.
     pub(super) fn succeed<S, P>(&mut self, asked: &Asked<S, P>, progress: &Progress) {
+        if mem::replace(&mut self.has_ended, true) {
+            return;
+        }
         asked.count_resumed(progress.delivered.saturating_sub(self.whole_until));
         if let Some(session) = own(&mut self.session) {
             session.succeeded();

@@ -42,14 +42,6 @@ impl AttemptStart {
     }
 }
 
-/// As good as never, and small enough to be added to any instant.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-/// The moment `wait` after `now`.
-pub(super) fn after(now: Instant, wait: Duration) -> Instant {
-    now + wait.min(FAR)
-}
-
 /// The times of an attempt that has ended.
 #[derive(Clone, Copy)]
 pub(super) struct AttemptTime {

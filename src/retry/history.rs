@@ -5,7 +5,7 @@ use std::{collections::VecDeque, slice, time::Duration};
 use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
 
-use super::{clock::after, extras::Extras, kept::Retained, settings::LayerSettings};
+use super::{extras::Extras, kept::Retained, settings::LayerSettings};
 use crate::{
     BoxError,
     budget::{InFlightPlace, RetryPermit},
@@ -14,6 +14,7 @@ use crate::{
     reason::{Cause, Failure, Note, StopReason},
     report::{AttemptOutcome, AttemptRecord, DrainRecord, RetryReport, Version},
     stack::PreviousOutcome,
+    trial::after,
 };
 
 /// The first so many attempts are kept, and the last so many; those between are counted. Without a

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     LayerSettings, ResponseFuture,
-    clock::{Clock, after},
+    clock::Clock,
     counted::Counted,
     extras::{self, Extras},
     future::State,
@@ -29,6 +29,7 @@ use crate::{
     reason::StopReason,
     snapshot::Snapshot,
     stack::AskFor,
+    trial::after,
 };
 
 /// A service that sends the requests of its inner service again when that is safe and useful.

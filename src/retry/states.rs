@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::{
     LayerSettings, RetryContext,
-    clock::{TimeLimit, after},
+    clock::TimeLimit,
     drain::Drain,
     extras,
     future::{ResponseFuture, Spare, State, StateProj, Step, Turn},
@@ -33,6 +33,7 @@ use crate::{
     reason::StopReason,
     snapshot::{self, Snapshot, Target},
     stack::{AskFor, AttemptInfo, TimeOut},
+    trial::after,
 };
 
 type Polled<ResBody> = Poll<Step<ResBody>>;

@@ -748,3 +748,18 @@ async fn a_tunnel_and_a_request_without_a_host_are_not_sent_elsewhere() {
         assert!(stop.contains("no scheme and host"), "{url}: {stop}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_never_ends_is_waited_for() {
+    let policy = policy(|policy| {
+        policy
+            .retry_after_max(Duration::MAX)
+            .retry_after_jitter(0.0)
+    });
+    let seconds = "18446744073709551615";
+    let moved = Answer::Status(307, vec![("location", "/b"), ("retry-after", seconds)]);
+    let layer = RedirectLayer::new(&policy);
+    let trip = trip(layer, policy, get("http://a.test/"), [moved]);
+    let waited = tokio::time::timeout(Duration::from_secs(1000), trip).await;
+    assert!(waited.is_err(), "it waits");
+}

@@ -347,6 +347,29 @@ async fn an_answer_that_is_longer_than_what_is_left_is_not_read_to_its_end() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_part_is_not_read_on_behind_its_own_range() {
+    let rest = [TAG, length("2"), range("bytes 4-5/10")];
+    let last = [TAG, length("4"), range("bytes 6-9/10")];
+    let server = broken()
+        .answer(206, &rest, [data("45"), data("?"), Step::Stall])
+        .answer(206, &last, [data("6789")]);
+    let start = Instant::now();
+    let got = fetch(&layer(), server, get()).await;
+    assert_eq!(got.bytes, b"0123456789");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_never_ends_is_not_taken_for_none() {
+    let policy = builder().backoff(Backoff::constant(Duration::MAX));
+    let layer = ResumeLayer::new(policy.build().expect("valid"));
+    let server = broken().rest();
+    let fetched = time::timeout(1000 * SECOND, fetch(&layer, server.clone(), get())).await;
+    assert!(fetched.is_err(), "it waits");
+    assert_eq!(server.count(), 1);
+}
+
 /// Where a file is may be another place each time, as for a signed URL.
 #[cfg(feature = "redirect")]
 #[tokio::test(start_paused = true)]
@@ -873,6 +896,42 @@ async fn each_break_and_each_end_is_told() {
     let told = told.lock().expect("no panic");
     let (one, end) = ("break 1 http://files.test/…", "gave up: not_resumable");
     assert_eq!(*told, [one, "recovered 2", one, end]);
+}
+
+/// hyper, for one, stops at the length, and so do those who copy so many bytes.
+#[tokio::test(start_paused = true)]
+async fn the_end_is_told_with_the_last_byte() {
+    let budget = RetryBudget::aws();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&told);
+    let policy = builder().budget(budget.clone()).build().expect("valid");
+    let layer = ResumeLayer::new(policy).on_event(move |event| {
+        let end = matches!(event, RetryEvent::Recovered(_));
+        hear.lock().expect("no panic").push(end);
+    });
+    let response = layer.layer(broken().rest()).oneshot(get()).await;
+    let mut body = pin!(response.expect("a response").into_body());
+    while body.size_hint().exact() != Some(0) {
+        body.frame().await.expect("a frame").expect("a part");
+    }
+    assert_eq!(body.report().expect("it broke").stop.name(), "succeeded");
+    let slot = budget.slot(get().uri());
+    let balance = budget.balance(slot, Instant::now().into_std());
+    assert_eq!(balance, Some(500.0), "a success gets back what it cost");
+    assert!(body.frame().await.is_none());
+    assert_eq!(*told.lock().expect("no panic"), [false, true], "and once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_the_bodys_own_that_never_comes_takes_the_place_of_the_requests() {
+    let steps = [data("0123"), Step::Pause(10 * SECOND), FAIL];
+    let server = Server::new().answer(200, &[TAG, TEN], steps).rest();
+    let mut request = get();
+    let deadline = RequestDeadline::after(5 * SECOND);
+    request.extensions_mut().insert(deadline);
+    let got = fetch(&layer().deadline(Duration::MAX), server, request).await;
+    assert_eq!(got.bytes, b"0123456789");
+    assert!(got.end.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
