@@ -93,7 +93,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let root = Path::new(folder).join("src/lib.rs");
     let source = fs::read_to_string(&root)?;
-    let (attributes, rest) = source.split_at(source.find("\nmod ").ok_or("no module")? + 1);
+    // Before the first item, attributes of its own included.
+    let first = source.find("\n#[").min(source.find("\nmod "));
+    let (attributes, rest) = source.split_at(first.ok_or("no module")? + 1);
     let (allow, asked) = ASKED.trim_start().split_once('\n').ok_or("no attribute")?;
     fs::write(&root, format!("{allow}\n{attributes}{asked}{rest}"))?;
     println!("{}", serde_json::to_string(&placed)?);
