@@ -381,7 +381,7 @@ impl Backoff {
             let allowed = match self.kind {
                 BackoffKind::Exponential if multiplier >= 1.0 && multiplier.is_finite() => None,
                 BackoffKind::Exponential => Some("a finite number >= 1"),
-                _ => Some("nothing: only an exponential backoff has a multiplier"),
+                _ => Some("unset: only an exponential backoff has a multiplier"),
             };
             if let Some(allowed) = allowed {
                 return Err(InvalidPolicy::new("multiplier", multiplier, allowed));
@@ -401,7 +401,7 @@ impl Backoff {
             return Err(InvalidPolicy::new(
                 "backoff_factor",
                 self.factor,
-                "nothing: a list of waits and a function have no factor",
+                "unset: a list of waits and a function have no factor",
             ));
         }
         // `none()` is a constant backoff of zero.
@@ -410,7 +410,7 @@ impl Backoff {
             return Err(InvalidPolicy::new(
                 "throttle_base",
                 crate::human::Human(base),
-                "nothing: this backoff has no base",
+                "unset: this backoff has no base",
             ));
         }
         Ok(())

@@ -244,7 +244,7 @@ fn throttling_has_a_base_of_its_own() {
     ] {
         assert_eq!(
             refusal(&backoff.throttle_base(second)),
-            "`throttle_base` is 1 s: must be nothing: this backoff has no base"
+            "`throttle_base` is 1 s: must be unset: this backoff has no base"
         );
     }
 }
@@ -306,7 +306,7 @@ fn bad_settings_are_named() {
     );
     assert_eq!(
         refusal(&Backoff::linear(ms(1)).multiplier(2.0)),
-        "`multiplier` is 2: must be nothing: only an exponential backoff has a multiplier"
+        "`multiplier` is 2: must be unset: only an exponential backoff has a multiplier"
     );
     assert_eq!(
         refusal(&Backoff::list([])),
@@ -316,7 +316,7 @@ fn bad_settings_are_named() {
     list.set_factor(0.5);
     assert_eq!(
         refusal(&list),
-        "`backoff_factor` is 0.5: must be nothing: a list of waits and a function have no factor"
+        "`backoff_factor` is 0.5: must be unset: a list of waits and a function have no factor"
     );
 }
 
